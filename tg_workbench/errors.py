@@ -1,0 +1,286 @@
+"""Everything that can go wrong, as one tree of facts.
+
+WorkbenchError
+├── InvalidSetting             an environment variable has a value nobody can use
+├── Unauthenticated            no credential, or one that is not ours
+├── PermissionDenied           a credential that may not do this
+├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound, ApiKeyNotFound
+├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled
+│   ├── IdempotencyConflict
+│   └── PrivacyRefused         BudgetExhausted
+├── CheckpointInvalid          SealBroken, CheckpointMismatch
+├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
+├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable
+└── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
+
+Errors hold facts and say what to do; contracts decide on codes and numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class WorkbenchError(Exception):
+    """The root: every error this product raises on purpose."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The facts, fit for JSON. Never holds a request's own values."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+
+class InvalidSetting(WorkbenchError):
+    """An environment variable has a value nobody can use."""
+
+    def __init__(self, name: str, value: str, expected: str) -> None:
+        super().__init__(f"{name} is {value!r}; it must be {expected}")
+        self.name = name
+
+
+class Unauthenticated(WorkbenchError):
+    """No credential was sent, or it is unknown, expired or revoked."""
+
+    def __init__(
+        self, message: str = "send an API key as 'Authorization: Bearer tgw-…' or 'X-API-Key: tgw-…'"
+    ):
+        super().__init__(message)
+
+
+class PermissionDenied(WorkbenchError):
+    """The credential is good, but not for this."""
+
+
+# ------------------------------------------------------------------------------------------- not found
+class NotFound(WorkbenchError):
+    """There is no such thing, or it is not yours to see."""
+
+
+class TrainingClientNotFound(NotFound):
+    """No training client has this id."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(f"there is no training client {client_id}")
+
+
+class FutureNotFound(NotFound):
+    """No future has this id."""
+
+    def __init__(self, future_id: str) -> None:
+        super().__init__(f"there is no future {future_id}")
+
+
+class ArtifactNotFound(NotFound):
+    """No artifact has this id."""
+
+    def __init__(self, artifact_id: str) -> None:
+        super().__init__(f"there is no artifact {artifact_id}")
+
+
+class DatasetNotFound(NotFound):
+    """No dataset has this id."""
+
+    def __init__(self, dataset_id: str) -> None:
+        super().__init__(f"there is no dataset {dataset_id}")
+
+
+class ApiKeyNotFound(NotFound):
+    """No API key has this id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no API key {key_id}")
+
+
+# ------------------------------------------------------------------------------------------- bad input
+class InvalidRequest(WorkbenchError):
+    """What was asked cannot be done as it was asked; the message says how to ask."""
+
+
+class InvalidBatch(InvalidRequest):
+    """A batch that cannot be trained on: empty, not finite, of the wrong shape, or from another tokenizer."""
+
+
+class UnknownModel(InvalidRequest):
+    """A model reference nobody knows."""
+
+    def __init__(self, known: list[str]) -> None:
+        super().__init__(
+            f"unknown model_ref; use one of {', '.join(known)} or the path of a local model folder"
+        )
+        self.known = known
+
+
+class UnsupportedLayer(InvalidRequest):
+    """A layer whose per-example gradient we cannot form, so its privacy cannot be promised."""
+
+    def __init__(self, layer: str, kind: str) -> None:
+        super().__init__(
+            f"layer {layer!r} ({kind}) has no per-example gradient here; replace it or freeze it to train privately"
+        )
+        self.layer = layer
+        self.kind = kind
+
+
+class NotALanguageModel(InvalidRequest):
+    """`sample` was asked of a model that does not write text."""
+
+    def __init__(self, model_ref: str) -> None:
+        super().__init__(f"{model_ref} does not write text: use predict instead of sample")
+        self.model_ref = model_ref
+
+
+# ------------------------------------------------------------------------------------------- refused
+class Refused(WorkbenchError):
+    """Understood, and not done: the state of things forbids it. Nothing has changed."""
+
+
+class NoGradient(Refused):
+    """`optim_step` with nothing accumulated."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no gradient to apply: call forward_backward before optim_step")
+
+
+class ClientTerminated(Refused):
+    """The training client has ended."""
+
+    def __init__(self, client_id: str, reason: str | None = None) -> None:
+        super().__init__(
+            f"training client {client_id} has ended{f': {reason}' if reason else ''}; create a new one"
+        )
+        self.reason = reason
+
+
+class DatasetInUse(Refused):
+    """A dataset that a live training client still reads."""
+
+    def __init__(self, dataset_id: str, clients: int) -> None:
+        super().__init__(f"dataset {dataset_id} is used by {clients} training client(s); delete those first")
+        self.clients = clients
+
+
+class OperationCancelled(Refused):
+    """The operation was cancelled before it began, or its client ended first."""
+
+    def __init__(self, reason: str = "the operation was cancelled before it began") -> None:
+        super().__init__(reason)
+
+
+class IdempotencyConflict(Refused):
+    """The same Idempotency-Key came with another body."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was already used with another request; send a new key")
+
+
+class PrivacyRefused(Refused):
+    """What was asked would make a privacy claim false."""
+
+
+class BudgetExhausted(PrivacyRefused):
+    """The next step would pass an ε cap. It was not taken and nothing was spent."""
+
+    def __init__(
+        self, *, spent: float, target: float, next_epsilon: float | None = None, of: str = "run"
+    ) -> None:
+        reached = "" if next_epsilon is None else f"; the next step would reach {next_epsilon:.2f}"
+        super().__init__(
+            f"the privacy budget of this {of} is spent: ε = {spent:.2f} of {target:.2f}{reached}"
+        )
+        self.spent_epsilon = spent
+        self.target_epsilon = target
+        self.next_epsilon = next_epsilon
+        self.of = of
+
+
+# ------------------------------------------------------------------------------------------- checkpoints
+class CheckpointInvalid(WorkbenchError):
+    """A checkpoint that cannot be loaded. The training client is as it was before."""
+
+
+class SealBroken(CheckpointInvalid):
+    """Decryption failed: the bytes were edited, or they belong to somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__("the checkpoint was edited, damaged or made elsewhere: its seal does not hold")
+
+
+class CheckpointMismatch(CheckpointInvalid):
+    """A sound checkpoint of another model."""
+
+
+# ------------------------------------------------------------------------------------------- the machine
+class WorkerLost(WorkbenchError):
+    """The process that held a training client ended in the middle of an operation."""
+
+    def __init__(self, reason: str, resumed_from: int | None = None) -> None:
+        where = (
+            "" if resumed_from is None else f"; the client goes on from its checkpoint at step {resumed_from}"
+        )
+        super().__init__(f"the worker was lost ({reason}){where}. Spent privacy budget stays spent")
+        self.reason = reason
+        self.resumed_from = resumed_from
+
+
+class ClientFailed(WorkbenchError):
+    """A training client that cannot go on."""
+
+
+class QueueFull(WorkbenchError):
+    """Too much is waiting already."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} operations are waiting for this training client already; await some of them first"
+        )
+        self.limit = limit
+
+
+class StorageFull(WorkbenchError):
+    """The disk has no room. Nothing was half written."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the disk is full: nothing was saved and nothing was lost; free some space and try again"
+        )
+
+
+class DeadlineExceeded(WorkbenchError):
+    """The answer is not there yet; the operation goes on and can be asked for again."""
+
+    def __init__(self, future_id: str) -> None:
+        super().__init__(f"not finished yet; ask for future {future_id} again")
+        self.future_id = future_id
+
+
+class DatabaseUnavailable(WorkbenchError):
+    """The database does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__("database unavailable")
+
+
+# ------------------------------------------------------------------------------------------- from the SDK's side
+class CallFailed(WorkbenchError):
+    """The workbench could not be reached, or answered a call with an error."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+        self._details = details or {}
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the server added to the error."""
+        return self._details

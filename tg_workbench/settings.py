@@ -1,0 +1,107 @@
+"""Settings: everything an operator can choose, read from the environment once and then frozen.
+
+Unknown values are refused at start, never guessed: a typo in `TG_ENVIRONMENT` must not switch production off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from tg_workbench.errors import InvalidSetting
+
+Environment = Literal["development", "production"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one workbench runs. Every field has an environment variable, named beside it."""
+
+    environment: Environment = "development"
+    """`TG_ENVIRONMENT`: development or production."""
+    allowed_origins: tuple[str, ...] = ("http://localhost:3000", "http://localhost:5173")
+    """`TG_ALLOWED_ORIGINS`: comma-separated origins that browsers may call from (CORS)."""
+    allow_credentials: bool = False
+    """`TG_ALLOW_CREDENTIALS`: whether those origins may send credentials."""
+    enable_security_headers: bool = True
+    """`TG_ENABLE_SECURITY_HEADERS`: nosniff, frame, XSS and referrer headers on every answer."""
+    database_url: str = "sqlite:///./tgsp.db"
+    """`DATABASE_URL`: SQLite (default) or PostgreSQL."""
+    port: int = 8000
+    """`PORT`: where `tg-workbench serve` listens."""
+    home: Path = Path(platformdirs.user_data_dir("tg-workbench"))
+    """`TG_HOME`: where blobs, keys, caches and sockets live (made with mode 0700)."""
+    api_key: str | None = None
+    """`TG_API_KEY`: a key that stands for the local principal; set by the server extension for its kernels."""
+    auth_disabled: bool = False
+    """`TG_AUTH_DISABLED`: no credential needed; only in development, and only on a loopback or Unix-socket bind."""
+    allow_hub: bool = False
+    """`TG_ALLOW_HUB`: whether a model may be fetched from the internet."""
+    max_workers: int = 4
+    """`TG_MAX_WORKERS`: how many training clients may hold a worker process at once."""
+    worker_idle_seconds: float = 900.0
+    """`TG_WORKER_IDLE_SECONDS`: an idle worker saves itself and leaves after this long."""
+    max_body_bytes: int = 64 * 1024 * 1024
+    """`TG_MAX_BODY_BYTES`: the largest request body that is read."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """The settings named by `environ` (default: this process's). Raises InvalidSetting."""
+        values = os.environ if environ is None else environ
+        default = cls()
+        environment = values.get("TG_ENVIRONMENT", default.environment)
+        if environment not in ("development", "production"):
+            raise InvalidSetting("TG_ENVIRONMENT", environment, "development or production")
+        return cls(
+            environment=environment,  # type: ignore[arg-type]  # narrowed by the membership test above
+            allowed_origins=_origins(values.get("TG_ALLOWED_ORIGINS"), default.allowed_origins),
+            allow_credentials=_flag(values, "TG_ALLOW_CREDENTIALS", default.allow_credentials),
+            enable_security_headers=_flag(
+                values, "TG_ENABLE_SECURITY_HEADERS", default.enable_security_headers
+            ),
+            database_url=values.get("DATABASE_URL") or default.database_url,
+            port=_whole(values, "PORT", default.port, 0, 65535),
+            home=Path(values.get("TG_HOME") or default.home).expanduser().absolute(),
+            api_key=values.get("TG_API_KEY") or None,
+            auth_disabled=_flag(values, "TG_AUTH_DISABLED", default.auth_disabled),
+            allow_hub=_flag(values, "TG_ALLOW_HUB", default.allow_hub),
+            max_workers=_whole(values, "TG_MAX_WORKERS", default.max_workers, 1, 1024),
+            worker_idle_seconds=float(
+                _whole(values, "TG_WORKER_IDLE_SECONDS", int(default.worker_idle_seconds), 1, 10**7)
+            ),
+            max_body_bytes=_whole(values, "TG_MAX_BODY_BYTES", default.max_body_bytes, 1024, 2**40),
+        )
+
+    @property
+    def production(self) -> bool:
+        """Whether this workbench faces real users."""
+        return self.environment == "production"
+
+
+def _flag(values: Mapping[str, str], name: str, default: bool) -> bool:
+    text = values.get(name, "").strip().lower()
+    if text in ("", "true", "1", "yes", "on", "false", "0", "no", "off"):
+        return default if not text else text in ("true", "1", "yes", "on")
+    raise InvalidSetting(name, text, "true or false")
+
+
+def _whole(values: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = values.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise InvalidSetting(name, text, f"a whole number from {least} to {most}")
+    return int(text)
+
+
+def _origins(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins as browsers send them; the documents write `localhost:3000` without a scheme."""
+    if text is None or not text.strip():
+        return default
+    origins = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
+    return tuple(origin if "://" in origin or origin == "*" else f"http://{origin}" for origin in origins)

@@ -1,0 +1,1 @@
+"""Notebook widgets: live loss, privacy budget, a whole training panel."""
