@@ -4,7 +4,8 @@ WorkbenchError
 ├── InvalidSetting             an environment variable has a value nobody can use
 ├── Unauthenticated            no credential, or one that is not ours
 ├── PermissionDenied           a credential that may not do this
-├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound, ApiKeyNotFound
+├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
+│                              ApiKeyNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled
 │   ├── IdempotencyConflict
@@ -52,7 +53,7 @@ class PermissionDenied(WorkbenchError):
     """The credential is good, but not for this."""
 
 
-# ------------------------------------------------------------------------------------------- not found
+# ----------------------------------------------------------------------------- not found
 class NotFound(WorkbenchError):
     """There is no such thing, or it is not yours to see."""
 
@@ -92,7 +93,7 @@ class ApiKeyNotFound(NotFound):
         super().__init__(f"there is no API key {key_id}")
 
 
-# ------------------------------------------------------------------------------------------- bad input
+# ----------------------------------------------------------------------------- bad input
 class InvalidRequest(WorkbenchError):
     """What was asked cannot be done as it was asked; the message says how to ask."""
 
@@ -116,7 +117,8 @@ class UnsupportedLayer(InvalidRequest):
 
     def __init__(self, layer: str, kind: str) -> None:
         super().__init__(
-            f"layer {layer!r} ({kind}) has no per-example gradient here; replace it or freeze it to train privately"
+            f"layer {layer!r} ({kind}) has no per-example gradient here; "
+            "replace it or freeze it to train privately"
         )
         self.layer = layer
         self.kind = kind
@@ -130,7 +132,7 @@ class NotALanguageModel(InvalidRequest):
         self.model_ref = model_ref
 
 
-# ------------------------------------------------------------------------------------------- refused
+# ----------------------------------------------------------------------------- refused
 class Refused(WorkbenchError):
     """Understood, and not done: the state of things forbids it. Nothing has changed."""
 
@@ -194,7 +196,7 @@ class BudgetExhausted(PrivacyRefused):
         self.of = of
 
 
-# ------------------------------------------------------------------------------------------- checkpoints
+# ----------------------------------------------------------------------------- checkpoints
 class CheckpointInvalid(WorkbenchError):
     """A checkpoint that cannot be loaded. The training client is as it was before."""
 
@@ -210,7 +212,7 @@ class CheckpointMismatch(CheckpointInvalid):
     """A sound checkpoint of another model."""
 
 
-# ------------------------------------------------------------------------------------------- the machine
+# ----------------------------------------------------------------------------- the machine
 class WorkerLost(WorkbenchError):
     """The process that held a training client ended in the middle of an operation."""
 
@@ -261,7 +263,7 @@ class DatabaseUnavailable(WorkbenchError):
         super().__init__("database unavailable")
 
 
-# ------------------------------------------------------------------------------------------- from the SDK's side
+# ----------------------------------------------------------------------------- from the SDK's side
 class CallFailed(WorkbenchError):
     """The workbench could not be reached, or answered a call with an error."""
 

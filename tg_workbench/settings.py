@@ -37,9 +37,9 @@ class Settings:
     home: Path = Path(platformdirs.user_data_dir("tg-workbench"))
     """`TG_HOME`: where blobs, keys, caches and sockets live (made with mode 0700)."""
     api_key: str | None = None
-    """`TG_API_KEY`: a key that stands for the local principal; set by the server extension for its kernels."""
+    """`TG_API_KEY`: a key that stands for the local principal; the server extension sets it for kernels."""
     auth_disabled: bool = False
-    """`TG_AUTH_DISABLED`: no credential needed; only in development, and only on a loopback or Unix-socket bind."""
+    """`TG_AUTH_DISABLED`: no credential needed; only in development, on a loopback or Unix-socket bind."""
     allow_hub: bool = False
     """`TG_ALLOW_HUB`: whether a model may be fetched from the internet."""
     max_workers: int = 4
