@@ -1,0 +1,11 @@
+"""What is learned from: datasets, their privacy policy, and the ledger of what has been revealed about them.
+
+Pitfalls: a dataset's ε composes every step any client ever took on it, discarded runs included; deleting a
+client gives nothing back. The batch drawn from a protected set is never returned, not even its size.
+"""
+
+from tg_workbench.datasets.catalogue import Datasets, DatasetSpec
+from tg_workbench.datasets.ledger import Charge, Counts, Ledger
+from tg_workbench.datasets.tables import Dataset, LedgerEvent
+
+__all__ = ["Charge", "Counts", "Dataset", "DatasetSpec", "Datasets", "Ledger", "LedgerEvent"]

@@ -1,0 +1,136 @@
+"""The ledger: every noisy release, written before its noise is drawn.
+
+A dataset's ε composes all of its events. A model's ε composes the events on its lineage: its own, and those
+of the clients whose checkpoints it was loaded from, up to the event each checkpoint was saved at. That set
+is a map `{client: newest event}`; joining two lineages keeps the newer event of each client, so nothing
+counts twice and nothing is ever lowered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.datasets.tables import Dataset, LedgerCount, LedgerEvent
+
+Kind = tuple[float, float]
+"""(noise_multiplier, sample_rate) of a step."""
+Counts = Mapping[Kind, int]
+Lineage = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one optimizer step is about to reveal."""
+
+    dataset_id: str | None
+    client_id: str
+    tenant_id: str
+    actor: str
+    operation_id: str
+    attempt: int
+    ordinal: int
+    mode: str
+    noise_multiplier: float
+    sample_rate: float
+    max_grad_norm: float
+    step: int
+    epsilon_after: float
+    dataset_epsilon_after: float | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What the accountant needs to know of it."""
+        return (self.noise_multiplier, self.sample_rate)
+
+
+class Ledger:
+    """Reads and appends. There is no method that removes."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def of_subject(self, subject: str) -> dict[Kind, int]:
+        """How often each kind of step was taken on a dataset, or by a client."""
+        rows = self.session.connection().execute(
+            sa.select(LedgerCount.noise_multiplier, LedgerCount.sample_rate, LedgerCount.count).where(  # type: ignore[call-overload]
+                LedgerCount.subject == subject
+            )
+        )
+        return {(sigma, rate): count for sigma, rate, count in rows}
+
+    def of_lineage(self, lineage: Lineage, without: str) -> dict[Kind, int]:
+        """How often each kind of step was taken on a model's way here, the client `without` left out."""
+        total: dict[Kind, int] = {}
+        for client_id, newest in lineage.items():
+            if client_id == without:
+                continue
+            rows = self.session.connection().execute(
+                sa.select(LedgerEvent.noise_multiplier, LedgerEvent.sample_rate, sa.func.count())  # type: ignore[call-overload]
+                .where(LedgerEvent.client_id == client_id, col(LedgerEvent.id) <= newest)
+                .group_by(LedgerEvent.noise_multiplier, LedgerEvent.sample_rate)
+            )
+            for sigma, rate, count in rows:
+                total[sigma, rate] = total.get((sigma, rate), 0) + count
+        return total
+
+    def append(self, charge: Charge) -> int:
+        """Write one event and return its id.
+
+        The caller holds the writing transaction and has checked the caps.
+        """
+        event = LedgerEvent(
+            **{name: getattr(charge, name) for name in charge.__slots__ if name != "dataset_epsilon_after"}
+        )
+        self.session.add(event)
+        for subject in filter(None, (charge.client_id, charge.dataset_id)):
+            self._count(subject, charge.kind)
+        if charge.dataset_id is not None and charge.dataset_epsilon_after is not None:
+            self.session.connection().execute(
+                sa.update(Dataset)
+                .where(col(Dataset.id) == charge.dataset_id)
+                .values(spent_epsilon=charge.dataset_epsilon_after)
+            )
+        self.session.flush()
+        return event.id or 0
+
+    def newest(self, client_id: str) -> int:
+        """The id of the client's newest event, 0 when it has none."""
+        query = select(sa.func.max(LedgerEvent.id)).where(LedgerEvent.client_id == client_id)
+        return self.session.exec(query).one() or 0
+
+    def page(
+        self, *, dataset_id: str | None = None, client_id: str | None = None, after: int = 0, limit: int = 100
+    ) -> list[LedgerEvent]:
+        """Events of a dataset or a client in the order they were written."""
+        query = (
+            select(LedgerEvent).where(col(LedgerEvent.id) > after).order_by(col(LedgerEvent.id)).limit(limit)
+        )
+        if dataset_id is not None:
+            query = query.where(LedgerEvent.dataset_id == dataset_id)
+        if client_id is not None:
+            query = query.where(LedgerEvent.client_id == client_id)
+        return list(self.session.exec(query))
+
+    def _count(self, subject: str, kind: Kind) -> None:
+        where = sa.and_(
+            col(LedgerCount.subject) == subject,
+            col(LedgerCount.noise_multiplier) == kind[0],
+            col(LedgerCount.sample_rate) == kind[1],
+        )
+        connection = self.session.connection()
+        added = connection.execute(sa.update(LedgerCount).where(where).values(count=LedgerCount.count + 1))
+        if not added.rowcount:
+            connection.execute(
+                sa.insert(LedgerCount).values(
+                    subject=subject, noise_multiplier=kind[0], sample_rate=kind[1], count=1
+                )
+            )
+
+
+def join(first: Lineage, second: Lineage) -> dict[str, int]:
+    """The lineage of a model made from both."""
+    return {key: max(first.get(key, 0), second.get(key, 0)) for key in {*first, *second}}

@@ -1,0 +1,72 @@
+"""What the datasets room stores: datasets, the append-only ledger, and the ledger's running counts."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from tg_workbench.storage.database import now
+
+
+class Dataset(SQLModel, table=True):
+    """A registered dataset and its privacy policy. Its rows lie in one blob."""
+
+    __tablename__ = "datasets"
+
+    id: str = Field(primary_key=True)
+    owner_id: str = Field(index=True)
+    tenant_id: str
+    name: str
+    privacy: str
+    format: str
+    size: int
+    tensors: str | None = Field(default=None, sa_type=sa.Text)
+    blob: str
+    unit: str = "example"
+    relation: str = "add_or_remove_one"
+    delta: float
+    epsilon_cap: float
+    spent_epsilon: float = 0.0
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    created_at: float = Field(default_factory=now)
+    deleted_at: float | None = None
+
+
+class LedgerEvent(SQLModel, table=True):
+    """One noisy release: an optimizer step that used private rows. Never changed, never removed."""
+
+    __tablename__ = "ledger_events"
+    __table_args__ = (
+        sa.UniqueConstraint("operation_id", "attempt", "ordinal"),
+        sa.Index("ix_ledger_client", "client_id", "id"),
+        sa.Index("ix_ledger_dataset", "dataset_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    dataset_id: str | None = None
+    client_id: str
+    tenant_id: str
+    actor: str
+    operation_id: str
+    attempt: int
+    ordinal: int
+    mode: str
+    noise_multiplier: float
+    sample_rate: float
+    max_grad_norm: float
+    step: int
+    epsilon_after: float
+    at: float = Field(default_factory=now)
+
+
+class LedgerCount(SQLModel, table=True):
+    """How many events of one kind a dataset or a client has, so that a step need not count them."""
+
+    __tablename__ = "ledger_counts"
+
+    subject: str = Field(primary_key=True)
+    noise_multiplier: float = Field(primary_key=True)
+    sample_rate: float = Field(primary_key=True)
+    count: int

@@ -1,0 +1,121 @@
+"""What happened, in the past tense, and how it is kept for whoever listens.
+
+A room records a fact in the same transaction as the change it tells of, so no listener hears of what was
+rolled back and none misses what was stored. Live feeds read the log by id.
+
+Pitfalls: facts about protected data may hold raw losses. They answer the curator only; webhooks, audit and
+published pages must take `privacy` and `step`, never `points.loss`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from tg_workbench.storage.database import now
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChanged:
+    """A training client entered a state."""
+
+    type: ClassVar[str] = "status"
+    status: str
+    step: int
+    paused: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Optimizer steps were taken. `points` are columns: step, loss, epsilon."""
+
+    type: ClassVar[str] = "progress"
+    points: dict[str, list[Any]]
+    step: int
+    total_steps: int | None
+    done_steps: int | None
+    privacy: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationEnded:
+    """An operation completed, failed or was cancelled."""
+
+    type: ClassVar[str] = "operation"
+    future_id: str
+    operation: str
+    status: str
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInterrupted:
+    """The worker that held a training client was lost; the client went on from a checkpoint."""
+
+    type: ClassVar[str] = "interrupted"
+    reason: str
+    step: int
+    resumed_from: int
+    lost_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """A checkpoint was stored."""
+
+    type: ClassVar[str] = "checkpoint"
+    artifact_id: str
+    step: int
+    automatic: bool
+
+
+Fact = StatusChanged | Progressed | OperationEnded | ClientInterrupted | CheckpointSaved
+
+
+class EventRow(SQLModel, table=True):
+    """One stored fact. `id` only grows, so a reader that has seen N asks for what comes after N."""
+
+    __tablename__ = "events"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(default=None, primary_key=True)
+    subject: str = Field(index=True)
+    type: str
+    at: float = Field(default_factory=now)
+    data: str = Field(sa_type=sa.Text)
+
+    def as_message(self) -> dict[str, Any]:
+        """The event as listeners get it."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "training_client_id": self.subject,
+            "at": self.at,
+            "data": json.loads(self.data),
+        }
+
+
+class Events:
+    """The log of facts."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def record(self, subject: str, fact: Fact) -> None:
+        """Store `fact` about `subject` with the transaction that made it true."""
+        self.session.add(EventRow(subject=subject, type=fact.type, data=json.dumps(asdict(fact))))
+
+    def after(self, subject: str, event_id: int, limit: int = 500) -> list[EventRow]:
+        """The facts about `subject` that came after `event_id`, oldest first."""
+        query = (
+            select(EventRow)
+            .where(EventRow.subject == subject, col(EventRow.id) > event_id)
+            .order_by(col(EventRow.id))
+            .limit(limit)
+        )
+        return list(self.session.exec(query))

@@ -1,0 +1,226 @@
+"""The dispatcher: gives every wanted piece of work one living worker, and no piece two.
+
+It compares the `work` table with the processes it sees, a few times a second and whenever its bell rings.
+Exactly one dispatcher acts at a time (a lease in the database); a second one waits. Workers it did not start
+itself, left by an earlier dispatcher, are known by the file lock they hold and are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.execution.bells import Bell, ring, run_folder
+from tg_workbench.execution.forking import Zygote
+from tg_workbench.execution.tables import DispatcherLease, Work
+from tg_workbench.execution.work import LEASE_SECONDS, Assignment, LifeLock
+from tg_workbench.settings import Settings
+from tg_workbench.storage.database import Database, now
+
+LOOK_SECONDS = 0.25
+DISPATCHER_LEASE_SECONDS = 6.0
+GRACE_SECONDS = 6.0
+MOST_FAILURES = 3
+
+
+class Dispatcher:
+    """Starts, watches and stops workers.
+
+    `entry_points` names the function (`module:name`) for each kind of work.
+    """
+
+    def __init__(self, settings: Settings, entry_points: dict[str, str]) -> None:
+        self.settings = settings
+        self.entry_points = entry_points
+        self.database = Database(settings.database_url)
+        self.folder = run_folder(settings.home)
+        self.holder = uuid.uuid4().hex
+        self.pids: dict[str, int] = {}  # work id → the worker this dispatcher started for it
+        self.stopping = threading.Event()
+        self.zygote = Zygote(settings.home / "logs", entry_points, on_exit=self.wake)
+
+    def run(self) -> None:
+        """Work until `stop` is called; then let every worker save itself and leave."""
+        bell = Bell(self.folder, f"dispatcher-{os.getpid()}")
+        try:
+            while not self.stopping.is_set():
+                if self._hold_lease():
+                    self._look()
+                bell.wait(LOOK_SECONDS)
+            self._stop_workers()
+        finally:
+            self.zygote.close()
+            self._release_lease()
+            bell.close()
+            self.database.close()
+
+    def stop(self) -> None:
+        """Ask `run` to end, from any thread or signal handler."""
+        self.stopping.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Have `run` look at the world now."""
+        ring(self.folder, f"dispatcher-{os.getpid()}")
+
+    # ------------------------------------------------------------------------------- one look at the world
+    def _look(self) -> None:
+        with self.database.read() as session:
+            rows = list(
+                session.exec(select(Work).where(sa.or_(col(Work.wanted), col(Work.pid).is_not(None))))
+            )
+        for row in rows:
+            self._look_at(row)
+        self._make_room([row for row in rows if row.wanted])
+
+    def _look_at(self, row: Work) -> None:
+        alive = LifeLock(self.folder, row.id).is_held()
+        if row.pid is not None and not alive and self._may_be_starting(row):
+            return
+        if row.pid is not None and alive and row.lease_until < now():
+            _kill_group(row.pid)  # it lives but has not moved for a whole lease: hung
+            return
+        if row.pid is not None and not alive:
+            self._note_exit(row)
+        if row.wanted and row.pid is None and not alive and len(self._alive()) < self.settings.max_workers:
+            self._start(row)
+
+    def _may_be_starting(self, row: Work) -> bool:
+        """Between fork and lock a worker is alive but unseen; the zygote would have told of its exit."""
+        pid = self.pids.get(row.id)
+        return pid == row.pid and pid is not None and pid not in self.zygote.exits and row.lease_until > now()
+
+    def _note_exit(self, row: Work) -> None:
+        pid = row.pid or 0
+        how = self.zygote.exits.pop(pid, "ended unseen")
+        self.pids.pop(row.id, None)
+        lost = how != "ended with code 0"
+        with self.database.write() as session:
+            stored = session.get(Work, row.id)
+            if stored is None or stored.epoch != row.epoch:
+                return
+            stored.pid = None
+            # A worker that leaves by itself says so by code 0; if it is not wanted any more, nothing was
+            # lost.
+            if lost and (stored.wanted or how != "ended unseen"):
+                stored.last_exit = how
+                stored.failures += 1
+            session.add(stored)
+        row.pid = None
+        row.failures += int(lost)
+        row.last_exit = how if lost else None
+
+    def _start(self, row: Work) -> None:
+        if not self.zygote.is_ready():
+            return
+        with self.database.write() as session:
+            stored = session.get(Work, row.id)
+            if stored is None or not stored.wanted or stored.pid is not None:
+                return
+            stored.epoch += 1
+            stored.lease_until = now() + LEASE_SECONDS
+            assignment = Assignment(
+                work_id=stored.id,
+                kind=stored.kind,
+                epoch=stored.epoch,
+                previous_exit=stored.last_exit,
+                give_up=stored.failures >= MOST_FAILURES,
+            )
+            session.add(stored)
+        # Forked only now: a crash in between costs an epoch, never two workers. The worker writes the pid
+        # as well.
+        pid = self.pids[row.id] = self.zygote.fork(assignment)
+        with self.database.write() as session:
+            session.connection().execute(
+                sa.update(Work)
+                .where(col(Work.id) == row.id, col(Work.epoch) == assignment.epoch)
+                .values(pid=pid)
+            )
+
+    def _make_room(self, wanted: list[Work]) -> None:
+        """When somebody waits for a worker and all are taken, ask the one that rested longest to leave."""
+        alive = self._alive()
+        waiting = [row for row in wanted if row.pid is None]
+        resting = [row for row in wanted if row.id in alive and now() - row.last_active > LOOK_SECONDS * 4]
+        if waiting and resting and len(alive) >= self.settings.max_workers:
+            longest = min(resting, key=lambda row: row.last_active)
+            _signal(self.pids.get(longest.id) or longest.pid, signal.SIGTERM)
+
+    def _alive(self) -> set[str]:
+        return {work_id for work_id, pid in self.pids.items() if pid not in self.zygote.exits}
+
+    # ------------------------------------------------------------------------------- leaving
+    def _stop_workers(self) -> None:
+        with self.database.read() as session:
+            pids = {row.id: row.pid for row in session.exec(select(Work).where(col(Work.pid).is_not(None)))}
+        for pid in pids.values():
+            _signal(pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while pids and time.monotonic() < deadline:
+            pids = {key: pid for key, pid in pids.items() if LifeLock(self.folder, key).is_held()}
+            time.sleep(0.02)
+        for pid in pids.values():
+            _kill_group(pid)
+        with self.database.write() as session:
+            session.connection().execute(sa.update(Work).values(pid=None))
+
+    def _hold_lease(self) -> bool:
+        with self.database.read() as session:
+            lease = session.get(DispatcherLease, 1)
+        if lease and lease.holder == self.holder and lease.until - now() > DISPATCHER_LEASE_SECONDS / 2:
+            return True
+        if lease and lease.holder != self.holder and lease.until > now():
+            return False
+        with self.database.write() as session:
+            return self._take_lease(session)
+
+    def _take_lease(self, session: Session) -> bool:
+        lease = session.get(DispatcherLease, 1) or DispatcherLease()
+        if lease.holder != self.holder and lease.until > now():
+            return False
+        lease.holder, lease.until = self.holder, now() + DISPATCHER_LEASE_SECONDS
+        session.add(lease)
+        return True
+
+    def _release_lease(self) -> None:
+        with self.database.write() as session:
+            session.connection().execute(
+                sa.update(DispatcherLease).where(col(DispatcherLease.holder) == self.holder).values(until=0.0)
+            )
+
+
+def dispatch(settings: Settings, entry_points: dict[str, str]) -> None:
+    """Run a dispatcher until SIGTERM (workers save and leave) or the end of its input (workers stay)."""
+    dispatcher = Dispatcher(settings, entry_points)
+    signal.signal(signal.SIGTERM, lambda *_: dispatcher.stop())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, args=(dispatcher.folder,), daemon=True).start()
+    dispatcher.run()
+
+
+def _leave_with_parent(folder: Path) -> None:
+    """End this process at once when its input ends: its owner was killed, and the workers must go on."""
+    while os.read(0, 1024):
+        pass
+    (folder / f"dispatcher-{os.getpid()}").unlink(missing_ok=True)
+    os._exit(0)
+
+
+def _signal(pid: int | None, number: signal.Signals) -> None:
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _kill_group(pid: int | None) -> None:
+    if pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)

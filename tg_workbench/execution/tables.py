@@ -1,0 +1,31 @@
+"""What execution stores: one row per piece of work that may need a process, and the dispatcher's lease."""
+
+from __future__ import annotations
+
+from sqlmodel import Field, SQLModel
+
+
+class Work(SQLModel, table=True):
+    """Something that wants a worker process. `epoch` counts its workers: only the newest may write."""
+
+    __tablename__ = "work"
+
+    id: str = Field(primary_key=True)
+    kind: str
+    wanted: bool = Field(default=True, index=True)
+    epoch: int = 0
+    pid: int | None = None
+    lease_until: float = 0.0
+    last_active: float = 0.0
+    failures: int = 0
+    last_exit: str | None = None
+
+
+class DispatcherLease(SQLModel, table=True):
+    """Which dispatcher may start workers. One row."""
+
+    __tablename__ = "dispatcher_lease"
+
+    id: int = Field(default=1, primary_key=True)
+    holder: str = ""
+    until: float = 0.0

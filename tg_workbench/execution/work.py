@@ -1,0 +1,123 @@
+"""Work: asking for a worker, being one, and being one no longer.
+
+A worker writes only inside a transaction that has checked its fence: the epoch in the `work` row is still
+the one it was started with. A worker that was given up on finds a newer epoch there and leaves without a
+trace.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.errors import WorkbenchError
+from tg_workbench.execution.bells import bell_name, ring
+from tg_workbench.execution.tables import Work
+from tg_workbench.storage.database import after_commit, now
+
+LEASE_SECONDS = 30.0
+HEARTBEAT_SECONDS = 5.0
+
+
+class Fenced(WorkbenchError):
+    """The worker was replaced; whatever it was doing must not be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a new worker is told. `previous_exit` says how the worker before it was lost, if it was."""
+
+    work_id: str
+    kind: str
+    epoch: int
+    previous_exit: str | None = None
+    give_up: bool = False
+
+    def as_line(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_line(cls, line: str) -> Assignment:
+        """The assignment in one line of JSON."""
+        return cls(**json.loads(line))
+
+
+def request_worker(session: Session, folder: Path, work_id: str, kind: str) -> None:
+    """Make sure `work_id` has a worker that looks at its queue, from the moment this transaction commits."""
+    changed = session.connection().execute(
+        sa.update(Work).where(col(Work.id) == work_id).values(wanted=True, last_active=now())
+    )
+    if not changed.rowcount:
+        session.add(Work(id=work_id, kind=kind, last_active=now()))
+    worker_bell = folder / bell_name(work_id)
+
+    def wake() -> None:
+        ring(folder, bell_name(work_id) if worker_bell.exists() else "dispatcher")
+
+    after_commit(session, wake)
+
+
+def release_work(session: Session, work_id: str) -> None:
+    """Say that `work_id` needs no worker for now."""
+    session.connection().execute(sa.update(Work).where(col(Work.id) == work_id).values(wanted=False))
+
+
+class Fence:
+    """A worker's right to write, for as long as nobody replaced it."""
+
+    def __init__(self, work_id: str, epoch: int) -> None:
+        self.work_id = work_id
+        self.epoch = epoch
+        self._query = select(Work.epoch).where(Work.id == work_id).with_for_update()
+
+    def hold(self, session: Session) -> None:
+        """Check, inside a writing transaction, that this worker is still the one. Raises Fenced."""
+        if session.exec(self._query).one_or_none() != self.epoch:
+            raise Fenced(f"worker {self.epoch} of {self.work_id} was replaced")
+
+    def renew(self, session: Session, **values: object) -> None:
+        """Push the lease ahead. Raises Fenced."""
+        renewed = session.connection().execute(
+            sa.update(Work)
+            .where(col(Work.id) == self.work_id, col(Work.epoch) == self.epoch)
+            .values(lease_until=now() + LEASE_SECONDS, **values)
+        )
+        if not renewed.rowcount:
+            raise Fenced(f"worker {self.epoch} of {self.work_id} was replaced")
+
+
+class LifeLock:
+    """A file lock that a worker holds while it lives: the kernel lets go of it however the worker dies."""
+
+    def __init__(self, folder: Path, work_id: str) -> None:
+        self.path = folder / f"{bell_name(work_id)}.lock"
+        self._file: IO[bytes] | None = None
+
+    def take(self) -> bool:
+        """Hold the lock until this process ends; False when another process holds it."""
+        file = self.path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def is_held(self) -> bool:
+        """Whether some process holds it now."""
+        if not self.path.exists():
+            return False
+        with self.path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False

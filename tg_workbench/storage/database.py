@@ -1,0 +1,138 @@
+"""The database: sessions that read, sessions that write, and the schema's history.
+
+SQLite in WAL mode by default, PostgreSQL by URL. Writers take their lock at the start, so two processes that
+write at once wait for each other instead of failing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlmodel import Session
+
+from tg_workbench.errors import DatabaseUnavailable, StorageFull
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 15_000
+AFTER_COMMIT = "after_commit_calls"
+
+
+class Database:
+    """One database, named by its URL. Cheap to make: connects on first use."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parsed = make_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {} if self.is_sqlite else {"pool_pre_ping": True}
+        if self.is_sqlite and parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.engine = sa.create_engine(parsed, **options)
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for looking; nothing it changes is kept. Raises DatabaseUnavailable."""
+        with _named_failures(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that commits when the block ends well, and rolls back when it raises.
+
+        Raises DatabaseUnavailable when nothing answers and StorageFull when the disk has no room.
+        """
+        writer = self.engine.execution_options(tg_write=True)
+        with _named_failures(), Session(writer, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+            calls: list[Callable[[], None]] = session.info.pop(AFTER_COMMIT, [])
+        for call in calls:
+            call()
+
+    def ping(self) -> None:
+        """Ask the database for a sign of life. Raises DatabaseUnavailable."""
+        with self.read() as session:
+            session.connection().exec_driver_sql("SELECT 1")
+            session.connection().exec_driver_sql("SELECT version_num FROM alembic_version")
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to `revision`. Quick when it is there, safe when two processes try at once."""
+        if revision == "head" and self._revision() == _newest_revision():
+            return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with _named_failures(), self.engine.execution_options(tg_write=True).connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            connection.commit()
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.engine.dispose()
+
+    def _revision(self) -> str | None:
+        try:
+            with self.engine.connect() as connection:
+                return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        except SQLAlchemyError:
+            return None
+
+
+def after_commit(session: Session, call: Callable[[], None]) -> None:
+    """Have `call` made once what `session` wrote is stored; never when it is rolled back."""
+    session.info.setdefault(AFTER_COMMIT, []).append(call)
+
+
+def now() -> float:
+    """The time written into rows: seconds since 1970, UTC."""
+    return time.time()
+
+
+def _newest_revision() -> str:
+    """Revisions are numbered files (`0001_….py`), so the newest is the last by name."""
+    return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = (
+        None  # we say BEGIN ourselves: the driver's own way cannot take the lock first
+    )
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("tg_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _named_failures() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as failure:
+        text = str(failure.orig).lower()
+        if "disk is full" in text or "no space left" in text:
+            raise StorageFull from failure
+        if isinstance(failure, sa.exc.OperationalError | sa.exc.InterfaceError):
+            raise DatabaseUnavailable from failure
+        raise

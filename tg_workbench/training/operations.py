@@ -1,0 +1,123 @@
+"""Operations: the ordered queue of each training client, and the futures of their answers.
+
+The same Idempotency-Key gives the same operation back, so a retry is never done twice; the same key with
+another body is refused. Operations of one client run in the order they were accepted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.errors import FutureNotFound, IdempotencyConflict, QueueFull
+from tg_workbench.events import Events, OperationEnded
+from tg_workbench.execution import request_worker, ring
+from tg_workbench.identity import Principal
+from tg_workbench.storage.database import after_commit, now
+from tg_workbench.training.specs import WORK_KIND, OperationKind
+from tg_workbench.training.tables import Operation, TrainingClient
+
+MOST_WAITING = 1000
+UNFINISHED = ("pending", "running")
+
+
+class Operations:
+    """Accepts, finds and cancels operations. `folder` is where the workers' bells hang."""
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.session = session
+        self.folder = folder
+
+    def submit(
+        self,
+        client: TrainingClient,
+        kind: OperationKind,
+        payload: bytes,
+        *,
+        content_type: str = "application/json",
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Accept an operation. Raises IdempotencyConflict and QueueFull; then nothing was accepted."""
+        fingerprint = hashlib.sha256(
+            kind.encode() + b"\0" + content_type.encode() + b"\0" + payload
+        ).hexdigest()
+        if known := self._by_key(client.id, idempotency_key):
+            if known.fingerprint != fingerprint:
+                raise IdempotencyConflict
+            return known
+        if self.waiting(client.id) >= MOST_WAITING:
+            raise QueueFull(MOST_WAITING)
+        operation = Operation(
+            id=f"fut-{uuid.uuid4()}",
+            client_id=client.id,
+            owner_id=client.owner_id,
+            seq=self._next_seq(client.id),
+            kind=kind,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint,
+            content_type=content_type,
+            payload=payload,
+        )
+        self.session.add(operation)
+        request_worker(self.session, self.folder, client.id, WORK_KIND)
+        self.session.flush()
+        return operation
+
+    def get(self, owner: Principal, future_id: str) -> Operation:
+        """The operation. Raises FutureNotFound, also when it is somebody else's."""
+        operation = self.session.get(Operation, future_id)
+        if operation is None or operation.owner_id != owner.id:
+            raise FutureNotFound(future_id)
+        return operation
+
+    def cancel(self, owner: Principal, future_id: str) -> bool:
+        """Cancel an operation that has not begun; False when it is too late. Raises FutureNotFound."""
+        operation = self.get(owner, future_id)
+        return self.cancel_waiting(operation.client_id, only=operation.id) == 1
+
+    def cancel_waiting(
+        self, client_id: str, *, only: str | None = None, reason: str = "it was cancelled before it began"
+    ) -> int:
+        """Cancel what waits in a client's queue and return how many operations that were."""
+        query = select(Operation).where(Operation.client_id == client_id, Operation.status == "pending")
+        if only is not None:
+            query = query.where(Operation.id == only)
+        operations = list(self.session.exec(query.order_by(col(Operation.seq))))
+        for operation in operations:
+            operation.status, operation.completed_at, operation.payload = "cancelled", now(), None
+            operation.error = {"code": "FUTURE_CANCELLED", "message": reason, "details": {}}
+            self.session.add(operation)
+            fact = OperationEnded(operation.id, operation.kind, operation.status, operation.error)
+            Events(self.session).record(client_id, fact)
+        after_commit(self.session, lambda: ring(self.folder, "api-*", client_id))
+        self.session.flush()
+        return len(operations)
+
+    def waiting(self, client_id: str) -> int:
+        """How many of the client's operations are not finished."""
+        query = (
+            select(sa.func.count())
+            .select_from(Operation)
+            .where(Operation.client_id == client_id, col(Operation.status).in_(UNFINISHED))
+        )
+        return self.session.exec(query).one()
+
+    def _by_key(self, client_id: str, key: str | None) -> Operation | None:
+        if key is None:
+            return None
+        query = select(Operation).where(Operation.client_id == client_id, Operation.idempotency_key == key)
+        return self.session.exec(query).first()
+
+    def _next_seq(self, client_id: str) -> int:
+        table = col(TrainingClient.next_seq)
+        taken = (
+            sa.update(TrainingClient)
+            .where(col(TrainingClient.id) == client_id)
+            .values(next_seq=table + 1)
+            .returning(table)
+        )
+        return int(self.session.connection().execute(taken).scalar_one()) - 1

@@ -1,0 +1,129 @@
+"""What a training client was asked to be: frozen values, safe to store as JSON. Light: the API reads them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+WORK_KIND = "training_client"
+WORKER_ENTRY_POINT = "tg_workbench.training.worker:run"
+
+MODEL_REFS = ("mlp", "cnn", "tiny-llama", "smollm2-135m")
+"""Models that need no folder. The engine's registry has the same names (a test compares them)."""
+LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")
+
+
+class Status(StrEnum):
+    """Where a training client stands."""
+
+    INITIALIZING = "initializing"
+    READY = "ready"
+    BUSY = "busy"
+    PAUSED = "paused"
+    ERROR = "error"
+    TERMINATED = "terminated"
+
+
+ENDED = (Status.ERROR, Status.TERMINATED)
+
+
+class OperationKind(StrEnum):
+    """What a training client can be asked to do."""
+
+    FORWARD_BACKWARD = "forward_backward"
+    OPTIM_STEP = "optim_step"
+    SAMPLE = "sample"
+    SAVE_STATE = "save_state"
+    LOAD_STATE = "load_state"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    PREDICT = "predict"
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """Low-rank adapters (Hu et al. 2021): `rank` columns, scaled by `alpha / rank`."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.05
+    target_modules: tuple[str, ...] = ("q_proj", "v_proj", "k_proj", "o_proj")
+    bias: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSpec:
+    """Which optimizer, and its constants."""
+
+    name: str = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class DPSpec:
+    """The privacy that was asked for.
+
+    `noise_multiplier` None: calibrated to `target_epsilon` over `max_steps`.
+    """
+
+    enabled: bool = True
+    noise_multiplier: float | None = None
+    max_grad_norm: float = 1.0
+    target_epsilon: float | None = None
+    target_delta: float | None = None
+    accountant_type: str = "prv"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The shape of a network that is built here: input without the batch axis, outputs, hidden layers."""
+
+    input_shape: tuple[int, ...]
+    output_size: int
+    hidden_sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSpec:
+    """Everything a training client is created from."""
+
+    model_ref: str
+    lora: LoraSpec | None = None
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    dp: DPSpec | None = None
+    batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    max_steps: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    dataset_id: str | None = None
+    architecture: Architecture | None = None
+    loss: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For the database."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ClientSpec:
+        """From the database."""
+        parts = dict(data)
+        optimizer = dict(parts.pop("optimizer"))
+        optimizer["betas"] = tuple(optimizer["betas"])
+        lora, dp, architecture = parts.pop("lora"), parts.pop("dp"), parts.pop("architecture")
+        return cls(
+            **parts,
+            optimizer=OptimizerSpec(**optimizer),
+            lora=LoraSpec(**{**lora, "target_modules": tuple(lora["target_modules"])}) if lora else None,
+            dp=DPSpec(**dp) if dp else None,
+            architecture=_architecture(architecture),
+        )
+
+
+def _architecture(data: dict[str, Any] | None) -> Architecture | None:
+    if data is None:
+        return None
+    return Architecture(tuple(data["input_shape"]), data["output_size"], tuple(data["hidden_sizes"]))

@@ -1,0 +1,89 @@
+"""What the training room stores: clients, their operations in order, and the artifacts they saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from tg_workbench.storage.database import now
+from tg_workbench.training.specs import Status
+
+
+class TrainingClient(SQLModel, table=True):
+    """A model being trained. JSON columns hold what the worker says of it."""
+
+    __tablename__ = "training_clients"
+    __table_args__ = (sa.UniqueConstraint("owner_id", "idempotency_key"),)
+
+    id: str = Field(primary_key=True)
+    owner_id: str = Field(index=True)
+    tenant_id: str
+    model_ref: str
+    dataset_id: str | None = Field(default=None, index=True)
+    config: dict[str, Any] = Field(sa_type=sa.JSON)
+    status: str = Status.INITIALIZING
+    reason: str | None = None
+    paused: bool = False
+    stop_requested: bool = False
+    step: int = 0
+    next_seq: int = 1
+    plan: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    privacy: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    dp_metrics: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    lineage: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
+    last_checkpoint: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    created_at: float = Field(default_factory=now)
+
+
+class Operation(SQLModel, table=True):
+    """One thing a training client was asked to do, which is also the future of its answer."""
+
+    __tablename__ = "operations"
+    __table_args__ = (
+        sa.UniqueConstraint("client_id", "seq"),
+        sa.UniqueConstraint("client_id", "idempotency_key"),
+        sa.Index("ix_operations_queue", "client_id", "status", "seq"),
+    )
+
+    id: str = Field(primary_key=True)
+    client_id: str
+    owner_id: str
+    seq: int
+    kind: str
+    status: str = "pending"
+    idempotency_key: str | None = None
+    fingerprint: str
+    content_type: str
+    payload: bytes | None = None
+    progress: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    result: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    error: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    attempt: int = 0
+    created_at: float = Field(default_factory=now)
+    started_at: float | None = None
+    completed_at: float | None = None
+
+
+class Artifact(SQLModel, table=True):
+    """A stored checkpoint: sealed bytes in a blob, and the lineage its weights carry."""
+
+    __tablename__ = "artifacts"
+
+    id: str = Field(primary_key=True)
+    client_id: str = Field(index=True)
+    owner_id: str = Field(index=True)
+    tenant_id: str
+    step: int
+    automatic: bool = False
+    size_bytes: int
+    blob: str
+    key_id: str
+    content_hash: str
+    lineage: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
+    details: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
+    dp_metrics: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    created_at: float = Field(default_factory=now)
