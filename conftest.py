@@ -1,0 +1,34 @@
+"""What every test run starts from: one thread, no internet, no state of the person who runs it.
+
+It lies beside `notebooks/` and `tests/`, so that running one notebook by its path finds it too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+_home = tempfile.mkdtemp(prefix="tgw-test-home-")
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
+
+for _name in list(os.environ):
+    if _name.startswith(("TG_", "JUPYTER_", "VOILA_")) or _name in ("DATABASE_URL", "PORT"):
+        del os.environ[_name]
+
+os.environ.update(
+    TG_HOME=_home,
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+    OPENBLAS_NUM_THREADS="1",
+    TOKENIZERS_PARALLELISM="false",
+    HF_HUB_OFFLINE="1",
+    JUPYTER_PLATFORM_DIRS="1",
+    JUPYTER_CONFIG_DIR=f"{_home}/jupyter/config",
+    JUPYTER_DATA_DIR=f"{_home}/jupyter/data",
+    JUPYTER_RUNTIME_DIR=f"{_home}/jupyter/runtime",
+    IPYTHONDIR=f"{_home}/ipython",
+)
+
+pytest_plugins = ["tests.workbench_server"]
