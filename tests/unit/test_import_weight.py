@@ -1,0 +1,37 @@
+"""What may not be imported: torch costs a newcomer ten times what the front door does, and the API its memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "opacus", "sklearn", "scipy", "dp_accounting")
+API_HEAVY = (*HEAVY, "numpy", "tokenizers", "gguf")
+
+
+def imported_by(module: str) -> set[str]:
+    """The top-level modules that a fresh Python holds after importing one."""
+    script = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(answer.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["tg_workbench", "tg_workbench.sdk", "tg_widgets", "tg_server_extension"])
+def test_the_notebook_side_never_imports_torch(module: str) -> None:
+    assert imported_by(module).isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "tg_workbench.main",
+        "tg_workbench.__main__",
+        "tg_workbench.training",
+        "tg_workbench.datasets",
+        "tg_workbench.execution",
+    ],
+)
+def test_the_api_process_imports_nothing_that_computes(module: str) -> None:
+    assert imported_by(module).isdisjoint(API_HEAVY)
