@@ -31,6 +31,10 @@ class WorkbenchError(Exception):
         """The facts, fit for JSON. Never holds a request's own values."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
+    def as_record(self) -> dict[str, Any]:
+        """The error as it is stored with a failed operation, fit for JSON."""
+        return {"type": type(self).__name__, "message": str(self), "details": self.details}
+
 
 class InvalidSetting(WorkbenchError):
     """An environment variable has a value nobody can use."""
@@ -286,3 +290,14 @@ class CallFailed(WorkbenchError):
     def details(self) -> dict[str, Any]:
         """What the server added to the error."""
         return self._details
+
+
+def error_named(name: str) -> type[WorkbenchError]:
+    """The class that a stored record names; the root when it is none of ours."""
+    families: list[type[WorkbenchError]] = [WorkbenchError]
+    while families:
+        family = families.pop()
+        if family.__name__ == name:
+            return family
+        families.extend(family.__subclasses__())
+    return WorkbenchError

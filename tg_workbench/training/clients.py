@@ -121,7 +121,9 @@ class TrainingClients:
         if client.status == Status.TERMINATED:
             return client
         client.status, client.reason, client.stop_requested = Status.TERMINATED, reason, True
-        self.operations.cancel_waiting(client.id, reason="its training client was deleted")
+        self.operations.cancel_waiting(
+            client.id, reason="its training client was deleted before the operation began"
+        )
         return self._changed(client)
 
     def pause(self, owner: Principal, client_id: str) -> TrainingClient:
@@ -142,12 +144,18 @@ class TrainingClients:
             Operation.kind == OperationKind.TRAIN,
         )
         for future_id in list(self.session.exec(query)):
-            self.operations.cancel_waiting(client_id, only=future_id, reason="training was stopped")
+            self.operations.cancel_waiting(
+                client_id, only=future_id, reason="training was stopped before it began"
+            )
         return self._changed(client)
 
-    def is_busy(self, client: TrainingClient) -> bool:
-        """Whether an operation of it waits or runs."""
-        return self.operations.waiting(client.id) > 0
+    def status_of(self, client: TrainingClient) -> Status:
+        """The status to show: what is stored, refined by whether it is held or has something to do."""
+        if client.status in (*ENDED, Status.INITIALIZING):
+            return Status(client.status)
+        if client.paused:
+            return Status.PAUSED
+        return Status.BUSY if self.operations.waiting(client.id) else Status.READY
 
     def artifacts(self, owner: Principal, client_id: str) -> list[Artifact]:
         """The client's checkpoints, newest first."""
@@ -199,8 +207,8 @@ class TrainingClients:
             raise UnknownModel(list(MODEL_REFS))
         if spec.model_ref in ("mlp", "cnn") and spec.architecture is None and spec.dataset_id is None:
             raise InvalidRequest(
-                f"{spec.model_ref} needs an 'architecture' (input_shape, output_size), or a 'dataset_id' to take "
-                "it from"
+                f"{spec.model_ref} needs an 'architecture' (input_shape, output_size), or a 'dataset_id' "
+                "to take it from"
             )
         if spec.lora is not None and spec.model_ref in MODEL_REFS and spec.model_ref not in LANGUAGE_MODELS:
             raise InvalidRequest(f"{spec.model_ref} has no attention layers for LoRA: leave lora_config out")

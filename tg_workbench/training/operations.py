@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.errors import FutureNotFound, IdempotencyConflict, QueueFull
+from tg_workbench.errors import FutureNotFound, IdempotencyConflict, OperationCancelled, QueueFull
 from tg_workbench.events import Events, OperationEnded
 from tg_workbench.execution import request_worker, ring
 from tg_workbench.identity import Principal
@@ -80,7 +80,11 @@ class Operations:
         return self.cancel_waiting(operation.client_id, only=operation.id) == 1
 
     def cancel_waiting(
-        self, client_id: str, *, only: str | None = None, reason: str = "it was cancelled before it began"
+        self,
+        client_id: str,
+        *,
+        only: str | None = None,
+        reason: str = "the operation was cancelled before it began",
     ) -> int:
         """Cancel what waits in a client's queue and return how many operations that were."""
         query = select(Operation).where(Operation.client_id == client_id, Operation.status == "pending")
@@ -89,7 +93,7 @@ class Operations:
         operations = list(self.session.exec(query.order_by(col(Operation.seq))))
         for operation in operations:
             operation.status, operation.completed_at, operation.payload = "cancelled", now(), None
-            operation.error = {"code": "FUTURE_CANCELLED", "message": reason, "details": {}}
+            operation.error = OperationCancelled(reason).as_record()
             self.session.add(operation)
             fact = OperationEnded(operation.id, operation.kind, operation.status, operation.error)
             Events(self.session).record(client_id, fact)

@@ -1,0 +1,215 @@
+"""A run's budget: asks the ledger before every step, and writes the charge before any noise is drawn.
+
+Order within a step: reserve and charge (one transaction) → draw noise → apply. A crash in between leaves the
+charge standing, never a release without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tg_workbench.datasets import Charge, Ledger
+from tg_workbench.datasets.ledger import Kind, Lineage
+from tg_workbench.errors import BudgetExhausted
+from tg_workbench.execution import Fence
+from tg_workbench.privacy import GaussianStep, Odometer
+from tg_workbench.storage import Database
+from tg_workbench.training.plan import Plan
+from tg_workbench.training.tables import Operation, TrainingClient
+
+SLACK = 1e-9  # float noise in a comparison of two readings of the same accountant
+UNIT = "example"
+RELATION = "add_or_remove_one"
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """What a step has cost: ε after it, and by how much it rose."""
+
+    total_epsilon: float
+    step_epsilon: float
+
+
+class RunBudget:
+    """The budget of one training client with a privacy plan."""
+
+    def __init__(self, plan: Plan, client: TrainingClient, database: Database, fence: Fence) -> None:
+        self.plan = plan
+        self.client = client
+        self.database = database
+        self.fence = fence
+        self.kind: Kind = (plan.noise_multiplier, plan.sample_rate)
+        accountant = "rdp" if plan.accountant == "rdp" else "pld"
+        self.odometer = Odometer(plan.delta, accountant, plan_steps=plan.plan_steps)  # type: ignore[arg-type]
+        self.dataset_odometer = Odometer(plan.delta, accountant)  # type: ignore[arg-type]
+        self.inherited: dict[Kind, int] = {}
+        self.own: dict[Kind, int] = {}
+        self.of_dataset: dict[Kind, int] = {}
+        self.spent = 0.0
+        self.dataset_spent = 0.0
+        self.reload(client.lineage)
+
+    def reload(self, lineage: Lineage) -> None:
+        """Read the ledger again: at the start, and when a checkpoint has brought another lineage."""
+        with self.database.read() as session:
+            ledger = Ledger(session)
+            self.inherited = ledger.of_lineage(lineage, without=self.client.id)
+            self.own = ledger.of_subject(self.client.id)
+            self.of_dataset = ledger.of_subject(self.plan.dataset_id) if self.plan.dataset_id else {}
+        self.spent = self._read(self.odometer, self._run_counts())
+        self.dataset_spent = self._read(self.dataset_odometer, self.of_dataset)
+
+    def charge(self, operation: Operation, *, ordinal: int, step: int) -> Charged:
+        """Admit the next step and write it into the ledger.
+
+        Raises BudgetExhausted (nothing written), Fenced.
+        """
+        while True:
+            after = self._admit(
+                self.odometer, self._run_counts(), self.spent, self.plan.target_epsilon, "run"
+            )
+            dataset_after = self._admit_on_dataset()
+            charge = self._charge(operation, ordinal, step, after, dataset_after)
+            if self._write(charge):
+                break
+        charged = Charged(after, max(0.0, after - self.spent))
+        self.own[self.kind] = self.own.get(self.kind, 0) + 1
+        self.spent = after
+        if dataset_after is not None:
+            self.of_dataset[self.kind] = self.of_dataset.get(self.kind, 0) + 1
+            self.dataset_spent = dataset_after
+        return charged
+
+    def steps_left(self) -> int | None:
+        """How many more steps both caps allow; None when there is no cap."""
+        limits = []
+        if self.plan.target_epsilon is not None:
+            limits.append(self._left(self.odometer, self._run_counts(), self.plan.target_epsilon))
+        if self.plan.dataset_epsilon_cap is not None:
+            limits.append(self._left(self.dataset_odometer, self.of_dataset, self.plan.dataset_epsilon_cap))
+        return min(limits, default=None)
+
+    def view(self) -> dict[str, Any]:
+        """The budget as it is shown: everything ε needs to mean something."""
+        plan = self.plan
+        return {
+            "guarantee": "differential_privacy",
+            "mode": plan.mode,
+            "unit": UNIT,
+            "relation": RELATION,
+            "accountant": self.odometer.name,
+            "target_epsilon": plan.target_epsilon,
+            "delta": plan.delta,
+            "noise_multiplier": plan.noise_multiplier,
+            "max_grad_norm": plan.max_grad_norm,
+            "sample_rate": plan.sample_rate,
+            "spent_epsilon": self.spent,
+            "reserved_epsilon": self._reserved(),
+            "steps": sum(self._run_counts().values()),
+            "steps_left": self.steps_left(),
+            "dataset_id": plan.dataset_id,
+            "dataset_spent_epsilon": self.dataset_spent if plan.dataset_id else None,
+            "dataset_epsilon_cap": plan.dataset_epsilon_cap,
+            "note": plan.note,
+        }
+
+    def _reserved(self) -> float:
+        """What the declared plan will have cost at its end, not below what is spent already."""
+        if self.plan.plan_steps is None:
+            return self.spent
+        counts = {**self.inherited, self.kind: self.inherited.get(self.kind, 0) + self.plan.plan_steps}
+        planned = self._read(self.odometer, counts)
+        if self.plan.target_epsilon is not None:
+            planned = min(planned, self.plan.target_epsilon)
+        return max(self.spent, planned)
+
+    def _run_counts(self) -> dict[Kind, int]:
+        total = dict(self.inherited)
+        for kind, count in self.own.items():
+            total[kind] = total.get(kind, 0) + count
+        return total
+
+    def _admit_on_dataset(self) -> float | None:
+        if self.plan.dataset_id is None:
+            return None
+        cap = self.plan.dataset_epsilon_cap
+        return self._admit(self.dataset_odometer, self.of_dataset, self.dataset_spent, cap, "dataset")
+
+    def _admit(
+        self, odometer: Odometer, counts: Mapping[Kind, int], spent: float, cap: float | None, of: str
+    ) -> float:
+        after = self._read(odometer, {**counts, self.kind: counts.get(self.kind, 0) + 1})
+        # The live reading rounds up between its grid points; the cap is decided by the exact count.
+        if cap is not None and after > cap + SLACK:
+            if self._left(odometer, counts, cap) < 1:
+                raise BudgetExhausted(spent=spent, target=cap, next_epsilon=after, of=of)
+            after = min(after, cap)
+        return max(after, spent)
+
+    def _write(self, charge: Charge) -> bool:
+        """Write the event, unless somebody else has used the dataset since we read it."""
+        with self.database.write() as session:
+            self.fence.hold(session)
+            ledger = Ledger(session)
+            if charge.dataset_id is not None:
+                seen, self.of_dataset = self.of_dataset, ledger.of_subject(charge.dataset_id)
+                if seen != self.of_dataset:
+                    return False
+            ledger.append(charge)
+        return True
+
+    def _charge(
+        self, operation: Operation, ordinal: int, step: int, after: float, dataset_after: float | None
+    ) -> Charge:
+        return Charge(
+            dataset_id=self.plan.dataset_id,
+            client_id=self.client.id,
+            tenant_id=self.client.tenant_id,
+            actor=self.client.owner_id,
+            operation_id=operation.id,
+            attempt=self.fence.epoch,
+            ordinal=ordinal,
+            mode=self.plan.mode,
+            noise_multiplier=self.plan.noise_multiplier,
+            sample_rate=self.plan.sample_rate,
+            max_grad_norm=self.plan.max_grad_norm,
+            step=step,
+            epsilon_after=after,
+            dataset_epsilon_after=dataset_after,
+        )
+
+    def _left(self, odometer: Odometer, counts: Mapping[Kind, int], cap: float) -> int:
+        return odometer.steps_left(_steps(counts), GaussianStep(*self.kind), cap)
+
+    @staticmethod
+    def _read(odometer: Odometer, counts: Mapping[Kind, int]) -> float:
+        return odometer.epsilon(_steps(counts))
+
+
+def _steps(counts: Mapping[Kind, int]) -> dict[GaussianStep, int]:
+    return {GaussianStep(*kind): count for kind, count in counts.items()}
+
+
+NO_GUARANTEE = {
+    "guarantee": "none",
+    "mode": None,
+    "unit": UNIT,
+    "relation": RELATION,
+    "accountant": None,
+    "target_epsilon": None,
+    "delta": None,
+    "noise_multiplier": None,
+    "max_grad_norm": None,
+    "sample_rate": None,
+    "spent_epsilon": None,
+    "reserved_epsilon": None,
+    "steps": 0,
+    "steps_left": None,
+    "dataset_id": None,
+    "dataset_spent_epsilon": None,
+    "dataset_epsilon_cap": None,
+    "note": "no guarantee: this client trains without differential privacy",
+}
+"""The view of a client that trains without differential privacy."""

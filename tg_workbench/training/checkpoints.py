@@ -1,0 +1,144 @@
+"""Checkpoints: weights, optimizer state and ledger lineage in one sealed file, written at step borders only.
+
+Inside the seal: a line of JSON, then safetensors bytes. Outside: an `artifacts` row. The seal binds the file
+to its artifact, tenant and client (associated data), so an edited, swapped or foreign file does not open.
+The noise generator's state is never part of it: replaying noise would let it be subtracted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from sqlmodel import Session, col, select
+
+from tg_workbench.crypto.keyring import Keyring
+from tg_workbench.crypto.sealing import open_sealed, seal
+from tg_workbench.datasets import Ledger
+from tg_workbench.datasets.ledger import join
+from tg_workbench.errors import ArtifactNotFound, SealBroken
+from tg_workbench.events import CheckpointSaved, Events
+from tg_workbench.execution import Fence
+from tg_workbench.security import DataKeys
+from tg_workbench.storage import Blobs, Database
+from tg_workbench.training.tables import Artifact, TrainingClient
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An opened checkpoint."""
+
+    artifact: Artifact
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one training client, as its worker writes and reads them."""
+
+    def __init__(
+        self, client: TrainingClient, database: Database, blobs: Blobs, keyring: Keyring, fence: Fence
+    ) -> None:
+        self.client = client
+        self.database = database
+        self.blobs = blobs
+        self.keyring = keyring
+        self.fence = fence
+
+    def save(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        metadata: dict[str, Any],
+        *,
+        step: int,
+        lineage: Mapping[str, int],
+        automatic: bool = False,
+        details: dict[str, Any] | None = None,
+        dp_metrics: dict[str, Any] | None = None,
+    ) -> Artifact:
+        """Seal and store a checkpoint. Raises StorageFull; then nothing has changed."""
+        artifact_id = f"art-{uuid.uuid4()}"
+        body = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        with self.database.write() as session:
+            key = DataKeys(session, self.keyring).current(self.client.tenant_id)
+        with self.database.read() as session:
+            lineage = join(lineage, {self.client.id: Ledger(session).newest(self.client.id)})
+        head = {"format": FORMAT, "step": step, "lineage": dict(lineage), "metadata": metadata}
+        plain = json.dumps(head).encode() + b"\n" + body
+        sealed = seal(key.key, plain, self._bound_to(artifact_id, self.client.id))
+        artifact = Artifact(
+            id=artifact_id,
+            client_id=self.client.id,
+            owner_id=self.client.owner_id,
+            tenant_id=self.client.tenant_id,
+            step=step,
+            automatic=automatic,
+            size_bytes=len(sealed),
+            blob=self.blobs.put(sealed),
+            key_id=key.key_id,
+            content_hash=f"sha256:{hashlib.sha256(sealed).hexdigest()}",
+            lineage=dict(lineage),
+            details=details or {},
+            dp_metrics=dp_metrics,
+        )
+        self._store(artifact)
+        return artifact
+
+    def load(self, artifact_id: str) -> Loaded:
+        """Open a checkpoint of the same owner. Raises ArtifactNotFound, SealBroken."""
+        with self.database.read() as session:
+            artifact = session.get(Artifact, artifact_id)
+            if artifact is None or artifact.owner_id != self.client.owner_id:
+                raise ArtifactNotFound(artifact_id)
+            key = DataKeys(session, self.keyring).get(artifact.key_id)
+        sealed = self.blobs.read(artifact.blob)
+        plain = open_sealed(key.key, sealed, self._bound_to(artifact.id, artifact.client_id))
+        head, _, body = plain.partition(b"\n")
+        try:
+            return Loaded(artifact, safetensors.torch.load(body), json.loads(head)["metadata"])
+        except (safetensors.SafetensorError, ValueError, KeyError) as failure:
+            raise SealBroken from failure
+
+    def newest(self) -> Artifact | None:
+        """The client's last checkpoint, automatic or asked for."""
+        query = select(Artifact).where(Artifact.client_id == self.client.id)
+        with self.database.read() as session:
+            return session.exec(query.order_by(col(Artifact.created_at).desc()).limit(1)).first()
+
+    def _bound_to(self, artifact_id: str, client_id: str) -> bytes:
+        return f"artifact={artifact_id}|tenant={self.client.tenant_id}|client={client_id}".encode()
+
+    def _store(self, artifact: Artifact) -> None:
+        """Announce the checkpoint; an automatic one takes the place of the automatic one before it."""
+        summary = {
+            "artifact_id": artifact.id,
+            "step": artifact.step,
+            "automatic": artifact.automatic,
+            "created_at": artifact.created_at,
+        }
+        with self.database.write() as session:
+            self.fence.hold(session)
+            replaced = self._older_automatic(session) if artifact.automatic else []
+            for old in replaced:
+                session.delete(old)
+            session.add(artifact)
+            client = session.get_one(TrainingClient, self.client.id)
+            client.last_checkpoint = summary
+            session.add(client)
+            if not artifact.automatic:
+                Events(session).record(self.client.id, CheckpointSaved(artifact.id, artifact.step, False))
+        for old in replaced:
+            self.blobs.delete(old.blob)
+
+    def _older_automatic(self, session: Session) -> list[Artifact]:
+        query = select(Artifact).where(Artifact.client_id == self.client.id, col(Artifact.automatic))
+        return list(session.exec(query))

@@ -1,0 +1,353 @@
+"""What a training client can be asked to do, and how it is done: one method per kind of operation.
+
+Runs in the worker. Errors of ours end as a failed operation; the client stays as it was before.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tg_workbench.crypto.keyring import Keyring
+from tg_workbench.datasets import Dataset
+from tg_workbench.datasets.ledger import join
+from tg_workbench.engine.trainer import ForwardBackward, OptimStep, Trainer
+from tg_workbench.errors import DatasetNotFound, InvalidBatch, InvalidRequest, PrivacyRefused, Refused
+from tg_workbench.events import Progressed
+from tg_workbench.execution import Fence
+from tg_workbench.privacy import PoissonSampler
+from tg_workbench.storage import Blobs, Database
+from tg_workbench.training.budget import NO_GUARANTEE, Charged, RunBudget
+from tg_workbench.training.checkpoints import Checkpoints
+from tg_workbench.training.plan import Plan
+from tg_workbench.training.queue import WorkQueue
+from tg_workbench.training.rows import Batch, DatasetRows, request_of, row_digests
+from tg_workbench.training.tables import Artifact, Operation, TrainingClient
+
+AUTOSAVE_SHARE = 0.05  # automatic checkpoints may cost one part in twenty of the time
+PROGRESS_SECONDS = 0.1
+
+
+class Operator:
+    """A loaded training client: its trainer, its budget, its datasets, its checkpoints."""
+
+    def __init__(
+        self,
+        client: TrainingClient,
+        trainer: Trainer,
+        plan: Plan | None,
+        queue: WorkQueue,
+        database: Database,
+        blobs: Blobs,
+        keyring: Keyring,
+        fence: Fence,
+    ) -> None:
+        self.client = client
+        self.trainer = trainer
+        self.plan = plan
+        self.queue = queue
+        self.database = database
+        self.blobs = blobs
+        self.step = client.step
+        self.lineage: dict[str, int] = dict(client.lineage)
+        self.budget = RunBudget(plan, client, database, fence) if plan is not None else None
+        self.checkpoints = Checkpoints(client, database, blobs, keyring, fence)
+        self.points: dict[str, list[Any]] = {"step": [], "loss": [], "epsilon": []}
+        self.saved_step = -1
+        self._last_flush = 0.0
+        self._save_cost = 0.0
+        self._last_save = time.monotonic()
+        self._losses: list[tuple[float, int]] = []
+        self._rows_of_step: set[bytes] = set()
+        self._last_pass: ForwardBackward | None = None
+        self._datasets: dict[str, tuple[Dataset, DatasetRows]] = {}
+        self._sampler: PoissonSampler | None = None
+        self.dp_metrics: dict[str, Any] | None = client.dp_metrics
+
+    # ------------------------------------------------------------------------------- learning
+    def forward_backward(self, operation: Operation) -> dict[str, Any]:
+        """Form and accumulate gradients.
+
+        In sampled mode a call is a fresh Poisson draw, at most one a step.
+        """
+        request = request_of(operation)
+        if "dataset_id" in request:
+            outcome = self._learn_from_dataset(request["dataset_id"])
+        else:
+            outcome = self.learn(self._own_rows(request.get("batch")))
+        sampled = self.plan is not None and self.plan.mode == "sampled"
+        return {
+            "loss": outcome.loss,
+            "grad_norm": outcome.grad_norm,
+            "tokens_processed": None if sampled else outcome.tokens,
+            "num_examples": None if sampled else outcome.num_examples,
+            "dp_metrics": None,
+        }
+
+    def optim_step(self, operation: Operation) -> dict[str, Any]:
+        """Charge, draw noise, apply.
+
+        Raises NoGradient, BudgetExhausted, PrivacyRefused: nothing was spent.
+        """
+        request = request_of(operation)
+        if self.plan is not None and not request.get("apply_dp_noise", True):
+            raise PrivacyRefused(
+                "this client trains with differential privacy: apply_dp_noise cannot be false"
+            )
+        taken = self.apply(operation, ordinal=0, learning_rate=request.get("learning_rate"))
+        return {"step": taken.step, "learning_rate": taken.learning_rate, "dp_metrics": self.dp_metrics}
+
+    def learn(self, batch: Batch, *, allow_empty: bool = False) -> ForwardBackward:
+        """One pass over a batch."""
+        outcome = self.trainer.forward_backward(batch, allow_empty=allow_empty)
+        self._last_pass = outcome
+        if outcome.num_examples:
+            self._losses.append((outcome.loss, outcome.num_examples))
+        return outcome
+
+    def learn_sampled(self) -> ForwardBackward:
+        """One pass over a fresh draw from the client's dataset; a draw may be empty."""
+        if self.client.dataset_id is None:
+            raise InvalidRequest("this client has no dataset: send a batch, or create it with a dataset_id")
+        _, rows = self.dataset_rows(self.client.dataset_id)
+        if self._sampler is None:
+            rate = (
+                self.plan.sample_rate if self.plan else min(1.0, self.client.config["batch_size"] / rows.size)
+            )
+            self._sampler = PoissonSampler(rows.size, rate)
+        return self.learn(rows.take(self._sampler.draw()), allow_empty=True)
+
+    def apply(self, operation: Operation, *, ordinal: int, learning_rate: float | None = None) -> OptimStep:
+        """Take one optimizer step: the charge is in the ledger before the noise is drawn."""
+        if not self.trainer.pending:
+            self.trainer.refuse_step()
+        charged = None
+        if self.budget is not None:
+            charged = self.budget.charge(operation, ordinal=ordinal, step=self.step + 1)
+        taken = self.trainer.optim_step(learning_rate=learning_rate)
+        self.step = taken.step
+        self._note_step(taken, charged)
+        return taken
+
+    def _learn_from_dataset(self, dataset_id: str) -> ForwardBackward:
+        if self.client.dataset_id != dataset_id:
+            raise PrivacyRefused(
+                "a training client draws batches only from the dataset it was created with: its privacy plan "
+                "is made for that one. Create a client with this dataset_id"
+            )
+        if self.trainer.pending and self.plan is not None:
+            raise Refused(
+                "this step's batch is drawn already: call optim_step before the next forward_backward"
+            )
+        return self.learn_sampled()
+
+    def _own_rows(self, batch: Any) -> Batch:
+        if self.plan is not None and self.plan.mode == "sampled":
+            raise PrivacyRefused(
+                "this client trains on batches that the server draws (mode: sampled): send its dataset_id, "
+                "or create a client without a dataset for rows of your own"
+            )
+        if not isinstance(batch, dict):
+            raise InvalidRequest("send a 'batch' or a 'dataset_id'")
+        if self.plan is not None:
+            self._refuse_repeats(batch)
+        return batch
+
+    def _refuse_repeats(self, batch: Batch) -> None:
+        """One example may count once in a step: twice would double what the noise has to hide."""
+        seen = self._rows_of_step if self.trainer.pending else set()
+        rows = row_digests(batch)
+        if len(set(rows)) < len(rows) or seen.intersection(rows):
+            raise InvalidBatch(
+                "the same row is twice in one optimizer step: send every example once per step"
+            )
+        self._rows_of_step = seen.union(rows)
+
+    # ------------------------------------------------------------------------------- looking
+    def sample(self, operation: Operation) -> dict[str, Any]:
+        """Write text. A private model's text is post-processing: it costs nothing."""
+        request = request_of(operation)
+        completions = self.trainer.sample(
+            request["prompts"],
+            max_tokens=request["max_tokens"],
+            temperature=request["temperature"],
+            top_p=request["top_p"],
+            top_k=request["top_k"],
+            stop_sequences=request["stop_sequences"],
+        )
+        settings = {name: value for name, value in request.items() if name != "prompts"}
+        samples = [
+            {
+                "prompt": completion.prompt,
+                "completion": completion.completion,
+                "tokens_generated": completion.tokens_generated,
+                "finish_reason": completion.finish_reason,
+            }
+            for completion in completions
+        ]
+        return {"samples": samples, "model_step": self.step, "sampling_config": settings}
+
+    def evaluate(self, operation: Operation) -> dict[str, Any]:
+        """Loss and accuracy on a public dataset or the caller's rows.
+
+        Raises PrivacyRefused for protected sets.
+        """
+        request = request_of(operation)
+        batch, source = request.get("batch"), "caller"
+        if "dataset_id" in request:
+            dataset, rows = self.dataset_rows(request["dataset_id"])
+            if dataset.privacy == "protected":
+                raise PrivacyRefused(
+                    "evaluating on a protected dataset is not private: use a public or held-out one"
+                )
+            batch, source = rows.take(slice(None)), "public"
+        if not isinstance(batch, dict):
+            raise InvalidRequest("send a 'batch' or a 'dataset_id'")
+        outcome = self.trainer.evaluate(batch)
+        return {
+            "loss": outcome.loss,
+            "accuracy": outcome.accuracy,
+            "num_examples": outcome.num_examples,
+            "source": source,
+        }
+
+    def predict(self, operation: Operation) -> dict[str, Any]:
+        """What the model says of the caller's rows."""
+        request = request_of(operation)
+        return {"predictions": self.trainer.predict(request.get("batch") or request)}
+
+    # ------------------------------------------------------------------------------- state
+    def save_state(self, operation: Operation) -> dict[str, Any]:
+        """Store a checkpoint. Raises Refused in the middle of a step, StorageFull."""
+        request = request_of(operation)
+        if self.trainer.pending:
+            raise Refused("a checkpoint is taken between steps: call optim_step first, then save_state")
+        artifact = self.save(
+            include_optimizer=request.get("include_optimizer", True), details=request.get("metadata") or {}
+        )
+        return artifact_view(artifact)
+
+    def load_state(self, operation: Operation) -> dict[str, Any]:
+        """Take up a checkpoint.
+
+        The ledger is never lowered: lineages are joined. Raises CheckpointInvalid.
+        """
+        loaded = self.checkpoints.load(request_of(operation)["artifact_id"])
+        self.trainer.load_state(loaded.tensors, loaded.metadata)
+        self.step = loaded.artifact.step
+        self.lineage = join(self.lineage, loaded.artifact.lineage)
+        if self.budget is not None:
+            self.budget.reload(self.lineage)
+        self.flush(force=True)
+        self.autosave(force=True)
+        return {
+            "training_client_id": self.client.id,
+            "loaded_artifact_id": loaded.artifact.id,
+            "step": self.step,
+            "status": "ready",
+        }
+
+    def save(
+        self,
+        *,
+        automatic: bool = False,
+        include_optimizer: bool = True,
+        details: dict[str, Any] | None = None,
+    ) -> Artifact:
+        """Write a checkpoint of the model as it is now."""
+        tensors, metadata = self.trainer.state(include_optimizer=include_optimizer)
+        artifact = self.checkpoints.save(
+            tensors,
+            metadata,
+            step=self.step,
+            lineage=self.lineage,
+            automatic=automatic,
+            details=details,
+            dp_metrics=self.dp_metrics,
+        )
+        if include_optimizer:
+            self.saved_step = self.step
+        return artifact
+
+    def autosave(self, *, force: bool = False) -> None:
+        """Write an automatic checkpoint when one is due: as often as a twentieth of the time allows."""
+        began = time.monotonic()
+        due = began - self._last_save > self._save_cost / AUTOSAVE_SHARE
+        if self.trainer.pending or self.step == self.saved_step or not (force or due):
+            return
+        self.save(automatic=True)
+        self._last_save = time.monotonic()
+        self._save_cost = self._last_save - began
+
+    # ------------------------------------------------------------------------------- telling
+    def client_values(self) -> dict[str, Any]:
+        """The client's row as it should be stored now."""
+        return {
+            "step": self.step,
+            "privacy": self.budget.view() if self.budget is not None else NO_GUARANTEE,
+            "dp_metrics": self.dp_metrics,
+            "lineage": self.lineage,
+        }
+
+    def flush(self, *, force: bool = False, total: int | None = None, done: int | None = None) -> bool:
+        """Store the points since the last time, at most ten times a second.
+
+        True when something was stored.
+        """
+        if not force and time.monotonic() - self._last_flush < PROGRESS_SECONDS:
+            return False
+        values = self.client_values()
+        if self.points["step"]:
+            fact = Progressed(self.points, self.step, total, done, values["privacy"])
+            self.queue.record(fact, client_values=values)
+            self.points = {"step": [], "loss": [], "epsilon": []}
+        else:
+            self.queue.record(client_values=values)
+        self._last_flush = time.monotonic()
+        return True
+
+    def dataset_rows(self, dataset_id: str) -> tuple[Dataset, DatasetRows]:
+        """A dataset of the client's owner, read once. Raises DatasetNotFound."""
+        if dataset_id not in self._datasets:
+            with self.database.read() as session:
+                dataset = session.get(Dataset, dataset_id)
+            if dataset is None or dataset.deleted_at is not None or dataset.owner_id != self.client.owner_id:
+                raise DatasetNotFound(dataset_id)
+            self._datasets[dataset_id] = (dataset, DatasetRows.load(dataset, self.blobs, self.trainer))
+        return self._datasets[dataset_id]
+
+    def _note_step(self, taken: OptimStep, charged: Charged | None) -> None:
+        examples = sum(count for _, count in self._losses)
+        loss = sum(value * count for value, count in self._losses) / examples if examples else None
+        self._losses.clear()
+        self.points["step"].append(self.step)
+        self.points["loss"].append(loss)
+        self.points["epsilon"].append(charged.total_epsilon if charged else None)
+        if charged is None or self.plan is None:
+            self.dp_metrics = None
+            return
+        seen = self._last_pass
+        self.dp_metrics = {
+            "noise_applied": taken.noise_applied,
+            "epsilon_spent": charged.step_epsilon,
+            "total_epsilon": charged.total_epsilon,
+            "delta": self.plan.delta,
+            "grad_norm_before_clip": seen.grad_norm if seen else None,
+            "grad_norm_after_clip": seen.grad_norm_after_clip if seen else None,
+            "num_clipped": seen.num_clipped if seen else None,
+        }
+
+
+def artifact_view(artifact: Artifact) -> dict[str, Any]:
+    """An artifact as `save_state` answers it."""
+    return {
+        "artifact_id": artifact.id,
+        "artifact_type": "checkpoint",
+        "size_bytes": artifact.size_bytes,
+        "encryption": {"algorithm": "AES-256-GCM", "key_id": artifact.key_id},
+        "content_hash": artifact.content_hash,
+        "metadata": artifact.details,
+        "created_at": artifact.created_at,
+        "step": artifact.step,
+        "dp_metrics": artifact.dp_metrics,
+    }

@@ -1,0 +1,98 @@
+"""Rows for the worker: from an operation's payload, or from a registered dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from tg_workbench.datasets import Dataset
+from tg_workbench.engine.trainer import Trainer
+from tg_workbench.errors import InvalidBatch, InvalidRequest
+from tg_workbench.storage import Blobs
+from tg_workbench.training.specs import Architecture
+from tg_workbench.training.tables import Operation
+
+SAFETENSORS = "application/vnd.safetensors"
+LONGEST_TEXT_TOKENS = 256
+Batch = dict[str, Any]
+
+
+def request_of(operation: Operation) -> dict[str, Any]:
+    """What the operation asks for. Binary bodies hold a batch and nothing else. Raises InvalidBatch."""
+    payload = operation.payload or b"{}"
+    if operation.content_type == SAFETENSORS:
+        try:
+            return {"batch": safetensors.numpy.load(payload)}
+        except safetensors.SafetensorError as failure:
+            raise InvalidBatch("the body is not a safetensors file") from failure
+    request: dict[str, Any] = json.loads(payload)
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRows:
+    """A dataset in memory, ready to be indexed."""
+
+    columns: dict[str, np.ndarray[Any, Any]]
+    size: int
+
+    @classmethod
+    def load(cls, dataset: Dataset, blobs: Blobs, trainer: Trainer) -> DatasetRows:
+        """Read the dataset; texts are turned into tokens by the trainer's own tokenizer."""
+        content = blobs.read(dataset.blob)
+        if dataset.format == "texts":
+            if not trainer.is_language_model:
+                raise InvalidRequest(
+                    f"dataset {dataset.id} holds texts; {trainer.spec.model_ref} reads features"
+                )
+            columns = trainer.tokenize(json.loads(content), max_length=LONGEST_TEXT_TOKENS)
+        else:
+            columns = safetensors.numpy.load(content)
+        return cls({name: np.asarray(column) for name, column in columns.items()}, dataset.size)
+
+    def take(self, rows: Sequence[int] | slice) -> Batch:
+        """Some rows as a batch."""
+        return {name: column[rows] for name, column in self.columns.items()}
+
+
+def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:
+    """The network shape a dataset asks for: as many inputs as features, one output per class or target."""
+    if dataset.format != "safetensors":
+        raise InvalidRequest("a dataset of texts needs a language model, such as tiny-llama or smollm2-135m")
+    columns = safetensors.numpy.load(blobs.read(dataset.blob))
+    if "features" not in columns:
+        raise InvalidRequest("a dataset of tokens needs a language model, such as tiny-llama or smollm2-135m")
+    features, targets = columns["features"], columns["targets"]
+    if np.issubdtype(targets.dtype, np.integer):
+        outputs = int(targets.max()) + 1
+        if int(targets.min()) < 0:
+            raise InvalidRequest("classes are numbered from 0")
+        outputs = max(outputs, 2)
+    else:
+        outputs = 1 if targets.ndim == 1 else int(np.prod(targets.shape[1:]))
+    return Architecture(input_shape=tuple(features.shape[1:]), output_size=outputs)
+
+
+def row_digests(batch: Batch) -> list[bytes]:
+    """One digest per row over all of its columns.
+
+    Equal digests mean equal rows; near-copies are not found.
+    """
+    columns = [batch[name] for name in sorted(batch) if batch[name] is not None]
+    return [_digest(row) for row in zip(*columns, strict=False)]
+
+
+def _digest(row: tuple[Any, ...]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in row:
+        values = np.asarray(part)
+        digest.update(f"{values.dtype.kind}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.digest()

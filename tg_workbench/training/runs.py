@@ -1,0 +1,103 @@
+"""A run: the `train` operation, which takes many steps on the server while the notebook does something else.
+
+It can be paused, stopped and taken up again by another worker; what is left to do is stored with its
+progress.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from tg_workbench.errors import BudgetExhausted, InvalidRequest
+from tg_workbench.training.operating import Operator
+from tg_workbench.training.rows import request_of
+from tg_workbench.training.tables import Operation
+
+
+class Leaving(Exception):
+    """The run was interrupted at a step border; `progress` says how far it came."""
+
+    def __init__(self, progress: dict[str, Any]) -> None:
+        super().__init__("the worker leaves")
+        self.progress = progress
+
+
+class Run:
+    """One `train` operation in a worker.
+
+    `control` is asked at every step border: go on, hold, stop or leave.
+    """
+
+    def __init__(self, operator: Operator, operation: Operation, control: Callable[[], str]) -> None:
+        self.operator = operator
+        self.operation = operation
+        self.control = control
+        progress = operation.progress or {"first_step": operator.step}
+        self.first_step: int = min(progress["first_step"], operator.step)
+        self.total = self._wanted_steps()
+        self.ordinal = 0
+        self.loss: float | None = None
+
+    def go(self) -> dict[str, Any]:
+        """Take the steps. Returns why it ended; raises Leaving when another worker has to go on."""
+        reason: str | None = None
+        while self.done < self.total and reason is None:
+            order = self.control()
+            if order == "leave":
+                raise Leaving(self._progress())
+            if order == "stop":
+                reason = "stopped"
+            elif order == "go":
+                reason = self._take_step()
+        self._report(force=True)
+        self.operator.autosave(force=True)
+        return {
+            "steps_done": self.done,
+            "step": self.operator.step,
+            "stopped": reason is not None,
+            "reason": reason,
+            "loss": self.loss,
+            "privacy": self.operator.client_values()["privacy"],
+        }
+
+    @property
+    def done(self) -> int:
+        """Steps taken since the run began, whichever worker took them."""
+        return self.operator.step - self.first_step
+
+    def _take_step(self) -> str | None:
+        """One step; a spent budget ends the run in order, with the reason."""
+        outcome = self.operator.learn_sampled()
+        if outcome.num_examples:
+            self.loss = outcome.loss
+        try:
+            self.operator.apply(self.operation, ordinal=self.ordinal)
+        except BudgetExhausted as end:
+            self.operator.trainer.discard()
+            return str(end)
+        self.ordinal += 1
+        self._report()
+        self.operator.autosave()
+        return None
+
+    def _report(self, *, force: bool = False) -> None:
+        if self.operator.flush(force=force, total=self.total, done=self.done):
+            self.operator.queue.write(self.operator.queue.note_progress(self.operation, self._progress(), {}))
+
+    def _progress(self) -> dict[str, Any]:
+        return {"first_step": self.first_step, "done": self.done, "total": self.total}
+
+    def _wanted_steps(self) -> int:
+        request = request_of(self.operation)
+        dataset_id = request.get("dataset_id") or self.operator.client.dataset_id
+        if dataset_id is None or dataset_id != self.operator.client.dataset_id:
+            raise InvalidRequest(
+                "train draws from the dataset the client was created with: give it at creation"
+            )
+        if request.get("steps") is not None:
+            return int(request["steps"])
+        _, rows = self.operator.dataset_rows(dataset_id)
+        passes = float(request.get("epochs") or 1)
+        return max(1, math.ceil(passes * rows.size / self.operator.client.config["batch_size"]))

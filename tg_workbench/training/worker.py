@@ -1,0 +1,292 @@
+"""A worker: the process that holds one training client and does its operations in order.
+
+It is forked with torch in memory, takes up where the worker before it ended, and leaves when it has rested
+long enough, when it is asked to, or when no dispatcher has been seen for a while. It writes only behind its
+fence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import col, select
+
+from tg_workbench.crypto.keyring import Keyring
+from tg_workbench.datasets import Dataset
+from tg_workbench.engine.trainer import Trainer
+from tg_workbench.errors import ClientFailed, StorageFull, WorkbenchError, WorkerLost
+from tg_workbench.events import ClientInterrupted
+from tg_workbench.execution import Assignment, Bell, Fence, Fenced, run_folder
+from tg_workbench.execution.bells import bell_name
+from tg_workbench.execution.tables import DispatcherLease
+from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
+from tg_workbench.settings import Settings
+from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage.database import now
+from tg_workbench.training.operating import Operator
+from tg_workbench.training.plan import Plan, choose_plan
+from tg_workbench.training.queue import WorkQueue
+from tg_workbench.training.rows import architecture_of
+from tg_workbench.training.runs import Leaving, Run
+from tg_workbench.training.specs import ENDED, ClientSpec, OperationKind, Status
+from tg_workbench.training.tables import Operation, TrainingClient
+from tg_workbench.training.trainers import trainer_spec
+
+log = logging.getLogger(__name__)
+ORPHAN_SECONDS = 30.0
+WAIT_SECONDS = 0.5
+LOCK_SECONDS = 5.0
+
+
+def run(assignment: Assignment) -> None:
+    """Be the worker of one training client until it is time to leave."""
+    settings = Settings.from_environment()
+    Worker(assignment, settings).run()
+
+
+class Worker:
+    """One assignment, from taking the lock to letting go of it."""
+
+    def __init__(self, assignment: Assignment, settings: Settings) -> None:
+        self.assignment = assignment
+        self.settings = settings
+        self.folder = run_folder(settings.home)
+        self.database = Database(settings.database_url)
+        self.blobs = Blobs(settings.home / "blobs")
+        self.keyring = Keyring.open(settings.home)
+        self.fence = Fence(assignment.work_id, assignment.epoch)
+        self.queue = WorkQueue(self.database, self.folder, self.fence)
+        self.leaving = threading.Event()
+        self.last_active = time.monotonic()
+        self._last_look = 0.0
+        self._order = "go"
+
+    def run(self) -> None:
+        """Hold the client, work, save, leave."""
+        if not self._take_lock():
+            return
+        self.bell = Bell(self.folder, bell_name(self.assignment.work_id))
+        signal.signal(signal.SIGTERM, lambda *_: self.leaving.set())
+        try:
+            with self.database.write() as session:
+                self.fence.renew(session, pid=os.getpid(), last_exit=None)
+            threading.Thread(target=self._beat, daemon=True).start()
+            self._work()
+        except Fenced:
+            log.warning("replaced; leaving without a trace")
+        finally:
+            self.bell.close()
+            self.database.close()
+
+    # ------------------------------------------------------------------------------- the client's life
+    def _work(self) -> None:
+        client = self.queue.client()
+        if client.status in ENDED:
+            self._rest_for_good()
+            return
+        if self.assignment.give_up:
+            self._fail_client(WorkerLost(f"{self.assignment.previous_exit}, again and again"))
+            return
+        try:
+            operator = self._load(client)
+        except WorkbenchError as failure:
+            self._fail_client(failure)
+            return
+        while not self.leaving.is_set():
+            order = self._control()
+            if order == "end":
+                self._rest_for_good()
+                return
+            if order == "stop":  # whatever was to be stopped has ended
+                self._clear_stop()
+            operation = self.queue.begin_next() if self._order == "go" else None
+            if operation is not None:
+                self._do(operator, operation)
+            elif self._idle(operator):
+                return
+        self._save(operator)
+
+    def _load(self, client: TrainingClient) -> Operator:
+        """Build the model, or take it up from the last checkpoint."""
+        spec = ClientSpec.from_json(client.config)
+        dataset = self._dataset(client)
+        if spec.architecture is None and spec.model_ref in ("mlp", "cnn") and dataset is not None:
+            spec = replace(spec, architecture=architecture_of(dataset, self.blobs))
+        plan = Plan(**client.plan) if client.plan else choose_plan(spec, dataset)
+        trainer = Trainer(trainer_spec(spec, plan, dataset, self.settings))
+        client.plan = plan.as_json() if plan else None
+        operator = Operator(
+            client, trainer, plan, self.queue, self.database, self.blobs, self.keyring, self.fence
+        )
+        gradients, cut_off = self.queue.take_up()
+        reason = self._restore(operator, client, cut_off=cut_off)
+        for operation in gradients:
+            operator.forward_backward(operation)
+        operator.autosave(force=True)
+        self.queue.announce(
+            Status.READY,
+            reason,
+            plan=client.plan,
+            config=spec.as_json(),
+            **operator.client_values(),
+        )
+        return operator
+
+    def _restore(self, operator: Operator, client: TrainingClient, *, cut_off: bool) -> str | None:
+        """Load the newest checkpoint, and say so when a worker was lost."""
+        newest = operator.checkpoints.newest()
+        if newest is not None:
+            loaded = operator.checkpoints.load(newest.id)
+            operator.trainer.load_state(loaded.tensors, loaded.metadata)
+            operator.step = operator.saved_step = newest.step
+        lost_steps = max(0, client.step - operator.step)
+        how = self.assignment.previous_exit
+        if newest is None or not (how or cut_off or lost_steps):
+            return None
+        cause = how or "ended unseen"
+        self.queue.record(ClientInterrupted(cause, client.step, operator.step, lost_steps))
+        resumed = f"resumed from the checkpoint at step {operator.step}"
+        return f"a worker was lost ({cause}) at step {client.step}; {resumed}"
+
+    def _do(self, operator: Operator, operation: Operation) -> None:
+        """Do one operation and store how it ended."""
+        try:
+            if operation.kind == OperationKind.TRAIN:
+                result = Run(operator, operation, self._control_run).go()
+            else:
+                handler: Callable[[Operation], dict[str, Any]] = getattr(
+                    operator, OperationKind(operation.kind)
+                )
+                result = handler(operation)
+        except Leaving as leave:
+            self.queue.put_back(operation, leave.progress)
+        except WorkbenchError as failure:
+            if isinstance(failure, Fenced):
+                raise
+            self.queue.fail(operation, failure)
+        else:
+            values = operator.client_values() if operation.kind == OperationKind.OPTIM_STEP else None
+            self.queue.complete(operation, result, client_values=values)
+        if operator.points["step"]:
+            operator.flush()
+        self._autosave(operator)
+        self.last_active = time.monotonic()
+
+    def _idle(self, operator: Operator) -> bool:
+        """Nothing to do: tell what is untold, save what is unsaved, wait. True when it is time to leave."""
+        if operator.points["step"]:
+            operator.flush(force=True)
+        self._save(operator)
+        rested = time.monotonic() - self.last_active
+        if rested > self.settings.worker_idle_seconds and not operator.trainer.pending and self.queue.rest():
+            return True
+        if self.bell.wait(WAIT_SECONDS):
+            self._last_look = 0.0
+        return False
+
+    # ------------------------------------------------------------------------------- orders
+    def _control(self) -> str:
+        """What the client's row says: go, hold, stop or end. Looked up when rung, or after a while."""
+        rung = self.bell.wait(0)
+        if rung or time.monotonic() - self._last_look > WAIT_SECONDS:
+            client = self.queue.client()
+            self._last_look = time.monotonic()
+            self._order = "go"
+            if client.status in ENDED:
+                self._order = "end"
+            elif client.stop_requested:
+                self._order = "stop"
+            elif client.paused:
+                self._order = "hold"
+            self._leave_when_orphaned()
+        return self._order
+
+    def _control_run(self) -> str:
+        """The same for a run: being asked to leave, or ended, comes first; holding waits for the bell."""
+        order = self._control()
+        if self.leaving.is_set() or order == "end":
+            return "leave"
+        if order == "hold":
+            self.bell.wait(WAIT_SECONDS)
+            self._last_look = 0.0
+        return order
+
+    def _clear_stop(self) -> None:
+        self.queue.record(client_values={"stop_requested": False})
+        self._order = "go"
+
+    def _leave_when_orphaned(self) -> None:
+        """Without a dispatcher nobody knows of this process: save and go, the next one starts another."""
+        with self.database.read() as session:
+            until = session.exec(
+                select(DispatcherLease.until).where(col(DispatcherLease.id) == 1)
+            ).one_or_none()
+        if until is not None and now() - until > ORPHAN_SECONDS:
+            self.leaving.set()
+
+    # ------------------------------------------------------------------------------- saving and leaving
+    def _autosave(self, operator: Operator) -> None:
+        try:
+            operator.autosave()
+        except StorageFull:
+            log.warning("the disk is full: no automatic checkpoint")
+
+    def _save(self, operator: Operator) -> None:
+        try:
+            operator.autosave(force=True)
+        except StorageFull:
+            log.warning("the disk is full: no automatic checkpoint")
+
+    def _fail_client(self, failure: WorkbenchError) -> None:
+        """The client cannot go on: say why, and let nobody wait for it."""
+        log.error("training client %s failed: %s", self.assignment.work_id, type(failure).__name__)
+        while operation := self.queue.begin_next():
+            self.queue.fail(operation, ClientFailed(f"its training client failed: {failure}"))
+        self.queue.announce(Status.ERROR, str(failure))
+        self._rest_for_good()
+
+    def _rest_for_good(self) -> None:
+        self.queue.rest()
+
+    def _dataset(self, client: TrainingClient) -> Dataset | None:
+        with self.database.read() as session:
+            return session.get(Dataset, client.dataset_id) if client.dataset_id else None
+
+    def _take_lock(self) -> bool:
+        self._lock = LifeLock(self.folder, self.assignment.work_id)
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not self._lock.take():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def _beat(self) -> None:
+        """Renew the lease while the worker lives; being replaced ends the process at once."""
+        while True:
+            time.sleep(HEARTBEAT_SECONDS)
+            try:
+                with self.database.write() as session:
+                    self.fence.renew(session)
+            except Fenced:
+                os._exit(0)
+            except WorkbenchError:
+                log.warning("the database did not answer a heartbeat")
+
+
+def preload() -> None:
+    """Import, in the zygote, what every worker needs."""
+    import tg_workbench.engine.architectures
+    import tg_workbench.privacy.curves  # noqa: F401
+
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("0")
