@@ -1,0 +1,9 @@
+"""Cryptography in standard forms only: AES-256-GCM, SHA-256, and keys from the system's generator.
+
+Pitfalls: a seal binds bytes to a context; pass the same context when you open it, or it does not hold.
+"""
+
+from tg_workbench.crypto.keyring import Keyring
+from tg_workbench.crypto.sealing import KEY_BYTES, new_key, open_sealed, seal
+
+__all__ = ["KEY_BYTES", "Keyring", "new_key", "open_sealed", "seal"]

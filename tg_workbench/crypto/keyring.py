@@ -1,0 +1,92 @@
+"""The keyring: the key-encryption keys of one workbench, in one file that only its owner may read.
+
+The newest key wraps; older ones still unwrap, so rotating loses nothing. The file is made at first use,
+whole or not at all, also when two processes try at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tg_workbench.crypto.sealing import KEY_BYTES, new_key
+from tg_workbench.errors import SealBroken
+
+FILE = "key-encryption-keys.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """Key-encryption keys by id, the newest first. Copy its file with your backups, but apart from them."""
+
+    keys: dict[str, bytes]
+
+    @classmethod
+    def open(cls, home: Path) -> Keyring:
+        """The keyring in `home/keys`, made now if there is none."""
+        folder = home / "keys"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        path = folder / FILE
+        if not path.exists():
+            _write(path, {_new_id(): new_key()}, replace=False)
+        path.chmod(0o600)
+        return cls(_read(path))
+
+    @classmethod
+    def rotate(cls, home: Path) -> Keyring:
+        """Put a new key in front; what the older ones wrapped stays readable."""
+        _write(home / "keys" / FILE, {_new_id(): new_key(), **cls.open(home).keys}, replace=True)
+        return cls.open(home)
+
+    @property
+    def newest(self) -> tuple[str, bytes]:
+        """The id and the key that new things are wrapped with."""
+        return next(iter(self.keys.items()))
+
+    def get(self, key_id: str) -> bytes:
+        """The key. Raises SealBroken when it is not on this ring, so nothing it wrapped can be opened."""
+        if key_id not in self.keys:
+            raise SealBroken
+        return self.keys[key_id]
+
+
+def _new_id() -> str:
+    return f"kek-{secrets.token_hex(8)}"
+
+
+def _read(path: Path) -> dict[str, bytes]:
+    keys = {entry["id"]: base64.b64decode(entry["key"]) for entry in json.loads(path.read_bytes())["keys"]}
+    if not keys or any(len(key) != KEY_BYTES for key in keys.values()):
+        raise SealBroken
+    return keys
+
+
+def _write(path: Path, keys: dict[str, bytes], *, replace: bool) -> None:
+    """A complete file appears under its name; without `replace`, whoever came first wins."""
+    entries = [{"id": key_id, "key": base64.b64encode(key).decode()} for key_id, key in keys.items()]
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mkstemp makes it 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"keys": entries}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            temporary.replace(path)
+        else:
+            _link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return  # another process made it a moment ago: its keys are the keys

@@ -1,0 +1,94 @@
+"""API keys: issued once, listed without their secret, revoked for good."""
+
+from __future__ import annotations
+
+import uuid
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.crypto import tokens
+from tg_workbench.errors import ApiKeyNotFound, IdempotencyConflict, InvalidRequest, PermissionDenied
+from tg_workbench.identity.principal import SCOPES, Principal
+from tg_workbench.identity.tables import ApiKey
+from tg_workbench.storage.database import now
+
+DAY_SECONDS = 86_400.0
+
+
+class ApiKeys:
+    """The API keys of a workbench."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def issue(
+        self,
+        owner: Principal,
+        name: str,
+        scopes: list[str],
+        *,
+        expires_in_days: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> tuple[ApiKey, str]:
+        """A new key of `owner` and its secret, which is never to be had again.
+
+        Raises InvalidRequest, PermissionDenied, and IdempotencyConflict for a repeated `idempotency_key`.
+        """
+        if unknown := sorted(set(scopes) - set(SCOPES)):
+            raise InvalidRequest(f"{len(unknown)} unknown scope(s); the scopes are {', '.join(SCOPES)}")
+        if not scopes or not name.strip():
+            raise InvalidRequest("an API key needs a name and at least one scope")
+        if beyond := sorted(set(scopes) - owner.scopes):
+            raise PermissionDenied(f"you cannot give away what you do not hold: {', '.join(beyond)}")
+        if idempotency_key is not None and self._by_idempotency_key(owner, idempotency_key):
+            raise IdempotencyConflict  # the first answer held a secret that nobody has any more
+        secret = tokens.new_api_key()
+        key = ApiKey(
+            id=f"key-{uuid.uuid4()}",
+            name=name.strip(),
+            principal_id=owner.id,
+            tenant_id=owner.tenant_id,
+            scopes=[scope for scope in SCOPES if scope in scopes],
+            hash=tokens.digest(secret),
+            last_four=secret[-4:],
+            idempotency_key=idempotency_key,
+            expires_at=None if expires_in_days is None else now() + expires_in_days * DAY_SECONDS,
+        )
+        self.session.add(key)
+        self.session.flush()
+        return key, secret
+
+    def list_page(self, owner: Principal, *, limit: int = 50, offset: int = 0) -> tuple[list[ApiKey], int]:
+        """The owner's keys that were not revoked, newest first, and how many there are."""
+        mine = (col(ApiKey.principal_id) == owner.id, col(ApiKey.revoked_at).is_(None))
+        total = self.session.exec(select(sa.func.count()).select_from(ApiKey).where(*mine)).one()
+        query = select(ApiKey).where(*mine).order_by(col(ApiKey.created_at).desc(), col(ApiKey.id))
+        return list(self.session.exec(query.limit(limit).offset(offset))), total
+
+    def revoke(self, owner: Principal, key_id: str) -> None:
+        """End a key now and for good. Raises ApiKeyNotFound, also when it is somebody else's."""
+        key = self.session.get(ApiKey, key_id)
+        if key is None or key.principal_id != owner.id or key.revoked_at is not None:
+            raise ApiKeyNotFound(key_id)
+        key.revoked_at = now()
+        self.session.add(key)
+        self.session.flush()
+
+    def principal_for(self, secret: str) -> Principal | None:
+        """Whom a key stands for; None when it is unknown, expired or revoked."""
+        if not tokens.looks_like_api_key(secret):
+            return None
+        hashed = tokens.digest(secret)
+        key = self.session.exec(select(ApiKey).where(ApiKey.hash == hashed)).one_or_none()
+        if key is None or not tokens.same(key.hash, hashed) or key.revoked_at is not None:
+            return None
+        if key.expires_at is not None and key.expires_at <= now():
+            return None
+        return Principal(id=key.principal_id, tenant_id=key.tenant_id, scopes=frozenset(key.scopes))
+
+    def _by_idempotency_key(self, owner: Principal, idempotency_key: str) -> ApiKey | None:
+        query = select(ApiKey).where(
+            ApiKey.principal_id == owner.id, ApiKey.idempotency_key == idempotency_key
+        )
+        return self.session.exec(query).first()
