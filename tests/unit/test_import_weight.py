@@ -1,4 +1,4 @@
-"""What may not be imported: torch costs a newcomer ten times what the front door does, and the API its memory."""
+"""What may not be imported: torch costs a newcomer seconds before the first line, and the API its memory."""
 
 from __future__ import annotations
 
