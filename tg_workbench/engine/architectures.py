@@ -1,0 +1,99 @@
+"""Names → networks. A network says what it reads and what it answers; how it learns is the trainer's part.
+
+Every network starts from the same numbers each time, so two runs differ by their data and noise alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tg_workbench.engine.networks import Network, RowModel
+from tg_workbench.errors import InvalidRequest, UnknownModel
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The shape of a network built from scratch: of one example, of the answer, of what lies between."""
+
+    input_shape: tuple[int, ...]
+    output_size: int
+    hidden_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        sides = (*self.input_shape, self.output_size, *self.hidden_sizes)
+        if not self.input_shape or any(side < 1 for side in sides):
+            raise InvalidRequest("architecture needs an input_shape and sizes of at least 1")
+        if math.prod(self.input_shape) > 10**8 or max(sides) > 10**6:
+            raise InvalidRequest("architecture is larger than this workbench can hold")
+
+
+def mlp(shape: Architecture) -> RowModel:
+    """Linear layers with tanh between: bounded activations lose the least to clipping (Papernot 2020)."""
+    sizes = [math.prod(shape.input_shape), *(shape.hidden_sizes or (64,)), shape.output_size]
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if len(shape.input_shape) > 1:
+        layers["flatten"] = nn.Flatten()
+    for number, (inputs, outputs) in enumerate(pairwise(sizes[:-1]), start=1):
+        layers[f"hidden_{number}"] = nn.Linear(inputs, outputs)
+        layers[f"tanh_{number}"] = nn.Tanh()
+    layers["output"] = nn.Linear(sizes[-2], sizes[-1])
+    return RowModel(nn.Sequential(layers), shape.input_shape, shape.output_size)
+
+
+def cnn(shape: Architecture) -> RowModel:
+    """Convolutions that halve the image, each with GroupNorm, then one linear layer.
+
+    **Why GroupNorm.** BatchNorm mixes the examples of a batch, and then no example has a gradient of its own.
+    """
+    if len(shape.input_shape) != 3 or min(shape.input_shape[1:]) < 8:
+        raise InvalidRequest("cnn needs an input_shape of channels × height × width, at least 8×8 pixels")
+    channels, height, width = shape.input_shape
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, outputs in enumerate(shape.hidden_sizes or (16, 32), start=1):
+        layers[f"conv_{number}"] = nn.Conv2d(channels, outputs, kernel_size=3, stride=2, padding=1)
+        layers[f"norm_{number}"] = nn.GroupNorm(math.gcd(4, outputs), outputs)
+        layers[f"tanh_{number}"] = nn.Tanh()
+        channels, height, width = outputs, (height + 1) // 2, (width + 1) // 2
+    layers["flatten"] = nn.Flatten()
+    layers["output"] = nn.Linear(channels * height * width, shape.output_size)
+    return RowModel(nn.Sequential(layers), shape.input_shape, shape.output_size)
+
+
+ROW_MODELS: dict[str, Callable[[Architecture], RowModel]] = {"mlp": mlp, "cnn": cnn}
+LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")
+
+
+def known_models() -> list[str]:
+    """Every model_ref that needs no folder."""
+    return [*ROW_MODELS, *LANGUAGE_MODELS]
+
+
+def build(model_ref: str, architecture: Architecture | None, cache_folder: Path) -> Network:
+    """The network that `model_ref` names, in float32 and with all its parameters trainable."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if model_ref in ROW_MODELS:
+            if architecture is None:
+                raise InvalidRequest(
+                    f"{model_ref} needs an architecture: input_shape, output_size, hidden_sizes"
+                )
+            return ROW_MODELS[model_ref](architecture)
+        folder = Path(model_ref).expanduser()
+        if model_ref not in LANGUAGE_MODELS and not (folder.is_absolute() and folder.is_dir()):
+            raise UnknownModel(known_models())
+        # Imported here because it brings transformers, which a client of rows need not wait for.
+        from tg_workbench.engine import language_models
+
+        if model_ref == "tiny-llama":
+            return language_models.tiny_llama()
+        if model_ref == "smollm2-135m":
+            return language_models.smollm2_135m(cache_folder)
+        return language_models.load_folder(folder)

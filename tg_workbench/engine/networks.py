@@ -1,0 +1,57 @@
+"""A network: what it reads, what it answers, and the module in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class Tokenizer(Protocol):
+    """Text ↔ token ids of one vocabulary."""
+
+    start_id: int
+    end_id: int
+    pad_id: int
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without start and end."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some ids, without the special ones."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowModel:
+    """A network from rows or images to numbers."""
+
+    module: nn.Module
+    input_shape: tuple[int, ...]
+    output_size: int
+
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """[examples, outputs]."""
+        said: Tensor = self.module(inputs["features"])
+        return said
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A network from tokens to the tokens that come next."""
+
+    module: nn.Module
+    tokenizer: Tokenizer
+    vocabulary_size: int
+    max_length: int
+
+    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """[examples, tokens, vocabulary]."""
+        logits: Tensor = self.module(**inputs, use_cache=False).logits
+        return logits
+
+
+Network = RowModel | LanguageModel

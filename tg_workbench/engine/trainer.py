@@ -1,0 +1,389 @@
+"""Trainer: one model and the six things a training client can do to it.
+
+forward_backward, optim_step, sample, evaluate, state out, state in. With a `PrivacySpec` every gradient it
+holds is a sum of clipped per-example gradients, noise is drawn once per `optim_step`, and nothing else
+differs: both ways divide the accumulated sum by `expected_batch_size`, a public number, never by how many
+examples came.
+
+Pitfalls: losses and norms that `forward_backward` returns are not private. An example sent twice before one
+`optim_step` counts twice; `refuse_repeats` refuses it. The trainer does not count ε: charge before
+`optim_step`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tg_workbench.engine import architectures, generation, lora, states
+from tg_workbench.engine.architectures import Architecture
+from tg_workbench.engine.batches import Batch, Repeats, loss_for, read_rows, read_targets, read_tokens
+from tg_workbench.engine.generation import Completion
+from tg_workbench.engine.lora import LoraSpec
+from tg_workbench.engine.losses import IGNORED, LOSSES
+from tg_workbench.engine.networks import LanguageModel
+from tg_workbench.engine.optimizers import OptimizerSpec, make_optimizer
+from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
+from tg_workbench.privacy.clipping import ClippedSum, clip, clip_nothing
+from tg_workbench.privacy.noise import add_noise
+from tg_workbench.privacy.randomness import SecureRandom
+
+__all__ = [
+    "Architecture",
+    "Completion",
+    "Evaluation",
+    "ForwardBackward",
+    "LoraSpec",
+    "OptimStep",
+    "OptimizerSpec",
+    "PrivacySpec",
+    "Trainer",
+    "TrainerSpec",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacySpec:
+    """How long an example's gradient may be, and how many times that the noise is."""
+
+    noise_multiplier: float
+    max_grad_norm: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.noise_multiplier < math.inf or not 0.0 < self.max_grad_norm < math.inf:
+            raise InvalidRequest("dp_config needs noise_multiplier ≥ 0 and max_grad_norm > 0, both finite")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSpec:
+    """Everything a trainer is made from."""
+
+    model_ref: str
+    architecture: Architecture | None
+    lora: LoraSpec | None
+    optimizer: OptimizerSpec
+    loss: str | None
+    privacy: PrivacySpec | None
+    expected_batch_size: float
+    cache_folder: Path
+    allow_hub: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.expected_batch_size < math.inf:
+            raise InvalidRequest("the expected batch size must be a finite number above 0")
+        if self.loss is not None and self.loss not in LOSSES:
+            raise InvalidRequest(f"unknown loss; use one of {', '.join(LOSSES)}")
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardBackward:
+    """What a pass over a batch found. Not private: for the curator only.
+
+    `loss` is the mean over the examples whose loss is finite. With privacy the norms are means over examples,
+    before and after clipping; without, both are the norm of the batch's mean gradient.
+    """
+
+    loss: float
+    grad_norm: float
+    grad_norm_after_clip: float
+    num_clipped: int
+    num_examples: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class OptimStep:
+    """A step taken."""
+
+    step: int
+    learning_rate: float
+    noise_applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How well the model does on a batch. `accuracy` is None where answers are not right or wrong."""
+
+    loss: float
+    accuracy: float | None
+    num_examples: int
+
+
+@dataclass(slots=True)
+class _PlainSum:
+    """Without privacy: the sum of gradients and nothing promised about it."""
+
+    tensors: dict[str, Tensor]
+
+
+class Trainer:
+    """One model, its optimizer and the gradient accumulated since the last step."""
+
+    def __init__(self, spec: TrainerSpec) -> None:
+        self.spec = spec
+        self.step = 0
+        self._network = architectures.build(spec.model_ref, spec.architecture, spec.cache_folder)
+        if spec.lora is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                lora.attach(self._module, spec.lora)
+        self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
+        self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
+        self._gradient: ClippedSum | _PlainSum | None = None
+        self._repeats = Repeats()
+        self._randomness = SecureRandom()
+        self._loss_name = spec.loss or ("cross_entropy" if self.is_language_model else None)
+        self._module.eval()
+
+    @property
+    def is_language_model(self) -> bool:
+        """Whether the model reads and writes text."""
+        return isinstance(self._network, LanguageModel)
+
+    @property
+    def parameters_count(self) -> int:
+        """How many numbers learn."""
+        return sum(parameter.numel() for parameter in self._trainable.values())
+
+    @property
+    def pending(self) -> bool:
+        """Whether a gradient waits for `optim_step`."""
+        return self._gradient is not None
+
+    @property
+    def _module(self) -> nn.Module:
+        return self._network.module
+
+    # ------------------------------------------------------------------------------- learning
+    def forward_backward(
+        self,
+        batch: Mapping[str, Any],
+        *,
+        micro_batch_size: int | None = None,
+        allow_empty: bool = False,
+        refuse_repeats: bool = False,
+    ) -> ForwardBackward:
+        """Add the gradient of a batch to what waits for `optim_step`. All of the batch, or nothing.
+
+        `allow_empty` is for Poisson batches, which may hold nobody and are still noised. `refuse_repeats`
+        refuses a row that already came since the last step: it would count twice under one clip.
+        """
+        read, loss_name = self._read(batch, allow_empty=allow_empty)
+        digests = self._repeats.of(read) if refuse_repeats else frozenset()
+        self._module.train()
+        try:
+            found = self._clipped(read, loss_name, micro_batch_size) if self.spec.privacy else None
+            plain = None if found else self._plain(read, loss_name, micro_batch_size)
+        finally:
+            self._module.eval()
+        self._loss_name = loss_name
+        self._repeats.add(digests)
+        if found is not None:
+            return self._keep_clipped(found, read)
+        assert plain is not None  # noqa: S101  (one of the two ways was taken)
+        return self._keep_plain(*plain, read)
+
+    def discard(self) -> None:
+        """Forget the gradient that waits."""
+        self._gradient = None
+        self._repeats = Repeats()
+
+    def optim_step(self, *, learning_rate: float | None = None) -> OptimStep:
+        """Noise the accumulated sum (with privacy), divide it by the expected batch size, and step once.
+
+        `learning_rate` holds for this step alone.
+        """
+        if self._gradient is None:
+            raise NoGradient
+        if learning_rate is not None and not 0.0 <= learning_rate < math.inf:
+            raise InvalidRequest("learning_rate must be a finite number, zero or above")
+        summed: Mapping[str, Tensor] = self._gradient.tensors
+        if isinstance(self._gradient, ClippedSum):
+            assert self.spec.privacy is not None  # noqa: S101  (only privacy makes a ClippedSum)
+            noise = self.spec.privacy.noise_multiplier
+            summed = add_noise(self._gradient, noise, generator=self._randomness)
+        for name, parameter in self._trainable.items():
+            parameter.grad = summed[name] / self.spec.expected_batch_size
+        used = self.spec.optimizer.learning_rate if learning_rate is None else learning_rate
+        for group in self._optimizer.param_groups:
+            group["lr"] = used
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.discard()
+        self.step += 1
+        return OptimStep(self.step, used, noise_applied=self.spec.privacy is not None)
+
+    def _clipped(self, read: Batch, loss_name: str, micro_batch_size: int | None) -> ClippedSum:
+        assert self.spec.privacy is not None  # noqa: S101  (the caller looked)
+        bound = self.spec.privacy.max_grad_norm
+        total: ClippedSum | None = None
+        for part in read.parts(micro_batch_size):
+            found = clip(self._module, partial(self._losses, part, loss_name), bound)
+            total = found if total is None else total + found
+        return total if total is not None else clip_nothing(self._module, bound)
+
+    def _plain(
+        self, read: Batch, loss_name: str, micro_batch_size: int | None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        total = {name: torch.zeros_like(parameter) for name, parameter in self._trainable.items()}
+        losses = []
+        for part in read.parts(micro_batch_size):
+            values = self._losses(part, loss_name)
+            losses.append(values.detach())
+            grads = torch.autograd.grad(values.sum(), list(self._trainable.values()), allow_unused=True)
+            for name, grad in zip(total, grads, strict=True):
+                if grad is not None:
+                    total[name] += grad
+        found = torch.cat(losses) if losses else torch.zeros(0)
+        if not bool(found.isfinite().all()) or not all(bool(t.isfinite().all()) for t in total.values()):
+            raise InvalidBatch(
+                "the loss or its gradient is not finite: lower the learning rate or scale the features"
+            )
+        return total, found
+
+    def _keep_clipped(self, found: ClippedSum, read: Batch) -> ForwardBackward:
+        held = self._gradient
+        self._gradient = held + found if isinstance(held, ClippedSum) else found
+        finite = found.norms[found.norms.isfinite()]
+        return ForwardBackward(
+            loss=_mean(found.losses[found.losses.isfinite()]),
+            grad_norm=_mean(finite),
+            grad_norm_after_clip=_mean(finite.clamp(max=found.bound)),
+            num_clipped=found.num_clipped,
+            num_examples=found.count,
+            tokens=read.tokens,
+        )
+
+    def _keep_plain(self, total: dict[str, Tensor], losses: Tensor, read: Batch) -> ForwardBackward:
+        if isinstance(self._gradient, _PlainSum):
+            for name, tensor in self._gradient.tensors.items():
+                tensor += total[name]
+        else:
+            self._gradient = _PlainSum(dict(total))
+        norm = math.sqrt(sum(float(t.double().square().sum()) for t in total.values())) / max(1, read.size)
+        return ForwardBackward(_mean(losses), norm, norm, 0, read.size, read.tokens)
+
+    # -------------------------------------------------------------------------------- looking
+    def sample(
+        self,
+        prompts: list[str],
+        *,
+        max_tokens: int = 128,
+        temperature: float = 0.7,
+        top_p: float = 0.9,
+        top_k: int = 50,
+        stop_sequences: list[str] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[Completion]:
+        """Write on from each prompt. Free of privacy cost: the model alone is read."""
+        if not isinstance(self._network, LanguageModel):
+            raise NotALanguageModel(self.spec.model_ref)
+        taste = generation.Taste(max_tokens, temperature, top_p, top_k, tuple(stop_sequences or ()))
+        return [generation.write_on(self._network, prompt, taste, should_stop) for prompt in prompts]
+
+    def evaluate(self, batch: Mapping[str, Any], *, micro_batch_size: int | None = None) -> Evaluation:
+        """Loss and accuracy on a batch. Nothing changes, and nothing about the batch is protected."""
+        read, loss_name = self._read(batch)
+        losses, right, answers = [], 0, 0
+        with torch.inference_mode():
+            for part in read.parts(micro_batch_size):
+                assert part.targets is not None  # noqa: S101  (_read asked for them)
+                said = self._network.answer(part.inputs)
+                losses.append(LOSSES[loss_name](said, part.targets))
+                correct, counted = _right(said, part.targets, loss_name)
+                right, answers = right + correct, answers + counted
+        accuracy = right / answers if answers else None
+        return Evaluation(_mean(torch.cat(losses)), accuracy, read.size)
+
+    def predict(self, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """For each example {class, confidence} (of a language model: the next token), or {value}."""
+        with torch.inference_mode():
+            if isinstance(self._network, LanguageModel):
+                read, _ = self._read(batch)
+                last = read.inputs["attention_mask"].sum(1).clamp(min=1) - 1
+                return _classes(self._network.answer(read.inputs)[torch.arange(read.size), last])
+            features = read_rows(batch, input_shape=self._network.input_shape)
+            said = self._network.answer({"features": features})
+            if self._loss_name == "mse" or (self._loss_name is None and self._network.output_size == 1):
+                return [{"value": row[0] if len(row) == 1 else row} for row in said.tolist()]
+            if self._loss_name == "bce" and self._network.output_size == 1:
+                return _classes(torch.cat((torch.zeros_like(said), said), dim=1))
+            return _classes(said)
+
+    def tokenize(self, texts: list[str], *, max_length: int) -> dict[str, Any]:
+        """Texts as padded arrays: input_ids, attention_mask, and labels that leave the padding out."""
+        if not isinstance(self._network, LanguageModel):
+            raise NotALanguageModel(self.spec.model_ref)
+        return generation.tokenize(self._network, texts, max_length)
+
+    # ---------------------------------------------------------------------------------- state
+    def state(self, include_optimizer: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What was learned, as named tensors and JSON: only what learns, never a random state.
+
+        A gradient that waits is not part of it: save at step borders.
+        """
+        optimizer = self._optimizer if include_optimizer else None
+        return states.collect(self._trainable, optimizer, self._identity(), self.step)
+
+    def load_state(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+        """Become what `state` described. Checked whole first; on CheckpointMismatch nothing has changed."""
+        plan = states.check(tensors, metadata, self._trainable, self._optimizer, self._identity())
+        states.apply(plan, self._trainable, self._optimizer)
+        self.step = plan.step
+        self.discard()
+
+    def _identity(self) -> dict[str, Any]:
+        return states.identity(
+            self.spec.model_ref, self.spec.architecture, self.spec.lora, self.spec.optimizer.name
+        )
+
+    # -------------------------------------------------------------------------------- reading
+    def _read(self, batch: Mapping[str, Any], *, allow_empty: bool = False) -> tuple[Batch, str]:
+        network = self._network
+        if isinstance(network, LanguageModel):
+            if self.spec.loss not in (None, "cross_entropy"):
+                raise InvalidRequest("a language model learns by cross_entropy")
+            read = read_tokens(
+                batch,
+                vocabulary_size=network.vocabulary_size,
+                max_length=network.max_length,
+                allow_empty=allow_empty,
+            )
+            return read, "cross_entropy"
+        features = read_rows(batch, input_shape=network.input_shape, allow_empty=allow_empty)
+        loss_name = self.spec.loss or loss_for(batch, network.output_size)
+        targets = read_targets(batch, count=len(features), output_size=network.output_size, loss=loss_name)
+        return Batch({"features": features}, targets), loss_name
+
+    def _losses(self, part: Batch, loss_name: str) -> Tensor:
+        assert part.targets is not None  # noqa: S101  (_read asked for them)
+        return LOSSES[loss_name](self._network.answer(part.inputs), part.targets)
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.double().mean()) if values.numel() else 0.0
+
+
+def _right(said: Tensor, targets: Tensor, loss_name: str) -> tuple[int, int]:
+    """How many answers are right, of how many that can be."""
+    if loss_name == "mse":
+        return 0, 0
+    if loss_name == "bce":
+        return int(((said > 0) == (targets > 0.5)).sum()), targets.numel()
+    learned = targets != IGNORED
+    return int(((said.argmax(-1) == targets) & learned).sum()), int(learned.sum())
+
+
+def _classes(logits: Tensor) -> list[dict[str, Any]]:
+    confidence, number = logits.softmax(-1).max(-1)
+    return [
+        {"class": int(klass), "confidence": float(sure)}
+        for klass, sure in zip(number, confidence, strict=True)
+    ]

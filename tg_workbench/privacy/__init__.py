@@ -1,0 +1,33 @@
+"""What differential privacy promises, and the arithmetic that keeps it.
+
+Importing this room never imports torch: what touches tensors (`clipping`, `noise`) is imported by its own
+name.
+
+Pitfalls: ε says nothing without its δ, its relation and the way batches were drawn. A sample rate below
+one is true only for batches that `PoissonSampler` drew; rows that a caller chose count with a sample rate
+of one.
+"""
+
+from tg_workbench.privacy.accounting import (
+    Accountant,
+    GaussianStep,
+    Odometer,
+    epsilon,
+    noise_multiplier,
+)
+from tg_workbench.privacy.budget import PrivacyBudget
+from tg_workbench.privacy.curves import Relation
+from tg_workbench.privacy.randomness import SecureRandom
+from tg_workbench.privacy.sampling import PoissonSampler
+
+__all__ = [
+    "Accountant",
+    "GaussianStep",
+    "Odometer",
+    "PoissonSampler",
+    "PrivacyBudget",
+    "Relation",
+    "SecureRandom",
+    "epsilon",
+    "noise_multiplier",
+]

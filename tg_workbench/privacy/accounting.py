@@ -1,0 +1,268 @@
+"""Accounting: noise_multiplier × sample_rate × steps → ε, and back.
+
+Promises upper bounds only, and refuses numbers for which no bound is known. `Odometer` is the live reading
+of a run; the cap it is held against is the guarantee.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.optimize import brentq  # type: ignore[import-untyped]
+
+from tg_workbench.errors import InvalidRequest
+from tg_workbench.privacy import curves
+from tg_workbench.privacy.curves import Relation
+
+Accountant = Literal["pld", "rdp"]
+
+MOST_STEPS = 10_000_000
+"""`steps_left` looks no further than this."""
+_LEAST_NOISE, _MOST_NOISE = 0.02, 1e6
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GaussianStep:
+    """One release: a sum of clipped gradients plus noise of `noise_multiplier` times the clipping bound.
+
+    `sample_rate` is the probability with which each record was in the batch; 1.0 when nobody sampled.
+    """
+
+    noise_multiplier: float
+    sample_rate: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.noise_multiplier < math.inf:
+            raise InvalidRequest("noise_multiplier must be a finite number, zero or above")
+        if not 0.0 <= self.sample_rate <= 1.0:
+            raise InvalidRequest("sample_rate must be from 0 to 1")
+
+
+def epsilon(
+    *,
+    noise_multiplier: float,
+    sample_rate: float,
+    steps: int,
+    delta: float,
+    accountant: Accountant = "pld",
+    relation: Relation = "add_or_remove_one",
+) -> float:
+    """The ε of `steps` steps at this δ. Infinite where nothing hides the record."""
+    step = GaussianStep(noise_multiplier, sample_rate)
+    _check_terms(delta, accountant, relation)
+    if steps < 0:
+        raise InvalidRequest("steps must be zero or above")
+    if steps == 0 or sample_rate == 0.0:
+        return 0.0
+    if noise_multiplier == 0.0:
+        return math.inf
+    if accountant == "rdp":
+        return _rdp({step: steps}, delta, relation)
+    return _pld(step, steps, delta, relation)
+
+
+def noise_multiplier(
+    *,
+    target_epsilon: float,
+    delta: float,
+    sample_rate: float,
+    steps: int,
+    accountant: Accountant = "pld",
+    relation: Relation = "add_or_remove_one",
+) -> float:
+    """The least noise (to four digits, rounded up) that keeps `steps` steps at or below `target_epsilon`."""
+    if not 0.0 < target_epsilon < math.inf:
+        raise InvalidRequest("target_epsilon must be a finite number above 0")
+    if steps < 1:
+        raise InvalidRequest("steps must be at least 1 to choose the noise for")
+    if not 0.0 < sample_rate <= 1.0:
+        raise InvalidRequest("sample_rate must be above 0 and at most 1 to choose the noise for")
+
+    def reached(noise: float) -> float:
+        return epsilon(
+            noise_multiplier=noise,
+            sample_rate=sample_rate,
+            steps=steps,
+            delta=delta,
+            accountant=accountant,
+            relation=relation,
+        )
+
+    return _least_noise(reached, target_epsilon)
+
+
+def _least_noise(reached: Callable[[float], float], target_epsilon: float) -> float:
+    """The root of a falling function: bracket it by doubling, close in, round up to four digits."""
+    low = high = 1.0
+    while reached(high) > target_epsilon:
+        low, high = high, 2 * high
+        if high > _MOST_NOISE:
+            raise InvalidRequest("no noise_multiplier reaches this target_epsilon; ask for a larger one")
+    while low == high or reached(low) <= target_epsilon:
+        low, high = low / 2, low
+        if low < _LEAST_NOISE:
+            return _LEAST_NOISE
+
+    def excess(log_noise: float) -> float:
+        return math.log(max(reached(math.exp(log_noise)), 1e-12) / target_epsilon)
+
+    root = math.exp(brentq(excess, math.log(low), math.log(high), xtol=2e-5))
+    digit = 10.0 ** (math.floor(math.log10(root)) - 3)
+    noise = math.ceil(root / digit) * digit
+    while reached(noise) > target_epsilon:
+        noise += digit
+    return float(f"{noise:.10g}")
+
+
+class Odometer:
+    """What a run has spent so far, read after every step without slowing it down.
+
+    One kind of step is read from privacy loss distributions: exactly up to 32 steps, at `plan_steps` and
+    at the limit that `steps_left` found, and in between at the next point of a 3 % grid. A change of noise
+    or of sample rate in the middle leaves what those are proved for, so mixed steps are read from Rényi
+    costs at fixed orders, which may be chosen while running. Steps without sampling add up exactly.
+    """
+
+    def __init__(
+        self,
+        delta: float,
+        accountant: Accountant = "pld",
+        relation: Relation = "add_or_remove_one",
+        plan_steps: int | None = None,
+    ) -> None:
+        _check_terms(delta, accountant, relation)
+        self.delta = delta
+        self.accountant = accountant
+        self.relation: Relation = relation
+        self.name: Accountant = accountant
+        """The accountant of the last reading."""
+        self._plan = plan_steps
+        self._limits: dict[tuple[GaussianStep, float], int] = {}
+
+    def epsilon(self, counts: Mapping[GaussianStep, int]) -> float:
+        """The ε of these steps together: an upper bound that never falls as steps are added."""
+        kinds = {step: count for step, count in counts.items() if count > 0 and step.sample_rate > 0.0}
+        self.name = self.accountant
+        if not kinds:
+            return 0.0
+        if any(step.noise_multiplier == 0.0 for step in kinds):
+            return math.inf
+        if self.accountant == "pld":
+            if all(step.sample_rate == 1.0 for step in kinds):
+                return _without_sampling(kinds, self.delta, self.relation)
+            if len(kinds) == 1:
+                return self._one_kind(*next(iter(kinds.items())))
+        self.name = "rdp"
+        return _rdp(kinds, self.delta, self.relation)
+
+    def steps_left(self, counts: Mapping[GaussianStep, int], step: GaussianStep, cap: float) -> int:
+        """How many more steps like `step` keep ε at or below `cap`; the one after them would pass it."""
+        others = any(kind != step and count > 0 and kind.sample_rate > 0 for kind, count in counts.items())
+        taken = counts.get(step, 0)
+        if others:
+            return self._most(counts, step, cap, start=0)
+        if (step, cap) not in self._limits:
+            self._limits[step, cap] = self._most({}, step, cap, start=self._plan or 0)
+        return max(0, self._limits[step, cap] - taken)
+
+    def _most(self, counts: Mapping[GaussianStep, int], step: GaussianStep, cap: float, start: int) -> int:
+        """The largest number of `step`s on top of `counts` within `cap`: doubling, then bisection."""
+
+        def fits(more: int) -> bool:
+            total = counts.get(step, 0) + more
+            if not counts and self.accountant == "pld" and 0.0 < step.sample_rate < 1.0:
+                return step.noise_multiplier > 0 and self._exact(step, total) <= cap
+            return self.epsilon({**counts, step: total}) <= cap
+
+        if not fits(1):
+            return 0
+        low, high = (start, 2 * start) if start > 1 and fits(start) else (1, max(2, start))
+        while fits(high):
+            if high >= MOST_STEPS:
+                return MOST_STEPS
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        return low
+
+    def _one_kind(self, step: GaussianStep, count: int) -> float:
+        anchors = [limit for (kind, _), limit in self._limits.items() if kind == step]
+        anchors += [self._plan] if self._plan else []
+        readings = [self._exact(step, anchor) for anchor in anchors if anchor >= count]
+        if count not in anchors:
+            readings.append(self._coarse(step, _next_grid_point(count)))
+        if self.relation == "add_or_remove_one":
+            readings.append(_rdp({step: count}, self.delta, self.relation))
+        return min(readings)
+
+    def _exact(self, step: GaussianStep, count: int) -> float:
+        return _pld(step, count, self.delta, self.relation)
+
+    def _coarse(self, step: GaussianStep, count: int) -> float:
+        """A live reading: losses rounded up more than in `_exact`, by about a thousandth of ε."""
+        wanted = _scale(step, count, self.delta, self.relation) / 1000
+        interval = next((grid for grid in (3e-3, 1e-3, 3e-4) if grid <= wanted), curves.FINEST_INTERVAL)
+        return curves.pld_epsilon(
+            step.noise_multiplier, step.sample_rate, count, self.delta, self.relation, interval
+        )
+
+
+def _next_grid_point(count: int) -> int:
+    return count if count <= 32 else _GRID[bisect_left(_GRID, count)]
+
+
+def _grid() -> list[int]:
+    points = [32]
+    while points[-1] < 2 * MOST_STEPS:
+        points.append(max(points[-1] + 1, math.floor(points[-1] * 1.03)))
+    return points
+
+
+_GRID = _grid()
+
+
+def _check_terms(delta: float, accountant: str, relation: str) -> None:
+    if not 0.0 < delta < 1.0:
+        raise InvalidRequest("delta must be above 0 and below 1")
+    if accountant not in ("pld", "rdp"):
+        raise InvalidRequest("accountant must be pld or rdp")
+    if relation not in ("add_or_remove_one", "replace_one"):
+        raise InvalidRequest("relation must be add_or_remove_one or replace_one")
+
+
+def _pld(step: GaussianStep, steps: int, delta: float, relation: Relation) -> float:
+    if step.sample_rate == 1.0:
+        return _without_sampling({step: steps}, delta, relation)
+    # Very large ε (toy noise) would need a huge grid; a coarser one only rounds further up.
+    scale = _scale(step, steps, delta, relation)
+    interval = max(curves.FINEST_INTERVAL, scale / 2e6)
+    reading = curves.pld_epsilon(step.noise_multiplier, step.sample_rate, steps, delta, relation, interval)
+    return min(reading, scale) if relation == "add_or_remove_one" else reading
+
+
+def _scale(step: GaussianStep, steps: int, delta: float, relation: Relation) -> float:
+    """About how large ε is: it only chooses how finely to compute."""
+    size = _rdp({step: steps}, delta, "add_or_remove_one")
+    return size if relation == "add_or_remove_one" else 2 * size
+
+
+def _without_sampling(kinds: Mapping[GaussianStep, int], delta: float, relation: Relation) -> float:
+    """Gaussian steps on the whole batch compose to one Gaussian, also when chosen adaptively."""
+    sensitivity = 1.0 if relation == "add_or_remove_one" else 2.0
+    shift_squared = sum(count / step.noise_multiplier**2 for step, count in kinds.items())
+    return curves.gaussian_epsilon(sensitivity * math.sqrt(shift_squared), delta)
+
+
+def _rdp(kinds: Mapping[GaussianStep, int], delta: float, relation: Relation) -> float:
+    if relation == "replace_one" and any(step.sample_rate < 1.0 for step in kinds):
+        raise InvalidRequest("the rdp accountant cannot bound sampled steps under replace_one; use pld")
+    costs = [
+        count * curves.rdp_of_one_step(step.noise_multiplier, step.sample_rate, relation)
+        for step, count in kinds.items()
+    ]
+    return curves.rdp_epsilon(sum(costs[1:], start=costs[0]), delta)

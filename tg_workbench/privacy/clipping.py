@@ -1,0 +1,259 @@
+"""Per-example gradients, held to max_grad_norm in one backward pass.
+
+While a loss is computed, every layer with trainable parameters is tapped: its input is remembered, and on the
+way back the gradient of its output is turned into that layer's share of each example's gradient, or into two
+factors of it, whichever is smaller (book-keeping; Bu et al. 2023). The norm of an example is taken over
+all its shares added up, so tied parameters and layers used twice are right. No gradient is formed for a
+batch as a whole.
+
+Pitfalls: a loss that mixes examples, or a layer that does, has no per-example gradient; BatchNorm is refused.
+An example whose loss or gradient is not finite contributes zero, because failing would tell that it was
+there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tg_workbench.errors import InvalidRequest, UnsupportedLayer
+from tg_workbench.privacy.shares import Factors, Share, has_rule, share_of, squared_norm
+
+_SLACK = 1.0 - 1e-6
+"""Sums are float32: clipping to slightly less than the bound keeps their rounding on the safe side."""
+_MADE_BY_CLIP = object()
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedSum:
+    """The sum of gradients of which no example's part is longer than `bound`. Only `clip` makes one."""
+
+    tensors: Mapping[str, Tensor]
+    bound: float
+    count: int
+    norms: Tensor
+    """Each example's norm before clipping; not private."""
+    losses: Tensor
+    """Each example's loss; not private."""
+    made_by: object = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.made_by is not _MADE_BY_CLIP:
+            raise TypeError("only clip() makes a ClippedSum: its bound must be true")
+
+    @property
+    def num_clipped(self) -> int:
+        """How many examples were made shorter."""
+        return int((self.norms > self.bound).sum())
+
+    @property
+    def clipped_norms(self) -> Tensor:
+        """Each example's norm after clipping."""
+        return torch.where(self.norms.isfinite(), self.norms.clamp(max=self.bound), 0.0)
+
+    def __add__(self, other: ClippedSum) -> ClippedSum:
+        """The sum over both sets of examples, which must be different ones."""
+        if self.bound != other.bound or self.tensors.keys() != other.tensors.keys():
+            raise InvalidRequest("only sums of the same parameters under the same bound can be added")
+        return ClippedSum(
+            tensors={name: tensor + other.tensors[name] for name, tensor in self.tensors.items()},
+            bound=self.bound,
+            count=self.count + other.count,
+            norms=torch.cat((self.norms, other.norms)),
+            losses=torch.cat((self.losses, other.losses)),
+            made_by=_MADE_BY_CLIP,
+        )
+
+
+def clip(model: nn.Module, losses: Callable[[], Tensor], max_grad_norm: float) -> ClippedSum:
+    """Σᵢ gᵢ · min(1, max_grad_norm / ‖gᵢ‖), where gᵢ is the gradient of the i-th value that `losses()` gives.
+
+    `losses` runs `model` on one batch and returns one value per example, in the order of the batch's first
+    axis.
+    """
+    bound = _checked(max_grad_norm)
+    names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    with _tapped(model) as taps, torch.enable_grad():
+        values = losses()
+        if values.dim() != 1:
+            raise InvalidRequest("a loss must give one value per example to be clipped")
+        taps.close(examples=len(values))
+        _require_every_use_tapped(model, names, values, taps)
+        torch.autograd.grad(_finite_part(values).sum(), (taps.anchor,), allow_unused=True)
+    with torch.no_grad():
+        return _assemble(names, taps, values.detach(), bound)
+
+
+def clip_nothing(model: nn.Module, max_grad_norm: float) -> ClippedSum:
+    """The clipped sum of an empty batch: zero, and as good as any other to add noise to."""
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    return ClippedSum(
+        tensors={name: torch.zeros_like(parameter) for name, parameter in trainable.items()},
+        bound=_checked(max_grad_norm),
+        count=0,
+        norms=torch.zeros(0),
+        losses=torch.zeros(0),
+        made_by=_MADE_BY_CLIP,
+    )
+
+
+def _checked(max_grad_norm: float) -> float:
+    if not 0.0 < max_grad_norm < math.inf:
+        raise InvalidRequest("max_grad_norm must be a finite number above 0")
+    return float(max_grad_norm)
+
+
+def _finite_part(values: Tensor) -> Tensor:
+    return torch.where(values.isfinite(), values, torch.zeros_like(values))
+
+
+# ------------------------------------------------------------------------------------------- taps
+class _Taps:
+    """What the layers of one forward and backward pass left behind."""
+
+    def __init__(self) -> None:
+        self.anchor = torch.zeros((), requires_grad=True)
+        self.examples = 0
+        self.closed = False
+        self.uses: dict[nn.Parameter, int] = {}
+        self.shares: dict[nn.Parameter, list[Share]] = {}
+
+    def close(self, examples: int) -> None:
+        """The forward pass is over: from here on the layers are only looked at, not tapped."""
+        self.examples, self.closed = examples, True
+
+    def collect(self, layer: str, module: nn.Module, inputs: tuple[Any, ...], output_grad: Tensor) -> None:
+        if output_grad.shape[:1] != (self.examples,):
+            raise UnsupportedLayer(layer, f"{type(module).__name__}: its first axis is not the example")
+        for parameter, share in share_of(layer, module, inputs, output_grad):
+            self.shares.setdefault(parameter, []).append(share)
+
+
+class _Tap(torch.autograd.Function):
+    """Passes a layer's output through unchanged, and hands its gradient to the book-keeper."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, anchor: Tensor, record: Callable[[Tensor], None]) -> Tensor:
+        ctx.record = record
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        with torch.no_grad():
+            ctx.record(grads[0])
+        return grads[0], None, None
+
+
+@contextmanager
+def _tapped(model: nn.Module) -> Iterator[_Taps]:
+    """Tap the layers of `model` until the block ends; other passes through the model are not seen."""
+    taps = _Taps()
+    handles = []
+    try:
+        for layer, module in model.named_modules():
+            own = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
+            if own:
+                handles.append(module.register_forward_hook(_hook(taps, layer, own), with_kwargs=True))
+        yield taps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(taps: _Taps, layer: str, own: list[nn.Parameter]) -> Callable[..., Any]:
+    def after_forward(
+        module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any
+    ) -> Any:
+        if taps.closed:
+            return output
+        if keywords or not isinstance(output, Tensor) or not all(isinstance(x, Tensor) for x in inputs):
+            raise UnsupportedLayer(layer, f"{type(module).__name__}: not one tensor out of tensors in")
+        for parameter in own:
+            taps.uses[parameter] = taps.uses.get(parameter, 0) + 1
+        remembered = tuple(x.detach() for x in inputs)
+        versions = tuple(x._version for x in inputs)
+
+        def record(output_grad: Tensor) -> None:
+            if tuple(x._version for x in inputs) != versions:
+                raise UnsupportedLayer(layer, f"{type(module).__name__}: its input is changed in place")
+            taps.collect(layer, module, remembered, output_grad)
+
+        return _Tap.apply(output, taps.anchor, record)  # type: ignore[no-untyped-call]
+
+    return after_forward
+
+
+def _require_every_use_tapped(
+    model: nn.Module, names: dict[nn.Parameter, str], values: Tensor, taps: _Taps
+) -> None:
+    """Refuse a model that reads a parameter past the layer that owns it: we would miss that part."""
+    exact = {
+        parameter
+        for module in model.modules()
+        if has_rule(module)
+        for parameter in module.parameters(recurse=False)
+    }
+    uses = _uses_in_graph(values)
+    for parameter, name in names.items():
+        tapped = taps.uses.get(parameter, 0)
+        if uses.get(parameter, 0) > tapped and (tapped == 0 or parameter in exact):
+            raise UnsupportedLayer(name, "a parameter used outside the layer that owns it")
+
+
+def _uses_in_graph(values: Tensor) -> dict[nn.Parameter, int]:
+    """How often each leaf is read by the computation that led to `values`."""
+    uses: dict[nn.Parameter, int] = {}
+    seen: set[Any] = set()
+    waiting = [values.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for successor, _ in node.next_functions:
+            leaf = getattr(successor, "variable", None)
+            if leaf is not None:
+                uses[leaf] = uses.get(leaf, 0) + 1
+            else:
+                waiting.append(successor)
+    return uses
+
+
+# ----------------------------------------------------------------------------------------- the sum
+def _assemble(names: dict[nn.Parameter, str], taps: _Taps, losses: Tensor, bound: float) -> ClippedSum:
+    squares = torch.zeros(taps.examples, dtype=torch.float64, device=losses.device)
+    for shares in taps.shares.values():
+        squares += squared_norm(shares)
+    norms = squares.sqrt()
+    good = norms.isfinite() & losses.isfinite()
+    weights = torch.where(good, (bound * _SLACK / norms).clamp(max=1.0), 0.0).float()
+    bad = None if bool(good.all()) else ~good
+    return ClippedSum(
+        tensors={
+            name: _weighted_sum(parameter, taps.shares.get(parameter, []), weights, bad)
+            for parameter, name in names.items()
+        },
+        bound=bound,
+        count=taps.examples,
+        norms=norms,
+        losses=losses,
+        made_by=_MADE_BY_CLIP,
+    )
+
+
+def _weighted_sum(parameter: Tensor, shares: list[Share], weights: Tensor, bad: Tensor | None) -> Tensor:
+    total = torch.zeros_like(parameter)
+    for share in shares:
+        if isinstance(share, Factors):
+            total += (share if bad is None else share.without(bad)).weighted_sum(weights)
+            continue
+        flat = share.flatten(1)
+        flat = flat if bad is None else flat.masked_fill(bad.unsqueeze(1), 0.0)
+        total += (weights @ flat).view_as(total)
+    return total

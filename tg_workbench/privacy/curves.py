@@ -1,0 +1,116 @@
+"""The three ways to ε: exactly (no sampling), by privacy loss distributions, by Rényi divergence.
+
+Every number is an upper bound. `dp_accounting` does the hard parts; this module only keeps its answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Literal
+
+import dp_accounting  # type: ignore[import-untyped]
+import numpy as np
+from dp_accounting.pld import privacy_loss_distribution as pld  # type: ignore[import-untyped]
+from dp_accounting.rdp import rdp_privacy_accountant as rdp  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from scipy.special import log_ndtr  # type: ignore[import-untyped]
+
+Relation = Literal["add_or_remove_one", "replace_one"]
+
+ORDERS: tuple[float, ...] = (
+    *(1 + tenth / 10 for tenth in range(1, 100)),
+    *(float(order) for order in range(11, 65)),
+    128.0,
+    256.0,
+    512.0,
+    1024.0,
+)
+"""The Rényi orders composed over: fixed, so that sums stay valid when the noise changes mid-run."""
+
+FINEST_INTERVAL = 1e-4
+"""The grid of privacy losses that reported numbers are computed on."""
+
+
+def gaussian_epsilon(mean_shift: float, delta: float) -> float:
+    """The exact ε of telling N(0, 1) from N(`mean_shift`, 1): Balle and Wang 2018, Theorem 8."""
+    if _gaussian_delta(0.0, mean_shift) <= delta:
+        return 0.0
+    low, high = 0.0, 1.0
+    while _gaussian_delta(high, mean_shift) > delta:
+        low, high = high, 2 * high
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if _gaussian_delta(middle, mean_shift) > delta else (low, middle)
+    return high
+
+
+def _gaussian_delta(epsilon: float, mean_shift: float) -> float:
+    above = float(log_ndtr(mean_shift / 2 - epsilon / mean_shift))
+    below = epsilon + float(log_ndtr(-mean_shift / 2 - epsilon / mean_shift))
+    return -math.exp(above) * math.expm1(min(0.0, below - above))
+
+
+@lru_cache(maxsize=256)
+def rdp_of_one_step(noise_multiplier: float, sample_rate: float, relation: Relation) -> NDArray[np.float64]:
+    """What one step costs at each of ORDERS. Steps add up by adding these."""
+    accountant = rdp.RdpAccountant(ORDERS, _relation(relation))
+    with _quiet():
+        accountant.compose(_event(noise_multiplier, sample_rate))
+    cost: NDArray[np.float64] = accountant.rdp
+    cost.setflags(write=False)
+    return cost
+
+
+def rdp_epsilon(cost: NDArray[np.float64], delta: float) -> float:
+    """The smallest ε that composed Rényi costs allow (Canonne, Kamath and Steinke 2020, Proposition 12)."""
+    with _quiet():
+        return float(rdp.compute_epsilon(ORDERS, cost, delta)[0])
+
+
+@lru_cache(maxsize=4096)
+def pld_epsilon(
+    noise_multiplier: float,
+    sample_rate: float,
+    steps: int,
+    delta: float,
+    relation: Relation,
+    interval: float = FINEST_INTERVAL,
+) -> float:
+    """ε of `steps` equal steps from their composed privacy loss distribution, rounded up to `interval`."""
+    one = _pld_of_one_step(noise_multiplier, sample_rate, relation, interval)
+    return float(one.self_compose(steps).get_epsilon_for_delta(delta))
+
+
+@lru_cache(maxsize=8)
+def _pld_of_one_step(noise_multiplier: float, sample_rate: float, relation: Relation, interval: float) -> Any:
+    return pld.from_gaussian_mechanism(
+        noise_multiplier,
+        sampling_prob=sample_rate,
+        value_discretization_interval=interval,
+        neighboring_relation=_relation(relation),
+    )
+
+
+def _relation(name: Relation) -> Any:
+    return dp_accounting.NeighboringRelation[name.upper()]
+
+
+def _event(noise_multiplier: float, sample_rate: float) -> Any:
+    return dp_accounting.PoissonSampledDpEvent(sample_rate, dp_accounting.GaussianDpEvent(noise_multiplier))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Mute the library's notes about orders it leaves out: leaving one out only makes ε larger."""
+    log = logging.getLogger("absl")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before

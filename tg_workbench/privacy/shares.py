@@ -1,0 +1,268 @@
+"""Share: one layer's part of every example's gradient, whole or as two factors.
+
+A rule per kind of layer turns (input, gradient of the output) into shares of that layer's own parameters.
+Layers without a rule are differentiated example by example under vmap; what that cannot do is refused by
+name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tg_workbench.errors import UnsupportedLayer
+
+_FACTOR_ADVANTAGE = 24
+"""A share stays in factors if its Gram matrices cost less than this many passes over the whole gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """A gradient Σₜ left[t] ⊗ right[t] per example, t being its rows (tokens, pixels, or a single one).
+
+    `left` is [examples, rows, outputs], or the number of the one output of each row ([examples, rows], long).
+    """
+
+    left: Tensor
+    right: Tensor
+    shape: torch.Size
+    """The shape of the parameter."""
+
+    @property
+    def picks(self) -> bool:
+        """Whether each row touches a single output, as an embedding does."""
+        return self.left.dtype == torch.long
+
+    def inner(self, other: Factors) -> Tensor:
+        """⟨self, other⟩ of each example, in float64: Gram matrices cancel too much for float32."""
+        rights = self.right.double() @ other.right.double().mT
+        if self.picks and other.picks:
+            lefts = (self.left.unsqueeze(2) == other.left.unsqueeze(1)).double()
+        elif self.picks:
+            picked = self.left.unsqueeze(1).expand(-1, other.left.shape[1], -1)
+            lefts = other.left.double().gather(2, picked).mT
+        elif other.picks:
+            return other.inner(self)
+        else:
+            lefts = self.left.double() @ other.left.double().mT
+        inner: Tensor = (lefts * rights).sum((1, 2))
+        return inner
+
+    def squared_norm(self) -> Tensor:
+        """‖gradient‖² of each example."""
+        if self.right.shape[1] == 1 and not self.picks:
+            return _squares(self.left) * _squares(self.right)
+        return self.inner(self)
+
+    def without(self, bad: Tensor) -> Factors:
+        """The same with the examples in the mask `bad` set to zero."""
+        mask = bad.view(-1, 1, 1)
+        left = self.left if self.picks else self.left.masked_fill(mask, 0.0)
+        return replace(self, left=left, right=self.right.masked_fill(mask, 0.0))
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Σᵢ weights[i] · gradient of example i."""
+        right = (self.right * weights.view(-1, 1, 1)).flatten(0, 1)
+        if self.picks:
+            total = right.new_zeros(self.shape[0], right.shape[1])
+            return total.index_add_(0, self.left.flatten(), right).view(self.shape)
+        return (self.left.flatten(0, 1).mT @ right).view(self.shape)
+
+    def whole(self) -> Tensor:
+        """The gradient of each example, [examples, *shape]."""
+        if not self.picks:
+            return (self.left.mT @ self.right).view(-1, *self.shape)
+        examples, width = self.right.shape[0], self.right.shape[2]
+        flat = self.right.new_zeros(examples * self.shape[0], width)
+        offsets = torch.arange(examples, device=flat.device).unsqueeze(1) * self.shape[0]
+        flat.index_add_(0, (self.left + offsets).flatten(), self.right.flatten(0, 1))
+        return flat.view(examples, *self.shape)
+
+    def settled(self) -> Share:
+        """Whichever costs less: these factors (their Gram matrices) or the whole gradient of each example."""
+        rows = self.right.shape[1]
+        if rows == 1 and not self.picks:
+            return self
+        outputs, inputs = self.shape[0], math.prod(self.shape[1:])
+        gram = rows * rows * ((0 if self.picks else outputs) + inputs)
+        return self if gram < _FACTOR_ADVANTAGE * outputs * inputs else self.whole()
+
+
+Share = Tensor | Factors
+Shares = Iterator[tuple[nn.Parameter, Share]]
+
+
+def squared_norm(shares: list[Share]) -> Tensor:
+    """‖Σ shares‖² of each example, in float64."""
+    if len(shares) == 1 and isinstance(shares[0], Factors):
+        return shares[0].squared_norm()
+    factors = [share for share in shares if isinstance(share, Factors)]
+    if len(factors) == len(shares):
+        pairs = [(one, other) for one in factors for other in factors]
+        return torch.stack([one.inner(other) for one, other in pairs]).sum(0).clamp(min=0.0)
+    return _squares(whole(shares))
+
+
+def whole(shares: list[Share]) -> Tensor:
+    """Σ shares, whole: [examples, *shape]."""
+    tensors = [share.whole() if isinstance(share, Factors) else share for share in shares]
+    return sum(tensors[1:], start=tensors[0])
+
+
+def _squares(values: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64)
+    return norms.square()
+
+
+# ------------------------------------------------------------------------------------------ rules
+def has_rule(module: nn.Module) -> bool:
+    """Whether this kind of layer uses each of its parameters exactly once per pass, as a rule assumes."""
+    return _rule_of(module) is not None
+
+
+def share_of(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], grad: Tensor) -> Shares:
+    """The share of each trainable parameter that `module` itself owns."""
+    rule = _rule_of(module)
+    if rule is None or len(inputs) != 1:
+        yield from _by_vmap(layer, module, inputs, grad)
+        return
+    for name, share in rule(module, inputs[0], grad):
+        parameter = getattr(module, name)
+        if parameter is not None and parameter.requires_grad:
+            yield parameter, share() if callable(share) else share
+
+
+Rule = Callable[..., Iterator[tuple[str, "Share | Callable[[], Share]"]]]
+
+
+def _linear(module: nn.Linear, x: Tensor, grad: Tensor) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
+    left, right = _as_rows(grad), _as_rows(x)
+    yield "weight", lambda: Factors(left, right, module.weight.shape).settled()
+    yield "bias", lambda: left.sum(1)
+
+
+def _conv2d(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
+    left = grad.flatten(2).mT
+
+    def weight() -> Share:
+        assert not isinstance(module.padding, str)  # noqa: S101  (_rule_of leaves those out)
+        patches = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
+        return Factors(left, patches.mT, module.weight.shape).settled()
+
+    yield "weight", weight
+    yield "bias", lambda: left.sum(1)
+
+
+def _embedding(
+    module: nn.Embedding, x: Tensor, grad: Tensor
+) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
+    ids, right = x.reshape(x.shape[0], -1).long(), _as_rows(grad)
+    if module.padding_idx is not None:
+        right = right.masked_fill((ids == module.padding_idx).unsqueeze(2), 0.0)
+    yield "weight", lambda: Factors(ids, right, module.weight.shape).settled()
+
+
+def _layer_norm(
+    module: nn.LayerNorm, x: Tensor, grad: Tensor
+) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
+    shape = tuple(module.normalized_shape)
+    yield "weight", lambda: _summed(grad * F.layer_norm(x, shape, eps=module.eps), shape)
+    yield "bias", lambda: _summed(grad, shape)
+
+
+def _rms_norm(
+    module: nn.RMSNorm, x: Tensor, grad: Tensor
+) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
+    shape = tuple(module.normalized_shape)
+    yield "weight", lambda: _summed(grad * F.rms_norm(x, shape, eps=module.eps), shape)
+
+
+def _llama_rms_norm(
+    module: nn.Module, x: Tensor, grad: Tensor
+) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
+    shape, eps = (x.shape[-1],), float(module.variance_epsilon)  # type: ignore[arg-type]
+    yield "weight", lambda: _summed(grad * F.rms_norm(x, shape, eps=eps), shape)
+
+
+def _group_norm(
+    module: nn.GroupNorm, x: Tensor, grad: Tensor
+) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
+    yield (
+        "weight",
+        lambda: (grad * F.group_norm(x, module.num_groups, eps=module.eps)).flatten(2).sum(2),
+    )
+    yield "bias", lambda: grad.flatten(2).sum(2)
+
+
+_RULES: dict[type[nn.Module], Rule] = {
+    nn.Linear: _linear,
+    nn.Conv2d: _conv2d,
+    nn.Embedding: _embedding,
+    nn.LayerNorm: _layer_norm,
+    nn.RMSNorm: _rms_norm,
+    nn.GroupNorm: _group_norm,
+}
+_LLAMA_RMS_NORMS = frozenset(
+    {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "Phi3RMSNorm", "SmolLM3RMSNorm"}
+)
+"""Layers of transformers that are the same few lines under many names."""
+
+
+def _rule_of(module: nn.Module) -> Rule | None:
+    kind = type(module)
+    if kind.__module__.startswith("transformers.") and kind.__name__ in _LLAMA_RMS_NORMS:
+        return _llama_rms_norm
+    if isinstance(module, nn.Conv2d) and (
+        module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str)
+    ):
+        return None
+    if isinstance(module, nn.Embedding) and (
+        module.max_norm is not None or module.scale_grad_by_freq or module.sparse
+    ):
+        return None
+    return _RULES.get(kind)
+
+
+def _as_rows(values: Tensor) -> Tensor:
+    """[examples, …, width] as [examples, rows, width]."""
+    return values.unsqueeze(1) if values.dim() == 2 else values.flatten(1, -2)
+
+
+def _summed(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sum over everything between the example and the last axes of `shape`."""
+    return values.reshape(values.shape[0], -1, *shape).sum(1)
+
+
+# --------------------------------------------------------------------------------------- fallback
+_MIXES_EXAMPLES = (nn.modules.batchnorm._NormBase, nn.RNNBase, nn.MultiheadAttention)
+
+
+def _by_vmap(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], grad: Tensor) -> Shares:
+    kind = type(module).__name__
+    if isinstance(module, _MIXES_EXAMPLES) or any(module.children()):
+        raise UnsupportedLayer(layer, kind)
+    if any(x.shape[:1] != grad.shape[:1] for x in inputs):
+        raise UnsupportedLayer(layer, f"{kind}: its first axis is not the example")
+    own = {name: p.detach() for name, p in module.named_parameters(recurse=False) if p.requires_grad}
+
+    def one_example(xs: tuple[Tensor, ...], output_grad: Tensor) -> dict[str, Tensor]:
+        def output_of(parameters: dict[str, Tensor]) -> Tensor:
+            output: Tensor = torch.func.functional_call(module, parameters, tuple(x.unsqueeze(0) for x in xs))
+            return output.squeeze(0)
+
+        pulled: dict[str, Tensor] = torch.func.vjp(output_of, own)[1](output_grad)[0]
+        return pulled
+
+    try:
+        with torch.enable_grad():
+            grads = torch.func.vmap(one_example)(inputs, grad)
+    except (RuntimeError, ValueError, TypeError) as refusal:
+        raise UnsupportedLayer(layer, kind) from refusal
+    for name, parameter in module.named_parameters(recurse=False):
+        if name in grads:
+            yield parameter, grads[name].detach()
