@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from tg_workbench.storage.database import now
+from tg_workbench.storage.statements import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,11 @@ class EventRow(SQLModel, table=True):
         }
 
 
+_INSERT = Statement(
+    sa.insert(EventRow).values({name: sa.bindparam(name) for name in ("subject", "type", "at", "data")})
+)
+
+
 class Events:
     """The log of facts."""
 
@@ -108,7 +114,7 @@ class Events:
 
     def record(self, subject: str, fact: Fact) -> None:
         """Store `fact` about `subject` with the transaction that made it true."""
-        self.session.add(EventRow(subject=subject, type=fact.type, data=json.dumps(asdict(fact))))
+        _INSERT.run(self.session, subject=subject, type=fact.type, at=now(), data=json.dumps(asdict(fact)))
 
     def after(self, subject: str, event_id: int, limit: int = 500) -> list[EventRow]:
         """The facts about `subject` that came after `event_id`, oldest first."""

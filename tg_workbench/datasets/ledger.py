@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from tg_workbench.datasets.tables import Dataset, LedgerCount, LedgerEvent
+from tg_workbench.storage.database import now
+from tg_workbench.storage.statements import Statement
 
 Kind = tuple[float, float]
 """(noise_multiplier, sample_rate) of a step."""
@@ -47,6 +49,33 @@ class Charge:
         return (self.noise_multiplier, self.sample_rate)
 
 
+_EVENT_COLUMNS = [name for name in LedgerEvent.model_fields if name != "id"]
+_INSERT = Statement(
+    sa.insert(LedgerEvent)
+    .values({name: sa.bindparam(name) for name in _EVENT_COLUMNS})
+    .returning(col(LedgerEvent.id))
+)
+_COUNTS = Statement(
+    sa.select(col(LedgerCount.noise_multiplier), col(LedgerCount.sample_rate), col(LedgerCount.count)).where(
+        col(LedgerCount.subject) == sa.bindparam("of")
+    )
+)
+_ADD_ONE = Statement(
+    sa.update(LedgerCount)
+    .where(
+        col(LedgerCount.subject) == sa.bindparam("of"),
+        col(LedgerCount.noise_multiplier) == sa.bindparam("noise"),
+        col(LedgerCount.sample_rate) == sa.bindparam("rate"),
+    )
+    .values(count=col(LedgerCount.count) + 1)
+)
+_SET_SPENT = Statement(
+    sa.update(Dataset)
+    .where(col(Dataset.id) == sa.bindparam("dataset"))
+    .values(spent_epsilon=sa.bindparam("spent"))
+)
+
+
 class Ledger:
     """Reads and appends. There is no method that removes."""
 
@@ -55,12 +84,8 @@ class Ledger:
 
     def of_subject(self, subject: str) -> dict[Kind, int]:
         """How often each kind of step was taken on a dataset, or by a client."""
-        rows = self.session.connection().execute(
-            sa.select(LedgerCount.noise_multiplier, LedgerCount.sample_rate, LedgerCount.count).where(  # type: ignore[call-overload]
-                LedgerCount.subject == subject
-            )
-        )
-        return {(sigma, rate): count for sigma, rate, count in rows}
+        rows = _COUNTS.run(self.session, of=subject)
+        return {(row[0], row[1]): row[2] for row in rows}
 
     def of_lineage(self, lineage: Lineage, without: str) -> dict[Kind, int]:
         """How often each kind of step was taken on a model's way here, the client `without` left out."""
@@ -82,20 +107,13 @@ class Ledger:
 
         The caller holds the writing transaction and has checked the caps.
         """
-        event = LedgerEvent(
-            **{name: getattr(charge, name) for name in charge.__slots__ if name != "dataset_epsilon_after"}
-        )
-        self.session.add(event)
+        event = {name: getattr(charge, name) for name in charge.__slots__ if name != "dataset_epsilon_after"}
+        event_id = _INSERT.run(self.session, **event, at=now()).scalar_one()
         for subject in filter(None, (charge.client_id, charge.dataset_id)):
             self._count(subject, charge.kind)
         if charge.dataset_id is not None and charge.dataset_epsilon_after is not None:
-            self.session.connection().execute(
-                sa.update(Dataset)
-                .where(col(Dataset.id) == charge.dataset_id)
-                .values(spent_epsilon=charge.dataset_epsilon_after)
-            )
-        self.session.flush()
-        return event.id or 0
+            _SET_SPENT.run(self.session, dataset=charge.dataset_id, spent=charge.dataset_epsilon_after)
+        return int(event_id)
 
     def newest(self, client_id: str) -> int:
         """The id of the client's newest event, 0 when it has none."""
@@ -116,19 +134,10 @@ class Ledger:
         return list(self.session.exec(query))
 
     def _count(self, subject: str, kind: Kind) -> None:
-        where = sa.and_(
-            col(LedgerCount.subject) == subject,
-            col(LedgerCount.noise_multiplier) == kind[0],
-            col(LedgerCount.sample_rate) == kind[1],
-        )
-        connection = self.session.connection()
-        added = connection.execute(sa.update(LedgerCount).where(where).values(count=LedgerCount.count + 1))
-        if not added.rowcount:
-            connection.execute(
-                sa.insert(LedgerCount).values(
-                    subject=subject, noise_multiplier=kind[0], sample_rate=kind[1], count=1
-                )
-            )
+        if not _ADD_ONE.run(self.session, of=subject, noise=kind[0], rate=kind[1]).rowcount:
+            first = LedgerCount(subject=subject, noise_multiplier=kind[0], sample_rate=kind[1], count=1)
+            self.session.add(first)
+            self.session.flush()
 
 
 def join(first: Lineage, second: Lineage) -> dict[str, int]:

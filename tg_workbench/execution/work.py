@@ -14,15 +14,23 @@ from pathlib import Path
 from typing import IO
 
 import sqlalchemy as sa
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.execution.bells import bell_name, ring
 from tg_workbench.execution.tables import Work
 from tg_workbench.storage.database import after_commit, now
+from tg_workbench.storage.statements import Statement
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
+
+_WANT = Statement(
+    sa.update(Work)
+    .where(col(Work.id) == sa.bindparam("work"))
+    .values(wanted=True, last_active=sa.bindparam("time"))
+)
+_EPOCH = Statement(sa.select(col(Work.epoch)).where(col(Work.id) == sa.bindparam("work")).with_for_update())
 
 
 class Fenced(WorkbenchError):
@@ -51,10 +59,7 @@ class Assignment:
 
 def request_worker(session: Session, folder: Path, work_id: str, kind: str) -> None:
     """Make sure `work_id` has a worker that looks at its queue, from the moment this transaction commits."""
-    changed = session.connection().execute(
-        sa.update(Work).where(col(Work.id) == work_id).values(wanted=True, last_active=now())
-    )
-    if not changed.rowcount:
+    if not _WANT.run(session, work=work_id, time=now()).rowcount:
         session.add(Work(id=work_id, kind=kind, last_active=now()))
     worker_bell = folder / bell_name(work_id)
 
@@ -75,11 +80,10 @@ class Fence:
     def __init__(self, work_id: str, epoch: int) -> None:
         self.work_id = work_id
         self.epoch = epoch
-        self._query = select(Work.epoch).where(Work.id == work_id).with_for_update()
 
     def hold(self, session: Session) -> None:
         """Check, inside a writing transaction, that this worker is still the one. Raises Fenced."""
-        if session.exec(self._query).one_or_none() != self.epoch:
+        if _EPOCH.run(session, work=self.work_id).scalar_one_or_none() != self.epoch:
             raise Fenced(f"worker {self.epoch} of {self.work_id} was replaced")
 
     def renew(self, session: Session, **values: object) -> None:

@@ -23,6 +23,18 @@ from tg_workbench.errors import DatabaseUnavailable, StorageFull
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 15_000
 AFTER_COMMIT = "after_commit_calls"
+_SIGNS_OF_ABSENCE = (
+    "unable to open",
+    "database is locked",
+    "disk i/o",
+    "malformed",
+    "not a database",
+    "readonly",
+    "no such table: alembic_version",
+    "connection refused",
+    "could not connect",
+    "server closed the connection",
+)
 
 
 class Database:
@@ -134,6 +146,6 @@ def _named_failures() -> Iterator[None]:
         text = str(failure.orig).lower()
         if "disk is full" in text or "no space left" in text:
             raise StorageFull from failure
-        if isinstance(failure, sa.exc.OperationalError | sa.exc.InterfaceError):
+        if failure.connection_invalidated or any(sign in text for sign in _SIGNS_OF_ABSENCE):
             raise DatabaseUnavailable from failure
         raise

@@ -12,7 +12,7 @@ from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.datasets import Dataset
 from tg_workbench.datasets.ledger import join
 from tg_workbench.engine.trainer import ForwardBackward, OptimStep, Trainer
-from tg_workbench.errors import DatasetNotFound, InvalidBatch, InvalidRequest, PrivacyRefused, Refused
+from tg_workbench.errors import DatasetNotFound, InvalidRequest, NoGradient, PrivacyRefused, Refused
 from tg_workbench.events import Progressed
 from tg_workbench.execution import Fence
 from tg_workbench.privacy import PoissonSampler
@@ -21,7 +21,7 @@ from tg_workbench.training.budget import NO_GUARANTEE, Charged, RunBudget
 from tg_workbench.training.checkpoints import Checkpoints
 from tg_workbench.training.plan import Plan
 from tg_workbench.training.queue import WorkQueue
-from tg_workbench.training.rows import Batch, DatasetRows, request_of, row_digests
+from tg_workbench.training.rows import Batch, DatasetRows, request_of
 from tg_workbench.training.tables import Artifact, Operation, TrainingClient
 
 AUTOSAVE_SHARE = 0.05  # automatic checkpoints may cost one part in twenty of the time
@@ -58,7 +58,6 @@ class Operator:
         self._save_cost = 0.0
         self._last_save = time.monotonic()
         self._losses: list[tuple[float, int]] = []
-        self._rows_of_step: set[bytes] = set()
         self._last_pass: ForwardBackward | None = None
         self._datasets: dict[str, tuple[Dataset, DatasetRows]] = {}
         self._sampler: PoissonSampler | None = None
@@ -99,7 +98,8 @@ class Operator:
 
     def learn(self, batch: Batch, *, allow_empty: bool = False) -> ForwardBackward:
         """One pass over a batch."""
-        outcome = self.trainer.forward_backward(batch, allow_empty=allow_empty)
+        own_rows = self.plan is not None and self.plan.mode == "client_batches"
+        outcome = self.trainer.forward_backward(batch, allow_empty=allow_empty, refuse_repeats=own_rows)
         self._last_pass = outcome
         if outcome.num_examples:
             self._losses.append((outcome.loss, outcome.num_examples))
@@ -120,7 +120,7 @@ class Operator:
     def apply(self, operation: Operation, *, ordinal: int, learning_rate: float | None = None) -> OptimStep:
         """Take one optimizer step: the charge is in the ledger before the noise is drawn."""
         if not self.trainer.pending:
-            self.trainer.refuse_step()
+            raise NoGradient
         charged = None
         if self.budget is not None:
             charged = self.budget.charge(operation, ordinal=ordinal, step=self.step + 1)
@@ -149,19 +149,7 @@ class Operator:
             )
         if not isinstance(batch, dict):
             raise InvalidRequest("send a 'batch' or a 'dataset_id'")
-        if self.plan is not None:
-            self._refuse_repeats(batch)
         return batch
-
-    def _refuse_repeats(self, batch: Batch) -> None:
-        """One example may count once in a step: twice would double what the noise has to hide."""
-        seen = self._rows_of_step if self.trainer.pending else set()
-        rows = row_digests(batch)
-        if len(set(rows)) < len(rows) or seen.intersection(rows):
-            raise InvalidBatch(
-                "the same row is twice in one optimizer step: send every example once per step"
-            )
-        self._rows_of_step = seen.union(rows)
 
     # ------------------------------------------------------------------------------- looking
     def sample(self, operation: Operation) -> dict[str, Any]:

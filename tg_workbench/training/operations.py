@@ -18,11 +18,33 @@ from tg_workbench.events import Events, OperationEnded
 from tg_workbench.execution import request_worker, ring
 from tg_workbench.identity import Principal
 from tg_workbench.storage.database import after_commit, now
+from tg_workbench.storage.statements import Statement, insertion
 from tg_workbench.training.specs import WORK_KIND, OperationKind
 from tg_workbench.training.tables import Operation, TrainingClient
 
 MOST_WAITING = 1000
-UNFINISHED = ("pending", "running")
+
+_WAITING = Statement(
+    sa.select(sa.func.count())
+    .select_from(Operation)
+    .where(
+        col(Operation.client_id) == sa.bindparam("client"),
+        sa.or_(col(Operation.status) == "pending", col(Operation.status) == "running"),
+    )
+)
+_BY_KEY = Statement(
+    sa.select(col(Operation.id)).where(
+        col(Operation.client_id) == sa.bindparam("client"),
+        col(Operation.idempotency_key) == sa.bindparam("key"),
+    )
+)
+_NEXT_SEQ = Statement(
+    sa.update(TrainingClient)
+    .where(col(TrainingClient.id) == sa.bindparam("client"))
+    .values(next_seq=col(TrainingClient.next_seq) + 1)
+    .returning(col(TrainingClient.next_seq))
+)
+_INSERT = insertion(Operation)
 
 
 class Operations:
@@ -55,16 +77,15 @@ class Operations:
             id=f"fut-{uuid.uuid4()}",
             client_id=client.id,
             owner_id=client.owner_id,
-            seq=self._next_seq(client.id),
+            seq=_NEXT_SEQ.run(self.session, client=client.id).scalar_one() - 1,
             kind=kind,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
             content_type=content_type,
             payload=payload,
         )
-        self.session.add(operation)
+        _INSERT.run(self.session, **operation.model_dump())
         request_worker(self.session, self.folder, client.id, WORK_KIND)
-        self.session.flush()
         return operation
 
     def get(self, owner: Principal, future_id: str) -> Operation:
@@ -103,25 +124,8 @@ class Operations:
 
     def waiting(self, client_id: str) -> int:
         """How many of the client's operations are not finished."""
-        query = (
-            select(sa.func.count())
-            .select_from(Operation)
-            .where(Operation.client_id == client_id, col(Operation.status).in_(UNFINISHED))
-        )
-        return self.session.exec(query).one()
+        return int(_WAITING.run(self.session, client=client_id).scalar_one())
 
     def _by_key(self, client_id: str, key: str | None) -> Operation | None:
-        if key is None:
-            return None
-        query = select(Operation).where(Operation.client_id == client_id, Operation.idempotency_key == key)
-        return self.session.exec(query).first()
-
-    def _next_seq(self, client_id: str) -> int:
-        table = col(TrainingClient.next_seq)
-        taken = (
-            sa.update(TrainingClient)
-            .where(col(TrainingClient.id) == client_id)
-            .values(next_seq=table + 1)
-            .returning(table)
-        )
-        return int(self.session.connection().execute(taken).scalar_one()) - 1
+        known = _BY_KEY.run(self.session, client=client_id, key=key).scalar() if key is not None else None
+        return self.session.get(Operation, known) if known is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,59 @@ from tg_workbench.events import Events, Fact, OperationEnded, StatusChanged
 from tg_workbench.execution import Fence, Work, ring
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import after_commit, now
+from tg_workbench.storage.statements import Statement
 from tg_workbench.training.specs import OperationKind, Status
 from tg_workbench.training.tables import Operation, TrainingClient
 
 MOST_ATTEMPTS = 3
 APPLIES_GRADIENT = (OperationKind.OPTIM_STEP, OperationKind.LOAD_STATE)
+STEP_VALUES = ("step", "privacy", "dp_metrics", "lineage")
 Also = Callable[[Session], None]
+
+_BEGIN = Statement(
+    sa.update(Operation)
+    .where(
+        col(Operation.id)
+        == sa.select(col(Operation.id))
+        .where(col(Operation.client_id) == sa.bindparam("client"), col(Operation.status) == "pending")
+        .order_by(col(Operation.seq))
+        .limit(sa.literal_column("1"))
+        .scalar_subquery()
+    )
+    .values(status="running", started_at=sa.func.coalesce(col(Operation.started_at), sa.bindparam("time")))
+    .returning(*sa.inspect(Operation).local_table.columns)
+)
+_END = Statement(
+    sa.update(Operation)
+    .where(col(Operation.id) == sa.bindparam("operation"))
+    .values(
+        status=sa.bindparam("new_status"),
+        result=sa.bindparam("new_result"),
+        error=sa.bindparam("new_error"),
+        completed_at=sa.bindparam("time"),
+        payload=sa.bindparam("kept"),
+    )
+)
+_SET_STEP = Statement(
+    sa.update(TrainingClient)
+    .where(col(TrainingClient.id) == sa.bindparam("client"))
+    .values({name: sa.bindparam(f"new_{name}") for name in STEP_VALUES})
+)
+_PROVE_ALIVE = Statement(
+    sa.update(Work)
+    .where(col(Work.id) == sa.bindparam("client"))
+    .values(failures=sa.literal_column("0"), last_active=sa.bindparam("time"))
+)
+_FORGET_ROWS = Statement(
+    sa.update(Operation)
+    .where(
+        col(Operation.client_id) == sa.bindparam("client"),
+        col(Operation.seq) < sa.bindparam("before"),
+        col(Operation.payload).is_not(None),
+        col(Operation.status) != "pending",
+    )
+    .values(payload=sa.null())
+)
 
 
 class WorkQueue:
@@ -38,24 +86,13 @@ class WorkQueue:
 
     def begin_next(self) -> Operation | None:
         """Take the oldest waiting operation, or nothing."""
-        waiting = select(Operation).where(
-            Operation.client_id == self.client_id, Operation.status == "pending"
-        )
-        with self.database.read() as session:
-            operation = session.exec(waiting.order_by(col(Operation.seq)).limit(1)).first()
-        if operation is None:
-            return None
         with self.database.write() as session:
             self.fence.hold(session)
-            began = (
-                sa.update(Operation)
-                .where(col(Operation.id) == operation.id, col(Operation.status) == "pending")
-                .values(status="running", started_at=operation.started_at or now())
-            )
-            if not session.connection().execute(began).rowcount:
-                return None  # it was cancelled in between
-        operation.status = "running"
-        return operation
+            row = _BEGIN.run(session, client=self.client_id, time=now()).mappings().first()
+        if row is None:
+            return None
+        progress = json.loads(row["progress"]) if row["progress"] else None
+        return Operation(**{**row, "progress": progress, "result": None, "error": None})
 
     def complete(
         self,
@@ -76,30 +113,26 @@ class WorkQueue:
                 self._forget_rows(session, operation.seq)
 
         keep_rows = operation.kind == OperationKind.FORWARD_BACKWARD
-        self._end(operation, {"status": "completed", "result": result}, None, write, keep_rows=keep_rows)
+        self._end(operation, "completed", result=result, also=write, keep_rows=keep_rows)
 
     def fail(self, operation: Operation, error: WorkbenchError) -> None:
         """Store why an operation could not be done."""
-        self._end(operation, {"status": "failed", "error": error.as_record()}, error.as_record(), None)
+        self._end(operation, "failed", error=error.as_record())
 
-    def put_back(self, operation: Operation, progress: dict[str, Any] | None = None) -> None:
-        """Return a running operation to the queue: this worker has to leave."""
-        values: dict[str, Any] = {"status": "pending"}
-        if progress is not None:
-            values["progress"] = progress
-        self.write(lambda session: self._set_operation(session, operation.id, values))
+    def put_back(self, operation: Operation, **values: Any) -> None:
+        """Return a running operation to the queue, for the next worker."""
+        self.write(
+            lambda session: self._set_operation(session, operation.id, {"status": "pending", **values})
+        )
 
-    def note_progress(
-        self, operation: Operation, progress: dict[str, Any], client_values: dict[str, Any]
-    ) -> Also:
-        """What to write so that the next worker can take up `operation` from here."""
+    def note_progress(self, operation: Operation, progress: dict[str, Any]) -> None:
+        """Store how far a long operation has come, so that the next worker can take it up from here."""
 
-        def write(session: Session) -> None:
+        def change(session: Session) -> None:
             self._set_operation(session, operation.id, {"progress": progress, "attempt": 0})
-            self._set_client(session, client_values)
             self._prove_alive(session)
 
-        return write
+        self.write(change)
 
     def record(
         self, *facts: Fact, client_values: dict[str, Any] | None = None, also: Also | None = None
@@ -146,10 +179,7 @@ class WorkQueue:
             if operation.attempt + 1 >= MOST_ATTEMPTS:
                 self.fail(operation, WorkerLost(f"{operation.attempt + 1} workers ended while doing this"))
             else:
-                again = {"status": "pending", "attempt": operation.attempt + 1}
-                self.write(
-                    lambda session, op=operation, values=again: self._set_operation(session, op.id, values)
-                )  # type: ignore[misc]
+                self.put_back(operation, attempt=operation.attempt + 1)
         return gradients, bool(running)
 
     def rest(self) -> bool:
@@ -176,19 +206,27 @@ class WorkQueue:
     def _end(
         self,
         operation: Operation,
-        values: dict[str, Any],
-        error: dict[str, Any] | None,
-        also: Also | None,
+        status: str,
         *,
+        result: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+        also: Also | None = None,
         keep_rows: bool = False,
     ) -> None:
-        values |= {"completed_at": now()} | ({} if keep_rows else {"payload": None})
-
         def change(session: Session) -> None:
-            self._set_operation(session, operation.id, values)
+            _END.run(
+                session,
+                operation=operation.id,
+                new_status=status,
+                new_result=json.dumps(result),
+                new_error=json.dumps(error),
+                time=now(),
+                kept=operation.payload if keep_rows else None,
+            )
             self._prove_alive(session)
-            fact = OperationEnded(operation.id, operation.kind, values["status"], error)
-            Events(session).record(self.client_id, fact)
+            Events(session).record(
+                self.client_id, OperationEnded(operation.id, operation.kind, status, error)
+            )
             if also is not None:
                 also(session)
 
@@ -200,25 +238,18 @@ class WorkQueue:
         )
 
     def _set_client(self, session: Session, values: dict[str, Any]) -> None:
+        if values.keys() == set(STEP_VALUES):
+            told = {f"new_{name}": json.dumps(values[name]) for name in STEP_VALUES if name != "step"}
+            _SET_STEP.run(session, client=self.client_id, new_step=values["step"], **told)
+            return
         session.connection().execute(
             sa.update(TrainingClient).where(col(TrainingClient.id) == self.client_id).values(**values)
         )
 
     def _prove_alive(self, session: Session) -> None:
         """Something was achieved, so earlier deaths of workers were not this client's fault for ever."""
-        session.connection().execute(
-            sa.update(Work).where(col(Work.id) == self.client_id).values(failures=0, last_active=now())
-        )
+        _PROVE_ALIVE.run(session, client=self.client_id, time=now())
 
     def _forget_rows(self, session: Session, seq: int) -> None:
         """Rows that callers sent are kept only until the step that used them."""
-        session.connection().execute(
-            sa.update(Operation)
-            .where(
-                col(Operation.client_id) == self.client_id,
-                col(Operation.seq) < seq,
-                col(Operation.payload).is_not(None),
-                col(Operation.status).in_(("completed", "failed", "cancelled")),
-            )
-            .values(payload=None)
-        )
+        _FORGET_ROWS.run(session, client=self.client_id, before=seq)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,21 +77,3 @@ def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:
     else:
         outputs = 1 if targets.ndim == 1 else int(np.prod(targets.shape[1:]))
     return Architecture(input_shape=tuple(features.shape[1:]), output_size=outputs)
-
-
-def row_digests(batch: Batch) -> list[bytes]:
-    """One digest per row over all of its columns.
-
-    Equal digests mean equal rows; near-copies are not found.
-    """
-    columns = [batch[name] for name in sorted(batch) if batch[name] is not None]
-    return [_digest(row) for row in zip(*columns, strict=False)]
-
-
-def _digest(row: tuple[Any, ...]) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in row:
-        values = np.asarray(part)
-        digest.update(f"{values.dtype.kind}{values.shape}".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.digest()

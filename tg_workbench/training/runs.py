@@ -84,7 +84,7 @@ class Run:
 
     def _report(self, *, force: bool = False) -> None:
         if self.operator.flush(force=force, total=self.total, done=self.done):
-            self.operator.queue.write(self.operator.queue.note_progress(self.operation, self._progress(), {}))
+            self.operator.queue.note_progress(self.operation, self._progress())
 
     def _progress(self) -> dict[str, Any]:
         return {"first_step": self.first_step, "done": self.done, "total": self.total}
@@ -97,7 +97,9 @@ class Run:
                 "train draws from the dataset the client was created with: give it at creation"
             )
         if request.get("steps") is not None:
-            return int(request["steps"])
+            steps: int = request["steps"]
+            return steps
         _, rows = self.operator.dataset_rows(dataset_id)
         passes = float(request.get("epochs") or 1)
-        return max(1, math.ceil(passes * rows.size / self.operator.client.config["batch_size"]))
+        batch_size: int = self.operator.client.config["batch_size"]
+        return max(1, math.ceil(passes * rows.size / batch_size))

@@ -168,7 +168,7 @@ class Worker:
                 )
                 result = handler(operation)
         except Leaving as leave:
-            self.queue.put_back(operation, leave.progress)
+            self.queue.put_back(operation, progress=leave.progress)
         except WorkbenchError as failure:
             if isinstance(failure, Fenced):
                 raise
