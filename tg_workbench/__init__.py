@@ -1,3 +1,106 @@
-"""TG Workbench: train on data you may not leak."""
+"""TG Workbench: train on data you may not leak.
+
+The front door: `from tg_workbench import Workbench`, the errors, the version.
+
+**Why** `Workbench` comes only when it is named: the API and every worker import this package too, and need
+no HTTP client.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tg_workbench.errors import (
+    ApiKeyNotFound,
+    ArtifactNotFound,
+    BudgetExhausted,
+    CallFailed,
+    CheckpointInvalid,
+    CheckpointMismatch,
+    ClientFailed,
+    ClientTerminated,
+    DatabaseUnavailable,
+    DatasetInUse,
+    DatasetNotFound,
+    DeadlineExceeded,
+    FutureNotFound,
+    IdempotencyConflict,
+    InvalidBatch,
+    InvalidRequest,
+    InvalidSetting,
+    NoGradient,
+    NotALanguageModel,
+    NotFound,
+    OperationCancelled,
+    PermissionDenied,
+    PrivacyRefused,
+    QueueFull,
+    Refused,
+    SealBroken,
+    StorageFull,
+    TrainingClientNotFound,
+    Unauthenticated,
+    UnknownModel,
+    UnsupportedLayer,
+    WorkbenchError,
+    WorkerLost,
+)
+
+if TYPE_CHECKING:
+    from tg_workbench.sdk import Architecture, LoRA, Optimizer, Privacy, TrainingClient, Workbench
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ApiKeyNotFound",
+    "Architecture",
+    "ArtifactNotFound",
+    "BudgetExhausted",
+    "CallFailed",
+    "CheckpointInvalid",
+    "CheckpointMismatch",
+    "ClientFailed",
+    "ClientTerminated",
+    "DatabaseUnavailable",
+    "DatasetInUse",
+    "DatasetNotFound",
+    "DeadlineExceeded",
+    "FutureNotFound",
+    "IdempotencyConflict",
+    "InvalidBatch",
+    "InvalidRequest",
+    "InvalidSetting",
+    "LoRA",
+    "NoGradient",
+    "NotALanguageModel",
+    "NotFound",
+    "OperationCancelled",
+    "Optimizer",
+    "PermissionDenied",
+    "Privacy",
+    "PrivacyRefused",
+    "QueueFull",
+    "Refused",
+    "SealBroken",
+    "StorageFull",
+    "TrainingClient",
+    "TrainingClientNotFound",
+    "Unauthenticated",
+    "UnknownModel",
+    "UnsupportedLayer",
+    "Workbench",
+    "WorkbenchError",
+    "WorkerLost",
+    "__version__",
+]
+
+_FROM_SDK = ("Architecture", "LoRA", "Optimizer", "Privacy", "TrainingClient", "Workbench")
+
+
+def __getattr__(name: str) -> Any:
+    """The SDK's names, imported when they are first asked for."""
+    if name not in _FROM_SDK:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tg_workbench import sdk
+
+    return getattr(sdk, name)

@@ -1,0 +1,71 @@
+"""The workbench from the other side: what notebooks, scripts and widgets use. HTTP only, never torch.
+
+    from tg_workbench import Workbench
+
+    wb = Workbench()
+    rows = wb.datasets.upload("patients", features=X, targets=y)
+    client = wb.create_training_client("mlp", dataset=rows, target_epsilon=3, max_steps=200)
+    run = client.train(steps=200)      # returns at once; the bar moves
+    await run                          # the kernel stays free
+
+Pitfalls:
+- A cell that loops over `future.result()` keeps the kernel busy: buttons answer when it ends. Use
+  `client.train(...)`, or `await` the futures.
+- `client.status`, `.step` and `.privacy` ask each time; for several of them at one moment take `refresh()`.
+- Rows you send yourself (`features=`, `input_ids=`) get no amplification by sampling, and no privacy at all
+  unless the client was created with some. Register a dataset instead.
+- A loss is exact: it is for the owner of the data, and not covered by ε.
+- A kernel that ends does not end its training clients. `client.terminate()` does.
+"""
+
+from tg_workbench.sdk.api_keys import ApiKey, ApiKeys
+from tg_workbench.sdk.datasets import Dataset, Datasets
+from tg_workbench.sdk.events import Event, EventStream, Subscription
+from tg_workbench.sdk.futures import Future
+from tg_workbench.sdk.plans import Architecture, LoRA, Optimizer, Privacy
+from tg_workbench.sdk.progress import Progress
+from tg_workbench.sdk.runs import TrainingRun
+from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
+from tg_workbench.sdk.values import (
+    Checkpoint,
+    ClientView,
+    Completion,
+    DPMetrics,
+    Evaluation,
+    ForwardBackward,
+    OptimStep,
+    Prediction,
+    PrivacyView,
+    TrainResult,
+)
+from tg_workbench.sdk.workbench import Workbench
+
+__all__ = [
+    "ApiKey",
+    "ApiKeys",
+    "Architecture",
+    "Checkpoint",
+    "ClientView",
+    "Completion",
+    "DPMetrics",
+    "Dataset",
+    "Datasets",
+    "Evaluation",
+    "Event",
+    "EventStream",
+    "ForwardBackward",
+    "Future",
+    "LoRA",
+    "OptimStep",
+    "Optimizer",
+    "Prediction",
+    "Privacy",
+    "PrivacyView",
+    "Progress",
+    "Subscription",
+    "TrainResult",
+    "TrainingClient",
+    "TrainingClients",
+    "TrainingRun",
+    "Workbench",
+]

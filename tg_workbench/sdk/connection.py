@@ -1,0 +1,196 @@
+"""One pool of connections to a workbench, shared by every thread of a process.
+
+Each call is tried again while the workbench does not answer (it is being restarted, say). A POST keeps its
+Idempotency-Key over its tries, so it is done once however often it is sent. What the workbench refuses
+(4xx) is never tried again.
+
+**Why** the transport of httpx and not its Client: the same pool and the same errors for a third less time
+per call, which a training step pays several times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import httpx
+
+from tg_workbench.errors import CallFailed, InvalidBatch, WorkbenchError
+from tg_workbench.sdk.address import Address
+from tg_workbench.sdk.patience import Patience
+from tg_workbench.sdk.wire_errors import error_from
+
+T = TypeVar("T")
+Query = Mapping[str, Any]
+NO_QUERY: Query = {}
+JSON = "application/json"
+AWAY = (502, 503, 504)
+ANSWER_SECONDS = 30.0
+"""How long a call that waits for nothing may take before it is tried again."""
+
+MOST_AWAITED = 64
+"""How many answers one process can `await` at once; more wait for their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The bytes of a request, and what they are."""
+
+    content: bytes
+    content_type: str = JSON
+
+    @classmethod
+    def of_json(cls, value: Any) -> Body:
+        """`value` as JSON. Raises InvalidBatch when it holds NaN, infinity or what JSON cannot say."""
+        try:
+            return cls(json.dumps(value, allow_nan=False, separators=(",", ":")).encode())
+        except (TypeError, ValueError) as failure:
+            raise InvalidBatch(
+                f"this cannot be sent ({failure}): use finite numbers, strings, lists or arrays"
+            ) from failure
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, as often as it must be sent."""
+
+    method: str
+    path: str
+    query: Query = NO_QUERY
+    body: Body | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    answer_seconds: float = ANSWER_SECONDS
+
+
+class Connection:
+    """Sends calls to one address. Safe to share between threads."""
+
+    def __init__(self, address: Address, *, patience: float = 60.0) -> None:
+        self.address = address
+        self.patience = patience
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=60.0)
+        self._transport = httpx.HTTPTransport(uds=address.socket, limits=limits)
+        self._headers = {"Host": httpx.URL(address.url).netloc.decode("ascii"), "Accept": JSON}
+        self._threads = ThreadPoolExecutor(MOST_AWAITED, "tg-await")
+        if address.api_key:
+            self._headers["Authorization"] = f"Bearer {address.api_key}"
+
+    def get(self, path: str, query: Query = NO_QUERY, *, wait: float = 0.0) -> dict[str, Any]:
+        """Read. `wait` asks the workbench to hold the answer back for up to so many seconds."""
+        if wait > 0:
+            query = {**query, "wait": f"{wait:.3f}"}
+        return self.send(Call("GET", path, query, answer_seconds=ANSWER_SECONDS + wait))
+
+    def post(
+        self,
+        path: str,
+        body: Body | None = None,
+        query: Query = NO_QUERY,
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> dict[str, Any]:
+        """Do something once, under a key of its own."""
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        return self.send(Call("POST", path, query, body, key, answer_seconds))
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """End something."""
+        return self.send(Call("DELETE", path))
+
+    def look(self, path: str) -> dict[str, Any]:
+        """Read once, without trying again. Raises CallFailed when nobody answers."""
+        try:
+            answer = self.answer(Call("GET", path))
+        except httpx.TransportError as failure:
+            raise self.unreachable(failure) from failure
+        if answer.status_code >= 500 and b'"error"' not in answer.content:
+            return _object(answer)
+        if answer.status_code >= 400:
+            raise error_of(answer)
+        return _object(answer)
+
+    def send(self, call: Call) -> dict[str, Any]:
+        """Send a call until it is answered. Raises the error the answer tells of, or CallFailed."""
+        patience = Patience(self.patience)
+        while True:
+            try:
+                answer = self.answer(call)
+            except httpx.TransportError as failure:
+                patience.wait_after(self.unreachable(failure))
+                continue
+            if answer.status_code < 400:
+                return _object(answer)
+            error = error_of(answer)
+            if answer.status_code not in AWAY:
+                raise error
+            patience.wait_after(error)
+
+    def answer(self, call: Call) -> httpx.Response:
+        """Send a call once and read its answer. Raises httpx.TransportError."""
+        answer = self.open(call)
+        try:
+            answer.read()
+        finally:
+            answer.close()
+        return answer
+
+    def open(self, call: Call) -> httpx.Response:
+        """Send a call once; its answer's body is still to be read. Raises httpx.TransportError."""
+        headers = {**self._headers, **call.headers}
+        content = None
+        if call.body is not None:
+            headers["Content-Type"], content = call.body.content_type, call.body.content
+        url = f"{self.address.url}{call.path}"
+        query = {name: value for name, value in call.query.items() if value is not None}
+        if query:
+            url = f"{url}?{urlencode(query)}"
+        seconds = {"connect": 10.0, "read": call.answer_seconds, "write": 60.0, "pool": 60.0}
+        request = httpx.Request(
+            call.method, url, headers=headers, content=content, extensions={"timeout": seconds}
+        )
+        return self._transport.handle_request(request)
+
+    async def off_loop(self, function: Callable[[], T]) -> T:
+        """Run a waiting call in a thread, so that the event loop (a kernel's) goes on."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def unreachable(self, failure: Exception) -> CallFailed:
+        """What to tell when the workbench does not answer."""
+        return CallFailed(
+            f"the workbench at {self.address} does not answer ({type(failure).__name__}: {failure}); is it "
+            "running? `make lab` or `tg-workbench serve` starts it. What it had accepted is kept"
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._threads.shutdown(wait=False)
+        self._transport.close()
+
+
+def error_of(answer: httpx.Response) -> WorkbenchError:
+    """The error that a read answer tells of."""
+    body: Any = None
+    with suppress(ValueError):
+        body = json.loads(answer.content)
+    envelope = body.get("error") if isinstance(body, dict) else None
+    return error_from(envelope, status=answer.status_code)
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    """A good answer's JSON object; empty for an empty body."""
+    if not answer.content:
+        return {}
+    try:
+        body = json.loads(answer.content)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise CallFailed("this address answers, but it is no TG Workbench", status=answer.status_code)
+    return body

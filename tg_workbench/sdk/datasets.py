@@ -1,0 +1,112 @@
+"""Datasets: registered with the workbench once, then trained on by name under their privacy policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tg_workbench.errors import InvalidBatch
+from tg_workbench.sdk.batches import tensors_body
+from tg_workbench.sdk.connection import Body, Connection
+from tg_workbench.sdk.values import Value
+
+UPLOAD_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset(Value):
+    """A registered dataset: what it is and what has been spent of its privacy. Never its rows."""
+
+    dataset_id: str
+    name: str = ""
+    privacy: str = "protected"
+    unit: str = "example"
+    relation: str = "add_or_remove_one"
+    delta: float | None = None
+    epsilon_cap: float | None = None
+    spent_epsilon: float = 0.0
+    size: int = 0
+    task: str | None = None
+    tensors: Mapping[str, Any] | None = None
+    created_at: Any = None
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.dataset_id
+
+    def __str__(self) -> str:
+        """One line: name, rows and what is spent."""
+        if self.privacy == "public":
+            return f"{self.name}: {self.size} rows, public"
+        cap = "" if self.epsilon_cap is None else f" of {self.epsilon_cap:g}"
+        return f"{self.name}: {self.size} rows, protected, ε = {self.spent_epsilon:.2f}{cap} spent"
+
+
+class Datasets:
+    """The datasets of a workbench."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def upload(
+        self,
+        name: str,
+        *,
+        features: Any = None,
+        targets: Any = None,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        labels: Any = None,
+        texts: Sequence[str] | None = None,
+        privacy: str = "protected",
+        delta: float | None = None,
+        epsilon_cap: float | None = None,
+        task: str | None = None,
+    ) -> Dataset:
+        """Hand rows over: features and targets, or tokens, or texts for a language model.
+
+        `privacy` is protected (default: never trained on without differential privacy) or public. Raises
+        InvalidBatch, InvalidRequest, StorageFull.
+        """
+        members = {
+            "features": features,
+            "targets": targets,
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "labels": labels,
+        }
+        tensors = {key: value for key, value in members.items() if value is not None}
+        if (texts is None) == (not tensors):
+            raise InvalidBatch("give features and targets, or input_ids, or texts; one of these kinds")
+        policy = {"privacy": privacy, "delta": delta, "epsilon_cap": epsilon_cap, "task": task}
+        path = "/workbench/v1/datasets"
+        if texts is not None:
+            given = {key: value for key, value in policy.items() if value is not None}
+            body = Body.of_json({"name": name, **given, "texts": list(texts)})
+            answer = self._connection.post(path, body, answer_seconds=UPLOAD_SECONDS)
+        else:
+            body = tensors_body(tensors)
+            answer = self._connection.post(
+                path, body, {"name": name, **policy}, answer_seconds=UPLOAD_SECONDS
+            )
+        return Dataset.from_wire(answer)
+
+    def list(self, *, limit: int = 50, offset: int = 0) -> list[Dataset]:
+        """A page of them, newest first."""
+        answer = self._connection.get("/workbench/v1/datasets", {"limit": limit, "offset": offset})
+        return [Dataset.from_wire(item) for item in answer.get("datasets", [])]
+
+    def get(self, dataset_id: str) -> Dataset:
+        """The dataset as it is now. Raises DatasetNotFound."""
+        return Dataset.from_wire(self._connection.get(f"/workbench/v1/datasets/{dataset_id}"))
+
+    def delete(self, dataset: Dataset | str) -> None:
+        """Forget its rows; what was spent of its privacy stays written. Raises DatasetInUse."""
+        self._connection.delete(f"/workbench/v1/datasets/{dataset_id_of(dataset)}")
+
+
+def dataset_id_of(dataset: Dataset | str | None) -> str | None:
+    """The id of a dataset that is given whole or by its id."""
+    return dataset.dataset_id if isinstance(dataset, Dataset) else dataset

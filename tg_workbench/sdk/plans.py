@@ -1,0 +1,162 @@
+"""What a training client is asked to be: adapters, optimizer, privacy, and the request they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from tg_workbench.errors import InvalidRequest
+
+DEFAULT_TARGET_EPSILON = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoRA:
+    """Low-rank adapters: only they are trained. `alpha` None: twice the rank."""
+
+    rank: int = 16
+    alpha: float | None = None
+    dropout: float = 0.05
+    target_modules: Sequence[str] = ("q_proj", "v_proj", "k_proj", "o_proj")
+    bias: str = "none"
+
+    def as_wire(self) -> dict[str, Any]:
+        """The request's `lora_config`."""
+        alpha = 2.0 * self.rank if self.alpha is None else self.alpha
+        return {**asdict(self), "alpha": alpha, "target_modules": list(self.target_modules)}
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """adamw, adam or sgd, and its constants."""
+
+    name: str = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def as_wire(self) -> dict[str, Any]:
+        """The request's `optimizer`."""
+        return {**asdict(self), "betas": list(self.betas)}
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The shape of an `mlp` or `cnn`: one input without the batch axis, outputs, hidden layers."""
+
+    input_shape: Sequence[int]
+    output_size: int
+    hidden_sizes: Sequence[int] = ()
+
+    def as_wire(self) -> dict[str, Any]:
+        """The request's `architecture`."""
+        return {
+            "input_shape": list(self.input_shape),
+            "output_size": self.output_size,
+            "hidden_sizes": list(self.hidden_sizes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """How much may be learned about one example.
+
+    Without a `noise_multiplier` the workbench chooses the noise that reaches `target_epsilon` after
+    `max_steps`. `delta` None: the dataset's. With neither ε nor noise, ε = 3.
+    """
+
+    target_epsilon: float | None = None
+    delta: float | None = None
+    noise_multiplier: float | None = None
+    max_grad_norm: float = 1.0
+
+    def as_wire(self) -> dict[str, Any]:
+        """The request's `dp_config`."""
+        target = self.target_epsilon
+        if target is None and self.noise_multiplier is None:
+            target = DEFAULT_TARGET_EPSILON
+        return {
+            "enabled": True,
+            "noise_multiplier": self.noise_multiplier,
+            "max_grad_norm": self.max_grad_norm,
+            "target_epsilon": target,
+            "target_delta": self.delta,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPlan:
+    """Everything `create_training_client` was given, checked for contradictions and put on the wire."""
+
+    model_ref: str
+    dataset_id: str | None = None
+    architecture: Architecture | Mapping[str, Any] | None = None
+    lora: LoRA | None = None
+    optimizer: Optimizer = Optimizer()  # frozen, so it may be shared
+    batch_size: int | None = None
+    max_steps: int | None = None
+    privacy: Privacy | bool | None = None
+    """None: the workbench's default (private on protected data); False: none; True: ε = 3."""
+    gradient_accumulation_steps: int | None = None
+    loss: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+    def as_wire(self) -> dict[str, Any]:
+        """The request's body; what was not said is left out, so the workbench's defaults hold."""
+        architecture = self.architecture
+        body = {
+            "model_ref": self.model_ref,
+            "dataset_id": self.dataset_id,
+            "architecture": architecture.as_wire()
+            if isinstance(architecture, Architecture)
+            else architecture,
+            "lora_config": self.lora.as_wire() if self.lora else None,
+            "optimizer": self.optimizer.as_wire(),
+            "dp_config": self._dp_config(),
+            "batch_size": self.batch_size,
+            "max_steps": self.max_steps,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
+            "loss": self.loss,
+            "metadata": dict(self.metadata) if self.metadata else None,
+        }
+        return {name: value for name, value in body.items() if value is not None}
+
+    def _dp_config(self) -> dict[str, Any] | None:
+        if self.privacy is None:
+            return None
+        if self.privacy is False:
+            return {"enabled": False}
+        return (Privacy() if self.privacy is True else self.privacy).as_wire()
+
+
+def chosen_optimizer(optimizer: str | Optimizer, learning_rate: float | None) -> Optimizer:
+    """The optimizer that was named or given, at the learning rate that was given."""
+    chosen = Optimizer(name=optimizer) if isinstance(optimizer, str) else optimizer
+    return chosen if learning_rate is None else replace(chosen, learning_rate=learning_rate)
+
+
+def chosen_lora(lora: LoRA | None, rank: int | None) -> LoRA | None:
+    """The adapters that were given, or the usual ones of this rank. Raises InvalidRequest for both."""
+    if rank is None:
+        return lora
+    if lora is not None:
+        raise InvalidRequest("give lora or lora_rank, not both")
+    return LoRA(rank=rank)
+
+
+def chosen_privacy(
+    private: bool | None, privacy: Privacy | None, numbers: Mapping[str, float | None]
+) -> Privacy | bool | None:
+    """The privacy that was asked for. Raises InvalidRequest when two answers contradict each other."""
+    given = {name: value for name, value in numbers.items() if value is not None}
+    if given and privacy is not None:
+        raise InvalidRequest(f"give privacy=Privacy(…) or {', '.join(given)}, not both")
+    if private is False and (given or privacy is not None):
+        raise InvalidRequest(
+            "private=False contradicts the privacy asked for beside it; leave one of them out"
+        )
+    if given:
+        return Privacy(**given)
+    return privacy if privacy is not None else private

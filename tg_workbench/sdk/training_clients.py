@@ -1,0 +1,351 @@
+"""A training client: one model on the workbench, and the verbs that train it.
+
+`forward_backward`, `optim_step` and `train` return at once with a future; the other verbs wait for their
+answer. All run in the order they were asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from tg_workbench.errors import ClientFailed, DeadlineExceeded, InvalidRequest
+from tg_workbench.sdk.batches import batch_body, rows_of
+from tg_workbench.sdk.connection import Body, Connection
+from tg_workbench.sdk.datasets import Dataset, dataset_id_of
+from tg_workbench.sdk.events import FOREVER, Event, EventStream, Subscription
+from tg_workbench.sdk.futures import Future
+from tg_workbench.sdk.progress import bar_here
+from tg_workbench.sdk.runs import TrainingRun
+from tg_workbench.sdk.values import (
+    Checkpoint,
+    ClientView,
+    Completion,
+    Evaluation,
+    ForwardBackward,
+    OptimStep,
+    Prediction,
+    PrivacyView,
+)
+
+T = TypeVar("T")
+LONG_ANSWER_SECONDS = 630.0
+"""The workbench holds the answer of a waiting verb back for up to 600 s."""
+AT_WORK = ("initializing", "busy")
+
+
+class TrainingClient:
+    """One training client. Made by `Workbench.create_training_client` or `Workbench.attach`.
+
+    `status`, `step`, `privacy` and `reason` ask the workbench each time; `refresh()` takes one consistent
+    view, and `view` is the last one taken.
+    """
+
+    def __init__(self, connection: Connection, view: ClientView) -> None:
+        self._connection = connection
+        self._view = view
+        self._api = f"/api/v1/training_clients/{view.training_client_id}"
+        self._workbench = f"/workbench/v1/training_clients/{view.training_client_id}"
+
+    # ------------------------------------------------------------------------- what it is
+    @property
+    def id(self) -> str:
+        """Its id: keep it, and `wb.attach(id)` finds the client again after a kernel restart."""
+        return self._view.training_client_id
+
+    @property
+    def view(self) -> ClientView:
+        """The last view taken; asks nobody."""
+        return self._view
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was created with, the workbench's defaults filled in."""
+        return self._view.config
+
+    @property
+    def status(self) -> str:
+        """initializing, ready, busy, paused, error or terminated."""
+        view = self.refresh()
+        return "paused" if view.paused and not view.ended else view.status
+
+    @property
+    def step(self) -> int:
+        """How many optimizer steps its model has taken."""
+        return self.refresh().step
+
+    @property
+    def privacy(self) -> PrivacyView:
+        """What it promises about each example, and what it has spent of that."""
+        return self.refresh().privacy
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended, failed or was interrupted; None while all is well."""
+        return self.refresh().reason
+
+    def refresh(self) -> ClientView:
+        """Ask the workbench how it stands. Raises TrainingClientNotFound, CallFailed."""
+        self._view = ClientView.from_wire(self._connection.get(self._api))
+        return self._view
+
+    # ------------------------------------------------------------------------- step by step
+    def forward_backward(
+        self,
+        batch: Mapping[str, Any] | None = None,
+        *,
+        dataset: Dataset | str | None = None,
+        features: Any = None,
+        targets: Any = None,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        labels: Any = None,
+    ) -> Future[ForwardBackward]:
+        """Add the gradients of these rows to what waits for `optim_step`.
+
+        With `dataset` (the client's own) the workbench draws the rows itself: the tighter ε. Raises
+        InvalidBatch, ClientTerminated, QueueFull; its future raises what the batch is refused for.
+        """
+        dataset_id = dataset_id_of(dataset)
+        members = {
+            "features": features,
+            "targets": targets,
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "labels": labels,
+        }
+        rows = rows_of(batch, members, dataset=dataset_id)
+        body = Body.of_json({"dataset_id": dataset_id}) if rows is None else batch_body(rows)
+        return self._future("forward_backward", body, ForwardBackward.from_wire)
+
+    def optim_step(
+        self, *, learning_rate: float | None = None, apply_dp_noise: bool = True
+    ) -> Future[OptimStep]:
+        """Move the model by what was accumulated; on a private client, noised and charged first.
+
+        Its future raises NoGradient when nothing was accumulated, BudgetExhausted when the step would pass a
+        cap (nothing is spent then) and PrivacyRefused for `apply_dp_noise=False` on a private client.
+        """
+        body: dict[str, Any] = {"apply_dp_noise": apply_dp_noise}
+        if learning_rate is not None:
+            body["learning_rate"] = learning_rate
+        return self._future("optim_step", Body.of_json(body), OptimStep.from_wire)
+
+    # ------------------------------------------------------------------------- to the end
+    def train(
+        self,
+        *,
+        dataset: Dataset | str | None = None,
+        steps: int | None = None,
+        epochs: float | None = None,
+        gradient_accumulation: int | None = None,
+        progress: bool = True,
+    ) -> TrainingRun:
+        """Take many steps on the workbench and return at once; `dataset` None: the client's own.
+
+        Raises InvalidRequest unless exactly one of `steps` and `epochs` is given, and ClientTerminated.
+        """
+        if (steps is None) == (epochs is None):
+            raise InvalidRequest("give steps=… or epochs=…, one of them")
+        asked = {
+            "dataset_id": dataset_id_of(dataset),
+            "steps": steps,
+            "epochs": epochs,
+            "gradient_accumulation": gradient_accumulation,
+        }
+        body = Body.of_json({name: value for name, value in asked.items() if value is not None})
+        record = self._connection.post(f"{self._workbench}/train", body)
+        return TrainingRun(self._connection, self.id, record, bar_here(wanted=progress))
+
+    def pause(self) -> ClientView:
+        """Hold it at the next step border; what is asked meanwhile waits."""
+        return self._steer("pause")
+
+    def resume(self) -> ClientView:
+        """Let it go on."""
+        return self._steer("resume")
+
+    def stop(self) -> ClientView:
+        """End its training runs at the next step border; it stays usable."""
+        return self._steer("stop")
+
+    def terminate(self) -> ClientView:
+        """End it for good and cancel what waits. Checkpoints and spent privacy stay."""
+        self._connection.delete(self._api)
+        return self.refresh()
+
+    # ------------------------------------------------------------------------- use and judge
+    def sample(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        max_tokens: int = 128,
+        temperature: float = 0.7,
+        top_p: float = 0.9,
+        top_k: int = 50,
+        stop: Sequence[str] = (),
+    ) -> list[Completion]:
+        """What the model writes after each prompt. Raises NotALanguageModel."""
+        asked = {
+            "prompts": [prompts] if isinstance(prompts, str) else list(prompts),
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
+            "stop_sequences": list(stop),
+        }
+        answer = self._ask(f"{self._api}/sample", Body.of_json(asked))
+        return [Completion.from_wire(sample) for sample in answer.get("samples", [])]
+
+    def evaluate(
+        self,
+        batch: Mapping[str, Any] | None = None,
+        *,
+        dataset: Dataset | str | None = None,
+        features: Any = None,
+        targets: Any = None,
+        input_ids: Any = None,
+        labels: Any = None,
+    ) -> Evaluation:
+        """Loss and accuracy on rows of your own or on a public dataset.
+
+        Raises PrivacyRefused for a protected dataset: its numbers would not be covered by ε.
+        """
+        dataset_id = dataset_id_of(dataset)
+        members = {"features": features, "targets": targets, "input_ids": input_ids, "labels": labels}
+        rows = rows_of(batch, members, dataset=dataset_id)
+        body = Body.of_json({"dataset_id": dataset_id}) if rows is None else batch_body(rows)
+        return Evaluation.from_wire(self._ask(f"{self._workbench}/evaluate", body))
+
+    def predict(self, features: Any) -> list[Prediction]:
+        """The class of each row and how sure the model is; for regression, its value."""
+        body = predict_body(features)
+        answer = self._ask(f"{self._workbench}/predict", body)
+        if "values" in answer:
+            return [Prediction(value=value) for value in answer["values"]]
+        return [
+            Prediction(label=item.get("class"), confidence=item.get("confidence"))
+            for item in answer.get("predictions", [])
+        ]
+
+    # ------------------------------------------------------------------------- checkpoints
+    def save_state(
+        self, *, include_optimizer: bool = True, metadata: Mapping[str, Any] | None = None
+    ) -> Checkpoint:
+        """Store its model, encrypted. Raises StorageFull; then nothing was half written."""
+        asked = {"include_optimizer": include_optimizer, "metadata": dict(metadata or {})}
+        answer = self._ask(f"{self._api}/save_state", Body.of_json(asked))
+        return Checkpoint.from_wire(answer)
+
+    def load_state(self, checkpoint: Checkpoint | str) -> ClientView:
+        """Make its model that of a checkpoint, with the privacy that one has spent.
+
+        Raises ArtifactNotFound, CheckpointInvalid; then the client is as it was before.
+        """
+        artifact_id = checkpoint if isinstance(checkpoint, str) else checkpoint.artifact_id
+        self._ask(f"{self._api}/load_state", Body.of_json({"artifact_id": artifact_id}))
+        return self.refresh()
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Its stored states, newest first."""
+        answer = self._connection.get(f"{self._workbench}/artifacts")
+        return [Checkpoint.from_wire(item) for item in answer.get("artifacts", [])]
+
+    # ------------------------------------------------------------------------- follow
+    def events(self, after: int = 0) -> EventStream:
+        """Everything that came after an event id (0: from its beginning), then what comes, as it comes."""
+        return EventStream(self._connection, self.id, after)
+
+    def history(self, after: int = 0, limit: int = 500) -> list[Event]:
+        """Stored events after an id, oldest first, at most `limit`; never waits for new ones."""
+        answer = self._connection.get(f"{self._workbench}/history", {"after": after, "limit": limit})
+        return [Event.from_wire(event) for event in answer.get("events", [])]
+
+    def on_event(self, callback: Callable[[Event], object], *, after: int = 0) -> Subscription:
+        """Call `callback` with every event after an id, from a background thread, until `.close()`.
+
+        Survives restarts of the API; no event is lost and none comes twice.
+        """
+        return Subscription(EventStream(self._connection, self.id, after, patience=FOREVER), callback)
+
+    async def wait(self, timeout: float | None = None) -> ClientView:
+        """Wait until nothing runs or waits, while the kernel stays free.
+
+        Raises ClientFailed when it cannot go on, DeadlineExceeded after `timeout` seconds.
+        """
+        for pause in self._until_idle(timeout):
+            await asyncio.sleep(pause)
+            await self._connection.off_loop(self.refresh)
+        return self._view
+
+    def wait_blocking(self, timeout: float | None = None) -> ClientView:
+        """The same for scripts: nothing else in this thread runs meanwhile."""
+        for pause in self._until_idle(timeout):
+            time.sleep(pause)
+            self.refresh()
+        return self._view
+
+    def _until_idle(self, timeout: float | None) -> Iterator[float]:
+        """Pauses before each look; ends when the view that was taken says that nothing is at work."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.0
+        yield pause
+        while self._view.status in AT_WORK:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineExceeded(self.id)
+            pause = min(0.5, pause + 0.02)
+            yield pause
+        if self._view.status == "error":
+            raise ClientFailed(self._view.reason or f"training client {self.id} cannot go on")
+
+    # ------------------------------------------------------------------------- how it asks
+    def _future(self, verb: str, body: Body, read: Callable[[Mapping[str, Any]], T]) -> Future[T]:
+        return Future(self._connection, self._connection.post(f"{self._api}/{verb}", body), read)
+
+    def _ask(self, path: str, body: Body) -> dict[str, Any]:
+        """A verb that waits for its answer; if that takes longer than one request may, ask on."""
+        try:
+            return self._connection.post(path, body, answer_seconds=LONG_ANSWER_SECONDS)
+        except DeadlineExceeded as late:
+            record = {"future_id": late.future_id, "status": "pending"}
+            return Future(self._connection, record, dict).result()
+
+    def _steer(self, verb: str) -> ClientView:
+        self._view = ClientView.from_wire(self._connection.post(f"{self._workbench}/{verb}"))
+        return self._view
+
+    def __repr__(self) -> str:
+        """What it is and where it last stood; asks nobody."""
+        view = self._view
+        return f"<TrainingClient {view.model_ref} {view.status} step {view.step}, {view.privacy}, {self.id}>"
+
+
+class TrainingClients:
+    """The training clients of a workbench, those of other notebooks too."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(self, *, limit: int = 50, offset: int = 0) -> list[TrainingClient]:
+        """A page of them, newest first. Ended ones are listed too."""
+        answer = self._connection.get("/api/v1/training_clients", {"limit": limit, "offset": offset})
+        return [
+            TrainingClient(self._connection, ClientView.from_wire(view))
+            for view in answer.get("training_clients", [])
+        ]
+
+    def get(self, client_id: str) -> TrainingClient:
+        """The client with this id. Raises TrainingClientNotFound."""
+        view = self._connection.get(f"/api/v1/training_clients/{client_id}")
+        return TrainingClient(self._connection, ClientView.from_wire(view))
+
+
+def predict_body(features: Any) -> Body:
+    """Rows to predict, or prompts for a language model."""
+    if isinstance(features, str):
+        return Body.of_json({"prompts": [features]})
+    if isinstance(features, list) and features and all(isinstance(item, str) for item in features):
+        return Body.of_json({"prompts": features})
+    return batch_body({"features": features}, inside=None)

@@ -1,0 +1,67 @@
+"""Errors as they come over the wire, turned back into the classes of `tg_workbench.errors`.
+
+An answer's `code` names the class; its message and its facts are the server's. Codes without a class become
+`CallFailed`. A class's own `__init__` is not run: it would word the message anew from arguments we lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tg_workbench import errors
+from tg_workbench.errors import CallFailed, WorkbenchError
+
+CLASSES: Mapping[str, type[WorkbenchError]] = {
+    "AUTHENTICATION_REQUIRED": errors.Unauthenticated,
+    "PERMISSION_DENIED": errors.PermissionDenied,
+    "NOT_FOUND": errors.NotFound,
+    "TRAINING_CLIENT_NOT_FOUND": errors.TrainingClientNotFound,
+    "FUTURE_NOT_FOUND": errors.FutureNotFound,
+    "ARTIFACT_NOT_FOUND": errors.ArtifactNotFound,
+    "DATASET_NOT_FOUND": errors.DatasetNotFound,
+    "API_KEY_NOT_FOUND": errors.ApiKeyNotFound,
+    "VALIDATION_ERROR": errors.InvalidRequest,
+    "INVALID_BATCH": errors.InvalidBatch,
+    "UNKNOWN_MODEL": errors.UnknownModel,
+    "UNSUPPORTED_LAYER": errors.UnsupportedLayer,
+    "NOT_A_LANGUAGE_MODEL": errors.NotALanguageModel,
+    "PAYLOAD_TOO_LARGE": errors.InvalidRequest,
+    "NO_GRADIENT": errors.NoGradient,
+    "CLIENT_TERMINATED": errors.ClientTerminated,
+    "DATASET_IN_USE": errors.DatasetInUse,
+    "CONFLICT": errors.IdempotencyConflict,
+    "FUTURE_CANCELLED": errors.OperationCancelled,
+    "PRIVACY_REFUSED": errors.PrivacyRefused,
+    "DP_BUDGET_EXCEEDED": errors.BudgetExhausted,
+    "CHECKPOINT_INVALID": errors.CheckpointInvalid,
+    "WORKER_LOST": errors.WorkerLost,
+    "CLIENT_FAILED": errors.ClientFailed,
+    "QUEUE_FULL": errors.QueueFull,
+    "STORAGE_FULL": errors.StorageFull,
+    "FUTURE_TIMEOUT": errors.DeadlineExceeded,
+}
+
+
+def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
+    """The error that `{code, message, details, request_id}` tells of; anything else is a CallFailed."""
+    if not isinstance(error, Mapping) or not isinstance(error.get("code"), str):
+        return CallFailed(f"the workbench answered {status} without saying why", status=status)
+    code, message = error["code"], str(error.get("message") or error["code"])
+    details = error.get("details") if isinstance(error.get("details"), dict) else {}
+    kind = CLASSES.get(code)
+    if kind is None:
+        return CallFailed(
+            message, code=code, status=status, request_id=error.get("request_id"), details=details
+        )
+    return _rebuilt(kind, message, {**(details or {}), "code": code, "request_id": error.get("request_id")})
+
+
+def _rebuilt(kind: type[WorkbenchError], message: str, facts: Mapping[str, Any]) -> WorkbenchError:
+    """An instance with this message and these facts as attributes."""
+    rebuilt = kind.__new__(kind)
+    Exception.__init__(rebuilt, message)
+    for name, value in facts.items():
+        if name.isidentifier() and not hasattr(kind, name):
+            setattr(rebuilt, name, value)
+    return rebuilt

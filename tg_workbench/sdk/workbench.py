@@ -1,0 +1,145 @@
+"""The workbench: the one object a notebook starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from tg_workbench.errors import InvalidRequest
+from tg_workbench.sdk.address import Address
+from tg_workbench.sdk.api_keys import ApiKeys
+from tg_workbench.sdk.connection import Body, Connection
+from tg_workbench.sdk.datasets import Dataset, Datasets, dataset_id_of
+from tg_workbench.sdk.plans import (
+    Architecture,
+    ClientPlan,
+    LoRA,
+    Optimizer,
+    Privacy,
+    chosen_lora,
+    chosen_optimizer,
+    chosen_privacy,
+)
+from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
+from tg_workbench.sdk.values import ClientView
+
+
+class Workbench:
+    """A workbench. In a notebook `Workbench()` is enough: it finds its socket and key in the environment.
+
+    Elsewhere give `base_url` and `api_key`, or set TG_BASE_URL and TG_API_KEY. `timeout` is how long a call
+    is tried again while the workbench does not answer. Safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        socket: str | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        """Asks nobody yet. Raises CallFailed, saying how to start one, when nothing names a workbench."""
+        address = Address.find(base_url, api_key, socket=socket)
+        self._connection = Connection(address, patience=timeout)
+        self.training_clients = TrainingClients(self._connection)
+        self.datasets = Datasets(self._connection)
+        self.api_keys = ApiKeys(self._connection)
+
+    def create_training_client(
+        self,
+        model_ref: str,
+        *,
+        dataset: Dataset | str | None = None,
+        architecture: Architecture | Mapping[str, Any] | None = None,
+        lora: LoRA | None = None,
+        lora_rank: int | None = None,
+        optimizer: str | Optimizer = "adamw",
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        max_steps: int | None = None,
+        private: bool | None = None,
+        privacy: Privacy | None = None,
+        target_epsilon: float | None = None,
+        delta: float | None = None,
+        noise_multiplier: float | None = None,
+        max_grad_norm: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        loss: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> TrainingClient:
+        """Put a model on the workbench and return at once; its worker builds it meanwhile.
+
+        On a protected dataset it is private (ε = 3) when nothing is said; rows of your own are private only
+        when you ask: `private=True`, `target_epsilon=…` or `privacy=Privacy(…)`. Raises UnknownModel,
+        InvalidRequest, DatasetNotFound, and PrivacyRefused for `private=False` on protected data.
+        """
+        numbers = {
+            "target_epsilon": target_epsilon,
+            "delta": delta,
+            "noise_multiplier": noise_multiplier,
+            "max_grad_norm": max_grad_norm,
+        }
+        plan = ClientPlan(
+            model_ref=model_ref,
+            dataset_id=dataset_id_of(dataset),
+            architecture=architecture,
+            lora=chosen_lora(lora, lora_rank),
+            optimizer=chosen_optimizer(optimizer, learning_rate),
+            batch_size=batch_size,
+            max_steps=max_steps,
+            privacy=chosen_privacy(private, privacy, numbers),
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            loss=loss,
+            metadata=metadata,
+        )
+        answer = self._connection.post("/api/v1/training_clients", Body.of_json(plan.as_wire()))
+        return TrainingClient(self._connection, ClientView.from_wire(answer))
+
+    def attach(self, client_id: str) -> TrainingClient:
+        """The training client with this id: after a kernel restart, or from another notebook.
+
+        Raises TrainingClientNotFound.
+        """
+        return self.training_clients.get(client_id)
+
+    def ledger(
+        self,
+        *,
+        dataset: Dataset | str | None = None,
+        client: TrainingClient | str | None = None,
+        after: int = 0,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """Every noisy release of a dataset or a training client, in order, and the ε they add up to.
+
+        Raises InvalidRequest unless exactly one of them is named.
+        """
+        if (dataset is None) == (client is None):
+            raise InvalidRequest("name a dataset or a client, one of them")
+        client_id = client.id if isinstance(client, TrainingClient) else client
+        whose = {"dataset_id": dataset_id_of(dataset), "training_client_id": client_id}
+        return self._connection.get("/workbench/v1/ledger", {**whose, "after": after, "limit": limit})
+
+    def health(self) -> dict[str, Any]:
+        """How the workbench is. Asks once: raises CallFailed at once when it does not answer."""
+        return self._connection.look("/health")
+
+    def close(self) -> None:
+        """Close its connections. What runs on the workbench goes on."""
+        self._connection.close()
+
+    def __enter__(self) -> Workbench:
+        """For `with`: closed at its end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Where it answers; never the key."""
+        return f"<Workbench at {self._connection.address}>"
