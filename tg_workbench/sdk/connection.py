@@ -63,7 +63,7 @@ class Call:
 
     method: str
     path: str
-    query: Query = NO_QUERY
+    query: Query = field(default_factory=dict)
     body: Body | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     answer_seconds: float = ANSWER_SECONDS

@@ -121,7 +121,7 @@ class Subscription:
     """Hands each event of a client to a callback, from a thread of its own, until it is closed.
 
     It outlives restarts of the API. A callback that raises ends it: the traceback goes where those of
-    threads go, and `error` keeps it.
+    threads go.
     """
 
     def __init__(self, stream: EventStream, callback: Callable[[Event], object]) -> None:
@@ -159,11 +159,16 @@ class Subscription:
         self.close()
 
     def _run(self) -> None:
+        events = iter(self._stream)
+        while (event := self._next(events)) is not None:
+            self._callback(event)
+
+    def _next(self, events: Iterator[Event]) -> Event | None:
         try:
-            for event in self._stream:
-                self._callback(event)
+            return next(events, None)
         except WorkbenchError as failure:
             self.error = failure
+            return None
 
 
 def _messages(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:

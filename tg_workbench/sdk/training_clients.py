@@ -33,7 +33,7 @@ from tg_workbench.sdk.values import (
 T = TypeVar("T")
 LONG_ANSWER_SECONDS = 630.0
 """The workbench holds the answer of a waiting verb back for up to 600 s."""
-AT_WORK = ("initializing", "busy")
+AT_WORK = ("initializing", "busy", "paused")
 
 
 class TrainingClient:
@@ -68,8 +68,7 @@ class TrainingClient:
     @property
     def status(self) -> str:
         """initializing, ready, busy, paused, error or terminated."""
-        view = self.refresh()
-        return "paused" if view.paused and not view.ended else view.status
+        return self.refresh().status
 
     @property
     def step(self) -> int:
@@ -271,7 +270,7 @@ class TrainingClient:
         return Subscription(EventStream(self._connection, self.id, after, patience=FOREVER), callback)
 
     async def wait(self, timeout: float | None = None) -> ClientView:
-        """Wait until nothing runs or waits, while the kernel stays free.
+        """Wait until nothing runs or waits, while the kernel stays free. A paused client is waited for.
 
         Raises ClientFailed when it cannot go on, DeadlineExceeded after `timeout` seconds.
         """

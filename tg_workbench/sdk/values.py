@@ -107,7 +107,7 @@ class ClientView(Value):
     training_client_id: str
     model_ref: str = ""
     status: str = "initializing"
-    """initializing, ready, busy, error or terminated; `paused` says whether it is held."""
+    """initializing, ready, busy, paused, error or terminated."""
     step: int = 0
     created_at: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
@@ -116,6 +116,12 @@ class ClientView(Value):
     privacy: PrivacyView = field(default_factory=PrivacyView)
     dp_metrics: DPMetrics | None = None
     last_checkpoint: Checkpoint | None = None
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any]) -> Self:
+        """The view that a JSON object tells of; the wire has no word for paused and says busy."""
+        held = data.get("paused") and data.get("status") == "busy"
+        return super(ClientView, cls).from_wire({**data, "status": "paused"} if held else data)
 
     @property
     def ended(self) -> bool:

@@ -30,7 +30,7 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     "NO_GRADIENT": errors.NoGradient,
     "CLIENT_TERMINATED": errors.ClientTerminated,
     "DATASET_IN_USE": errors.DatasetInUse,
-    "CONFLICT": errors.IdempotencyConflict,
+    "CONFLICT": errors.Refused,
     "FUTURE_CANCELLED": errors.OperationCancelled,
     "PRIVACY_REFUSED": errors.PrivacyRefused,
     "DP_BUDGET_EXCEEDED": errors.BudgetExhausted,
@@ -40,6 +40,7 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     "QUEUE_FULL": errors.QueueFull,
     "STORAGE_FULL": errors.StorageFull,
     "FUTURE_TIMEOUT": errors.DeadlineExceeded,
+    "DATABASE_UNAVAILABLE": errors.DatabaseUnavailable,
 }
 
 
@@ -49,12 +50,14 @@ def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
         return CallFailed(f"the workbench answered {status} without saying why", status=status)
     code, message = error["code"], str(error.get("message") or error["code"])
     details = error.get("details") if isinstance(error.get("details"), dict) else {}
+    request_id = error.get("request_id")
     kind = CLASSES.get(code)
     if kind is None:
-        return CallFailed(
-            message, code=code, status=status, request_id=error.get("request_id"), details=details
-        )
-    return _rebuilt(kind, message, {**(details or {}), "code": code, "request_id": error.get("request_id")})
+        return CallFailed(message, code=code, status=status, request_id=request_id, details=details)
+    narrower = errors.error_named(str((details or {}).get("kind")))
+    if issubclass(narrower, kind):
+        kind = narrower
+    return _rebuilt(kind, message, {**(details or {}), "code": code, "request_id": request_id})
 
 
 def _rebuilt(kind: type[WorkbenchError], message: str, facts: Mapping[str, Any]) -> WorkbenchError:
