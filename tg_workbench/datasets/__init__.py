@@ -4,8 +4,8 @@ Pitfalls: a dataset's ε composes every step any client ever took on it, discard
 client gives nothing back. The batch drawn from a protected set is never returned, not even its size.
 """
 
-from tg_workbench.datasets.catalogue import Datasets, DatasetSpec
+from tg_workbench.datasets.catalogue import Datasets, DatasetSpec, read_header
 from tg_workbench.datasets.ledger import Charge, Counts, Ledger
 from tg_workbench.datasets.tables import Dataset, LedgerEvent
 
-__all__ = ["Charge", "Counts", "Dataset", "DatasetSpec", "Datasets", "Ledger", "LedgerEvent"]
+__all__ = ["Charge", "Counts", "Dataset", "DatasetSpec", "Datasets", "Ledger", "LedgerEvent", "read_header"]

@@ -1,0 +1,65 @@
+"""Bodies that come as JSON or, faster, as tensors: one reader for both, and the words OpenAPI has for it.
+
+Only the header of tensors is looked at here; their numbers are checked by the worker that uses them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from tg_workbench.contracts.futures import Payload
+from tg_workbench.datasets import read_header
+from tg_workbench.errors import InvalidBatch
+
+SAFETENSORS = "application/vnd.safetensors"
+COLUMNS = frozenset({"input_ids", "attention_mask", "labels", "features", "targets"})
+Form = TypeVar("Form", bound=BaseModel)
+
+
+def json_or_tensors(form: type[BaseModel]) -> Callable[[Request], Awaitable[Payload]]:
+    """A dependency that reads JSON of `form`, or safetensors bytes that hold a batch and nothing else."""
+
+    async def read(request: Request) -> Payload:
+        if media_type(request) != SAFETENSORS:
+            return Payload.of(await read_json(request, form))
+        content = await request.body()
+        tensors = read_header(content)
+        if not tensors or not tensors.keys() <= COLUMNS:
+            raise InvalidBatch(f"the tensors of a batch are named {', '.join(sorted(COLUMNS))}")
+        return Payload(content, SAFETENSORS)
+
+    return read
+
+
+async def read_json(request: Request, form: type[Form]) -> Form:
+    """The body as `form`. Raises RequestValidationError."""
+    try:
+        return form.model_validate(await request.json())
+    except json.JSONDecodeError as failure:
+        problem = {"type": "json_invalid", "loc": ("body",), "msg": "", "ctx": {"error": failure.msg}}
+        raise RequestValidationError([problem]) from None
+    except ValidationError as failure:
+        errors = failure.errors(include_url=False, include_input=False, include_context=False)
+        problems = [{**error, "loc": ("body", *error["loc"])} for error in errors]
+        raise RequestValidationError(problems) from None
+
+
+def media_type(request: Request) -> str:
+    """What a request says its body is, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def described(form: type[BaseModel], *, tensors: bool = True) -> dict[str, Any]:
+    """The OpenAPI words for such a body."""
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"$ref": f"#/components/schemas/{form.__name__}"}}
+    }
+    if tensors:
+        content[SAFETENSORS] = {"schema": {"type": "string", "format": "binary"}}
+    return {"requestBody": {"required": True, "content": content}}

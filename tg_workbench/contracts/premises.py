@@ -1,0 +1,31 @@
+"""What every route may need, made once by `app.py` and found on the application."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starlette.requests import Request
+
+from tg_workbench.execution import AsyncBells
+from tg_workbench.settings import Settings
+from tg_workbench.storage import Blobs, Database
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """The places a request works with. `stopping` is set when the server has been asked to end."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    folder: Path
+    bells: AsyncBells
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def premises_of(request: Request) -> Premises:
+    """The premises of the application that serves `request`."""
+    premises: Premises = request.app.state.premises
+    return premises

@@ -1,0 +1,97 @@
+"""How a route obtains a room, and who is asking.
+
+One request, one transaction: the session is opened here and committed here, before the answer is sent. GET
+gets a session that reads; anything else one that writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query
+from sqlmodel import Session
+from starlette.requests import Request
+
+from tg_workbench.contracts.premises import Premises, premises_of
+from tg_workbench.contracts.route import PRINCIPAL
+from tg_workbench.datasets import Datasets, Ledger
+from tg_workbench.events import Events
+from tg_workbench.identity import ApiKeys, Principal
+from tg_workbench.training import Operations, TrainingClients
+
+
+async def _premises(request: Request) -> Premises:
+    return premises_of(request)
+
+
+async def _signed_in(request: Request) -> Principal:
+    """Whom the door has let in; asking for it behind `@public` is a mistake and fails."""
+    principal: Principal = request.scope[PRINCIPAL]
+    return principal
+
+
+ThePremises = Annotated[Premises, Depends(_premises)]
+SignedIn = Annotated[Principal, Depends(_signed_in)]
+
+
+async def _transaction(request: Request, premises: ThePremises) -> AsyncIterator[Session]:
+    opened = premises.database.read if request.method == "GET" else premises.database.write
+    with opened() as session:
+        yield session
+
+
+Transaction = Annotated[Session, Depends(_transaction, scope="function")]
+"""`scope="function"`: committed before the answer leaves, so no answer is a promise that was not kept."""
+
+
+async def _clients(session: Transaction, premises: ThePremises) -> TrainingClients:
+    return TrainingClients(session, premises.folder)
+
+
+async def _operations(session: Transaction, premises: ThePremises) -> Operations:
+    return Operations(session, premises.folder)
+
+
+async def _datasets(session: Transaction, premises: ThePremises) -> Datasets:
+    return Datasets(session, premises.blobs)
+
+
+async def _ledger(session: Transaction) -> Ledger:
+    return Ledger(session)
+
+
+async def _events(session: Transaction) -> Events:
+    return Events(session)
+
+
+async def _api_keys(session: Transaction) -> ApiKeys:
+    return ApiKeys(session)
+
+
+ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
+OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
+DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
+LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
+EventsRoom = Annotated[Events, Depends(_events, scope="function")]
+ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
+
+_ID = r"^[A-Za-z0-9._:-]{1,128}$"
+ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
+FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…`).")]
+DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
+ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
+AnyId = Annotated[str | None, Query(pattern=_ID)]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="The same key with the same body is the same request: a retry is never done twice.",
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Offset = Annotated[int, Query(ge=0, le=2**63 - 1)]
+After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only what came after this id.")]
+Wait = Annotated[float, Query(ge=0, le=40, description="Seconds to wait for the end.", allow_inf_nan=False)]

@@ -1,0 +1,72 @@
+"""How TG-Tinker words a failure: `{"error": {code, message, details, request_id}}`.
+
+The codes up to DP_BUDGET_EXCEEDED are the document's own. That one is 400 and never 402, 409, 429 or 5xx,
+which clients take as a reason to try again.
+"""
+
+from __future__ import annotations
+
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from tg_workbench import errors
+from tg_workbench.contracts.failures import BodyTooLarge, Failure, MethodNotAllowed
+from tg_workbench.contracts.route import Contract, route_of
+
+CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
+    errors.Unauthenticated: ("AUTHENTICATION_REQUIRED", 401),
+    errors.PermissionDenied: ("PERMISSION_DENIED", 403),
+    errors.TrainingClientNotFound: ("TRAINING_CLIENT_NOT_FOUND", 404),
+    errors.FutureNotFound: ("FUTURE_NOT_FOUND", 404),
+    errors.ArtifactNotFound: ("ARTIFACT_NOT_FOUND", 404),
+    errors.InvalidRequest: ("VALIDATION_ERROR", 422),
+    errors.QueueFull: ("QUEUE_FULL", 503),
+    errors.DeadlineExceeded: ("FUTURE_TIMEOUT", 408),
+    errors.OperationCancelled: ("FUTURE_CANCELLED", 409),
+    errors.BudgetExhausted: ("DP_BUDGET_EXCEEDED", 400),
+    errors.WorkbenchError: ("INTERNAL_ERROR", 500),
+    # ours, where the document has no word
+    errors.DatasetNotFound: ("DATASET_NOT_FOUND", 404),
+    errors.ApiKeyNotFound: ("API_KEY_NOT_FOUND", 404),
+    errors.NotFound: ("NOT_FOUND", 404),
+    MethodNotAllowed: ("METHOD_NOT_ALLOWED", 405),
+    BodyTooLarge: ("PAYLOAD_TOO_LARGE", 413),
+    errors.UnknownModel: ("UNKNOWN_MODEL", 422),
+    errors.UnsupportedLayer: ("UNSUPPORTED_LAYER", 422),
+    errors.NotALanguageModel: ("NOT_A_LANGUAGE_MODEL", 422),
+    errors.Refused: ("CONFLICT", 409),
+    errors.NoGradient: ("NO_GRADIENT", 400),
+    errors.ClientTerminated: ("CLIENT_TERMINATED", 409),
+    errors.PrivacyRefused: ("PRIVACY_REFUSED", 400),
+    errors.CheckpointInvalid: ("CHECKPOINT_INVALID", 400),
+    errors.WorkerLost: ("WORKER_LOST", 500),
+    errors.ClientFailed: ("CLIENT_FAILED", 409),
+    errors.StorageFull: ("STORAGE_FULL", 507),
+    errors.DatabaseUnavailable: ("DATABASE_UNAVAILABLE", 503),
+}
+
+
+def code_of(failure: Failure) -> tuple[str, int]:
+    """The code and the status of a failure: those of the nearest kind that has one."""
+    return next(CODES[kind] for kind in failure.kind.__mro__ if kind in CODES)
+
+
+def render(failure: Failure, request_id: str) -> Response:
+    """The answer that says what went wrong."""
+    code, status = code_of(failure)
+    error = {
+        "code": code,
+        "message": failure.message,
+        "details": dict(failure.details),
+        "request_id": request_id,
+    }
+    body = to_json({"error": error}, inf_nan_mode="null", serialize_unknown=True)
+    return Response(body, status, dict(failure.headers), "application/json")
+
+
+TG_TINKER = Contract("tg_tinker", "TG-Tinker", render)
+WORKBENCH = Contract("workbench", "TG Workbench", render)
+"""Our own contract speaks in the same envelope."""
+
+TinkerRoute = route_of(TG_TINKER)
+WorkbenchRoute = route_of(WORKBENCH)

@@ -1,0 +1,68 @@
+"""Who is at the door: from a request's headers to a principal.
+
+`X-API-Key` comes before `Authorization`, because a proxy may have used the latter for itself. Without a
+credential nobody enters, except where `TG_AUTH_DISABLED` allows it: in development, from this machine, under
+a name of this machine (a page on the internet that points its own name at 127.0.0.1 is turned away).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from starlette.requests import Request
+
+from tg_workbench.contracts.premises import Premises, premises_of
+from tg_workbench.crypto import tokens
+from tg_workbench.errors import PermissionDenied, Unauthenticated
+from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Principal
+
+
+def principal_of(request: Request, scope: str) -> Principal:
+    """Who sent `request`. Raises Unauthenticated, and PermissionDenied when `scope` is not held."""
+    principal = _identify(request, premises_of(request))
+    if not principal.may(scope):
+        raise PermissionDenied(f"this API key does not hold the scope '{scope}'")
+    return principal
+
+
+def _identify(request: Request, premises: Premises) -> Principal:
+    credential = _credential(request)
+    if credential is None:
+        if premises.settings.auth_disabled and comes_from_here(request):
+            return LOCAL_PRINCIPAL
+        raise Unauthenticated
+    credential = tokens.bare(credential)
+    if premises.settings.api_key and tokens.same(credential, tokens.bare(premises.settings.api_key)):
+        return LOCAL_PRINCIPAL
+    if tokens.looks_like_api_key(credential):
+        with premises.database.read() as session:
+            principal = ApiKeys(session).principal_for(credential)
+        if principal is not None:
+            return principal
+    raise Unauthenticated("this API key is unknown, expired or revoked")
+
+
+def _credential(request: Request) -> str | None:
+    key = request.headers.get("x-api-key")
+    if key:
+        return key.strip()
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    return value.strip() or None if scheme.lower() == "bearer" else None
+
+
+def comes_from_here(request: Request) -> bool:
+    """Whether both ends of the connection, and the name it was made under, are this machine."""
+    if request.scope.get("server") is None or request.scope["server"][1] is None:
+        return True  # a Unix socket
+    ends = (request.scope["server"][0], request.client.host if request.client else "", request.url.hostname)
+    return all(is_loopback(end or "") for end in ends)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine and nothing else."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,211 @@
+"""Our own routes, under /workbench/v1: runs, live events, datasets, the ledger, API keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Response
+from starlette.responses import StreamingResponse
+
+from tg_workbench.contracts.bodies import described, json_or_tensors
+from tg_workbench.contracts.feeds import feed
+from tg_workbench.contracts.futures import FuturesDesk, Payload
+from tg_workbench.contracts.providers import (
+    After,
+    AnyId,
+    ApiKeyId,
+    ApiKeysRoom,
+    ClientId,
+    ClientsRoom,
+    DatasetId,
+    DatasetsRoom,
+    EventsRoom,
+    IdempotencyKey,
+    LedgerRoom,
+    Limit,
+    Offset,
+    SignedIn,
+    ThePremises,
+)
+from tg_workbench.contracts.route import needs
+from tg_workbench.contracts.tg_tinker import views
+from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
+from tg_workbench.contracts.tg_tinker.routes import accepted
+from tg_workbench.contracts.uploads import ReceivedDataset
+from tg_workbench.contracts.workbench import schemas
+from tg_workbench.errors import InvalidRequest
+from tg_workbench.training import OperationKind
+
+router = APIRouter(prefix="/workbench/v1", route_class=WorkbenchRoute, tags=["Workbench"])
+
+CLIENT = "/training_clients/{client_id}"
+EvaluationRows = Annotated[Payload, Depends(json_or_tensors(schemas.Evaluate))]
+PredictionRows = Annotated[Payload, Depends(json_or_tensors(schemas.Predict))]
+LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**63 - 1)]
+
+
+# ----------------------------------------------------------------------------- runs
+@router.post(CLIENT + "/train", status_code=202)
+async def train(
+    client_id: ClientId, body: schemas.Train, futures: FuturesDesk, answer: Response
+) -> views.FutureView:
+    """Start a run on the server: it goes on while the notebook does something else."""
+    return accepted(await futures.place(client_id, OperationKind.TRAIN, Payload.of(body)), answer)
+
+
+@router.post(CLIENT + "/evaluate", openapi_extra=described(schemas.Evaluate))
+async def evaluate(client_id: ClientId, rows: EvaluationRows, futures: FuturesDesk) -> schemas.Evaluation:
+    """Loss and accuracy on rows of your own or on a public dataset; protected ones are refused."""
+    return schemas.Evaluation(**await futures.answer(client_id, OperationKind.EVALUATE, rows))
+
+
+@router.post(CLIENT + "/predict", openapi_extra=described(schemas.Predict))
+async def predict(client_id: ClientId, rows: PredictionRows, futures: FuturesDesk) -> schemas.Predictions:
+    """Ask the model about rows."""
+    return schemas.Predictions(**await futures.answer(client_id, OperationKind.PREDICT, rows))
+
+
+@router.post(CLIENT + "/pause")
+async def pause(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> views.ClientView:
+    """Hold the client at the next step border."""
+    client = clients.pause(owner, client_id)
+    return views.ClientView.of(client, clients.status_of(client))
+
+
+@router.post(CLIENT + "/resume")
+async def resume(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> views.ClientView:
+    """Let a paused client go on."""
+    client = clients.resume(owner, client_id)
+    return views.ClientView.of(client, clients.status_of(client))
+
+
+@router.post(CLIENT + "/stop")
+async def stop(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> views.ClientView:
+    """End the running `train` at the next step border; the client stays usable."""
+    client = clients.stop(owner, client_id)
+    return views.ClientView.of(client, clients.status_of(client))
+
+
+# ----------------------------------------------------------------------------- what happened
+@router.get(CLIENT + "/events", response_class=StreamingResponse)
+async def follow(
+    client_id: ClientId,
+    owner: SignedIn,
+    clients: ClientsRoom,
+    premises: ThePremises,
+    after: After = 0,
+    last_event_id: LastEventId = None,
+) -> StreamingResponse:
+    """Follow a client live (server-sent events). A reader that comes back says what it has seen."""
+    clients.get(owner, client_id)
+    return feed(premises, client_id, after if last_event_id is None else last_event_id)
+
+
+@router.get(CLIENT + "/history")
+async def list_history(
+    client_id: ClientId,
+    owner: SignedIn,
+    clients: ClientsRoom,
+    events: EventsRoom,
+    after: After = 0,
+    limit: Limit = 500,
+) -> schemas.EventList:
+    """The same events, a page at a time."""
+    clients.get(owner, client_id)
+    rows = events.after(client_id, after, limit)
+    return schemas.EventList(events=[row.as_message() for row in rows])
+
+
+@router.get(CLIENT + "/artifacts")
+async def list_artifacts(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> schemas.ArtifactList:
+    """A client's checkpoints."""
+    artifacts = clients.artifacts(owner, client_id)
+    return schemas.ArtifactList(artifacts=[schemas.ArtifactNote.of(artifact) for artifact in artifacts])
+
+
+@router.get("/ledger")
+async def read_ledger(
+    owner: SignedIn,
+    clients: ClientsRoom,
+    datasets: DatasetsRoom,
+    ledger: LedgerRoom,
+    dataset_id: AnyId = None,
+    training_client_id: AnyId = None,
+    after: After = 0,
+    limit: Limit = 100,
+) -> schemas.LedgerPage:
+    """Every noisy release of a dataset, or of a client, and what they add up to."""
+    if (dataset_id is None) == (training_client_id is None):
+        raise InvalidRequest("ask for the ledger of a dataset_id or of a training_client_id")
+    dataset = datasets.get(owner, dataset_id) if dataset_id else None
+    client = clients.get(owner, training_client_id) if training_client_id else None
+    events = ledger.page(dataset_id=dataset_id, client_id=training_client_id, after=after, limit=limit)
+    return schemas.LedgerPage.of(events, dataset, client)
+
+
+# ----------------------------------------------------------------------------- datasets
+@router.post("/datasets", status_code=201, openapi_extra=described(schemas.Texts))
+@needs("datasets")
+async def register_dataset(
+    received: ReceivedDataset, owner: SignedIn, datasets: DatasetsRoom
+) -> schemas.DatasetView:
+    """Hand over a dataset: tensors in a safetensors body, or texts in JSON."""
+    return schemas.DatasetView.of(datasets.register(owner, received))
+
+
+@router.get("/datasets")
+async def list_datasets(
+    owner: SignedIn, datasets: DatasetsRoom, limit: Limit = 50, offset: Offset = 0
+) -> schemas.DatasetList:
+    """List your datasets, the newest first."""
+    page, total = datasets.list_page(owner, limit=limit, offset=offset)
+    shown = [schemas.DatasetView.of(dataset) for dataset in page]
+    return schemas.DatasetList(datasets=shown, total=total, limit=limit, offset=offset)
+
+
+@router.get("/datasets/{dataset_id}")
+async def get_dataset(dataset_id: DatasetId, owner: SignedIn, datasets: DatasetsRoom) -> schemas.DatasetView:
+    """A dataset's policy and what it has cost so far."""
+    return schemas.DatasetView.of(datasets.get(owner, dataset_id))
+
+
+@router.delete("/datasets/{dataset_id}")
+@needs("datasets")
+async def delete_dataset(
+    dataset_id: DatasetId, owner: SignedIn, datasets: DatasetsRoom, clients: ClientsRoom
+) -> schemas.Deleted:
+    """Forget a dataset's rows; its ledger stays."""
+    datasets.delete(owner, dataset_id, users=clients.users_of(dataset_id))
+    return schemas.Deleted()
+
+
+# ----------------------------------------------------------------------------- API keys
+@router.post("/api_keys", status_code=201)
+@needs("keys")
+async def issue_api_key(
+    body: schemas.IssueApiKey, owner: SignedIn, keys: ApiKeysRoom, key: IdempotencyKey = None
+) -> schemas.IssuedApiKey:
+    """Issue an API key. Its secret is in this answer and nowhere else."""
+    issued, secret = keys.issue(
+        owner, body.name, list(body.scopes), expires_in_days=body.expires_in_days, idempotency_key=key
+    )
+    return schemas.IssuedApiKey.of_new(issued, secret)
+
+
+@router.get("/api_keys")
+@needs("keys")
+async def list_api_keys(
+    owner: SignedIn, keys: ApiKeysRoom, limit: Limit = 50, offset: Offset = 0
+) -> schemas.ApiKeyList:
+    """List your API keys, without their secrets."""
+    page, total = keys.list_page(owner, limit=limit, offset=offset)
+    shown = [schemas.ApiKeyView.of(key) for key in page]
+    return schemas.ApiKeyList(api_keys=shown, total=total, limit=limit, offset=offset)
+
+
+@router.delete("/api_keys/{key_id}")
+@needs("keys")
+async def revoke_api_key(key_id: ApiKeyId, owner: SignedIn, keys: ApiKeysRoom) -> schemas.Deleted:
+    """Revoke an API key, now and for good."""
+    keys.revoke(owner, key_id)
+    return schemas.Deleted()

@@ -1,0 +1,270 @@
+"""Our own bodies and views. Ours to define, so an unknown member is always refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from tg_workbench.contracts.tg_tinker.schemas import Batch, ExactForm, Id, Rows
+from tg_workbench.contracts.tg_tinker.views import ArtifactView, View, iso
+from tg_workbench.datasets import Dataset, LedgerEvent
+from tg_workbench.identity import ApiKey
+from tg_workbench.training import Artifact, TrainingClient
+
+Privacy = Literal["protected", "public"]
+Scope = Literal["read", "train", "datasets", "keys"]
+
+
+# ----------------------------------------------------------------------------- bodies
+class Train(ExactForm):
+    """A run on the server: so many steps, or so many passes over the dataset."""
+
+    dataset_id: Id | None = None
+    steps: int | None = Field(default=None, ge=1, le=10_000_000)
+    epochs: float | None = Field(default=None, gt=0, le=100_000)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("send either steps or epochs")
+        return self
+
+
+class Evaluate(ExactForm):
+    """Rows to measure the model on: sent along, or a public dataset."""
+
+    batch: Batch | None = None
+    dataset_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Evaluate:
+        if (self.batch is None) == (self.dataset_id is None):
+            raise ValueError("send either a batch or a dataset_id")
+        return self
+
+
+class Predict(ExactForm):
+    """Rows to ask the model about."""
+
+    features: Rows | None = None
+    prompts: (
+        Annotated[list[Annotated[str, Field(max_length=100_000)]], Field(min_length=1, max_length=256)] | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Predict:
+        if (self.features is None) == (self.prompts is None):
+            raise ValueError("send either features or prompts")
+        return self
+
+
+class Texts(ExactForm):
+    """A dataset of texts."""
+
+    name: str = Field(min_length=1, max_length=200)
+    privacy: Privacy = "protected"
+    texts: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    delta: float | None = Field(default=None, gt=0, lt=1)
+    epsilon_cap: float | None = Field(default=None, gt=0, le=1_000)
+
+
+class IssueApiKey(ExactForm):
+    """A key to be made; it cannot do more than whoever asks for it."""
+
+    name: str = Field(min_length=1, max_length=200)
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=8)] = Field(
+        default=["read", "train", "datasets"]
+    )
+    expires_in_days: float | None = Field(default=None, gt=0, le=36_500)
+
+
+# ----------------------------------------------------------------------------- views
+class Evaluation(View):
+    """How well the model does on rows that are not protected. Not covered by ε, and costing none."""
+
+    loss: float | None
+    accuracy: float | None
+    num_examples: int
+    source: Literal["public", "caller"]
+
+
+class Predictions(View):
+    """What the model says of each row."""
+
+    predictions: list[Any]
+
+
+class EventList(View):
+    """What has happened, oldest first."""
+
+    events: list[dict[str, Any]]
+
+
+class ArtifactNote(ArtifactView):
+    """A checkpoint in a list."""
+
+    training_client_id: str
+    automatic: bool
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> ArtifactNote:
+        """A checkpoint of the room."""
+        return cls(
+            artifact_id=artifact.id,
+            artifact_type="checkpoint",
+            size_bytes=artifact.size_bytes,
+            encryption={"algorithm": "AES-256-GCM", "key_id": artifact.key_id},  # type: ignore[arg-type]
+            content_hash=artifact.content_hash,
+            metadata=artifact.details,
+            created_at=iso(artifact.created_at),
+            step=artifact.step,
+            dp_metrics=artifact.dp_metrics,  # type: ignore[arg-type]  # pydantic reads the stored members
+            training_client_id=artifact.client_id,
+            automatic=artifact.automatic,
+        )
+
+
+class ArtifactList(View):
+    """A client's checkpoints, the newest first."""
+
+    artifacts: list[ArtifactNote]
+
+
+class LedgerEntry(View):
+    """One noisy release."""
+
+    id: int
+    dataset_id: str | None
+    training_client_id: str
+    operation_id: str
+    mode: str
+    noise_multiplier: float
+    sample_rate: float
+    max_grad_norm: float
+    step: int
+    epsilon_after: float
+    at: str
+
+    @classmethod
+    def of(cls, event: LedgerEvent) -> LedgerEntry:
+        """An event of the ledger."""
+        fields = event.model_dump(exclude={"client_id", "tenant_id", "actor", "attempt", "ordinal", "at"})
+        return cls(**fields, training_client_id=event.client_id, at=iso(event.at))
+
+
+class LedgerPage(View):
+    """What has been released about a dataset, or by a client, and what it adds up to."""
+
+    events: list[LedgerEntry]
+    spent_epsilon: float | None
+    delta: float | None
+    epsilon_cap: float | None
+
+    @classmethod
+    def of(
+        cls, events: list[LedgerEvent], dataset: Dataset | None, client: TrainingClient | None
+    ) -> LedgerPage:
+        """Events of a dataset, or of a client, with the sum that its owner's view has."""
+        privacy = (client.privacy or {}) if client is not None else {}
+        return cls(
+            events=[LedgerEntry.of(event) for event in events],
+            spent_epsilon=dataset.spent_epsilon if dataset else privacy.get("spent_epsilon"),
+            delta=dataset.delta if dataset else privacy.get("delta"),
+            epsilon_cap=dataset.epsilon_cap if dataset else privacy.get("target_epsilon"),
+        )
+
+
+class DatasetView(View):
+    """A dataset and its privacy policy; never its rows."""
+
+    dataset_id: str
+    name: str
+    privacy: Privacy
+    format: str
+    unit: str
+    relation: str
+    delta: float
+    epsilon_cap: float
+    spent_epsilon: float
+    size: int
+    tensors: dict[str, Any] | None
+    created_at: str
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DatasetView:
+        """A dataset of the room."""
+        return cls(
+            **dataset.model_dump(
+                include={
+                    *("name", "privacy", "format", "unit", "relation"),
+                    *("delta", "epsilon_cap", "spent_epsilon", "size"),
+                }
+            ),
+            dataset_id=dataset.id,
+            tensors=json.loads(dataset.tensors) if dataset.tensors else None,
+            created_at=iso(dataset.created_at),
+        )
+
+
+class DatasetList(View):
+    """A page of datasets, the newest first."""
+
+    datasets: list[DatasetView]
+    total: int
+    limit: int
+    offset: int
+
+
+class ApiKeyView(View):
+    """An API key without its secret."""
+
+    key_id: str
+    name: str
+    scopes: list[str]
+    last_four: str
+    created_at: str
+    expires_at: str | None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> ApiKeyView:
+        """A key of the room."""
+        return cls(**_key(key))
+
+
+class IssuedApiKey(ApiKeyView):
+    """A new API key. `key` is shown here and never again."""
+
+    key: str
+
+    @classmethod
+    def of_new(cls, key: ApiKey, secret: str) -> IssuedApiKey:
+        """A key that was just made."""
+        return cls(**_key(key), key=secret)
+
+
+class ApiKeyList(View):
+    """A page of API keys, the newest first."""
+
+    api_keys: list[ApiKeyView]
+    total: int
+    limit: int
+    offset: int
+
+
+class Deleted(View):
+    """What is gone."""
+
+    deleted: bool = True
+
+
+def _key(key: ApiKey) -> dict[str, Any]:
+    return {
+        "key_id": key.id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "last_four": key.last_four,
+        "created_at": iso(key.created_at),
+        "expires_at": iso(key.expires_at) if key.expires_at is not None else None,
+    }
