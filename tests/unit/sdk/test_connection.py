@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.unit.sdk.resources.scripted_server import (
+    ScriptedServer,
+    Step,
+    answer,
+    hang_up,
+    hang_up_midway,
+    keep_silent,
+    later,
+    refusal,
+)
+from tg_workbench.errors import (
+    BudgetExhausted,
+    CallFailed,
+    DatabaseUnavailable,
+    InvalidBatch,
+    QueueFull,
+    Unauthenticated,
+)
+from tg_workbench.sdk.address import Address
+from tg_workbench.sdk.connection import Body, Connection
+
+GOOD = answer({"fine": True})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [hang_up, hang_up_midway, answer(b"", 502), refusal("DATABASE_UNAVAILABLE", 503), answer(b"busy", 504)],
+)
+def test_a_call_outlives_a_workbench_that_is_away(
+    server: ScriptedServer, connection: Connection, fault: Step
+) -> None:
+    server.script = [fault, fault, GOOD]
+    assert connection.post("/do", Body(b"{}")) == {"fine": True}
+    assert len(server.seen) == 3
+
+
+def test_every_try_of_a_post_carries_the_same_key(server: ScriptedServer, connection: Connection) -> None:
+    server.script = [hang_up, hang_up, GOOD]
+    connection.post("/do", Body(b'{"a":1}'))
+    keys = [seen.headers["idempotency-key"] for seen in server.seen]
+    assert len(set(keys)) == 1
+    assert [seen.body for seen in server.seen] == [b'{"a":1}'] * 3
+
+
+def test_two_posts_have_two_keys(server: ScriptedServer, connection: Connection) -> None:
+    server.script = [GOOD]
+    connection.post("/do")
+    connection.post("/do")
+    first, second = server.seen
+    assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
+
+
+def test_a_call_waits_for_a_socket_that_is_not_there_yet(server: ScriptedServer) -> None:
+    path = server.path.with_name("late.sock")
+    connection = Connection(Address("http://workbench", str(path)), patience=5.0)
+    late = threading.Timer(0.2, lambda: ScriptedServer(path, [GOOD]))
+    late.start()
+    assert connection.get("/soon") == {"fine": True}
+
+
+def test_an_answer_that_never_comes_is_asked_for_again(
+    server: ScriptedServer, connection: Connection
+) -> None:
+    server.script = [keep_silent, GOOD]
+    assert connection.post("/do", answer_seconds=0.2) == {"fine": True}
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 429, 500, 507])
+def test_what_is_refused_is_not_tried_again(
+    server: ScriptedServer, connection: Connection, status: int
+) -> None:
+    server.script = [refusal("VALIDATION_ERROR", status)]
+    with pytest.raises(Exception, match="no"):
+        connection.post("/do")
+    assert len(server.seen) == 1
+
+
+def test_patience_ends_with_words_that_say_what_to_do(server: ScriptedServer, connection: Connection) -> None:
+    server.script = [hang_up]
+    began = time.monotonic()
+    with pytest.raises(CallFailed, match=r"does not answer.*make lab"):
+        connection.get("/x")
+    assert 0.5 < time.monotonic() - began < 2.0
+
+
+def test_patience_ends_with_the_last_thing_that_was_said(
+    server: ScriptedServer, connection: Connection
+) -> None:
+    server.script = [refusal("QUEUE_FULL", 503, "1000 operations are waiting", limit=1000)]
+    with pytest.raises(QueueFull, match="1000 operations") as refused:
+        connection.post("/x")
+    assert refused.value.limit == 1000
+
+
+def test_an_error_keeps_its_class_its_message_and_its_facts(
+    server: ScriptedServer, connection: Connection
+) -> None:
+    server.script = [
+        refusal("DP_BUDGET_EXCEEDED", 400, "ε = 2.90 of 3.00", spent_epsilon=2.9, target_epsilon=3.0)
+    ]
+    with pytest.raises(BudgetExhausted, match=r"2.90 of 3.00") as spent:
+        connection.post("/x")
+    assert (spent.value.spent_epsilon, spent.value.target_epsilon) == (2.9, 3.0)
+
+
+def test_an_unknown_code_is_a_call_that_failed(server: ScriptedServer, connection: Connection) -> None:
+    server.script = [refusal("SOMETHING_NEW", 418, "short and stout", pot="tea")]
+    with pytest.raises(CallFailed, match="short and stout") as failed:
+        connection.get("/x")
+    error = failed.value
+    assert (error.code, error.status, error.request_id) == ("SOMETHING_NEW", 418, "req-1")
+    assert error.details == {"pot": "tea"}
+
+
+def test_a_narrower_kind_is_believed_only_within_its_code(
+    server: ScriptedServer, connection: Connection
+) -> None:
+    server.script = [
+        refusal("VALIDATION_ERROR", 422, kind="InvalidBatch"),
+        refusal("AUTHENTICATION_REQUIRED", 401, kind="InvalidBatch"),
+    ]
+    with pytest.raises(InvalidBatch):
+        connection.get("/x")
+    with pytest.raises(Unauthenticated):
+        connection.get("/x")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1, 2]", b'"text"'])
+def test_an_address_that_is_no_workbench_is_named_as_such(
+    server: ScriptedServer, connection: Connection, body: bytes
+) -> None:
+    server.script = [answer(body)]
+    with pytest.raises(CallFailed, match="no TG Workbench"):
+        connection.get("/x")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}])
+def test_what_json_cannot_say_is_refused_before_it_is_sent(value: object) -> None:
+    with pytest.raises(InvalidBatch, match="cannot be sent"):
+        Body.of_json({"features": [value]})
+
+
+def test_the_key_is_sent_and_the_waiting_time_asked_for(
+    server: ScriptedServer, connection: Connection
+) -> None:
+    server.script = [GOOD]
+    connection.get("/x", {"a": "b c", "left_out": None}, wait=1.5)
+    assert server.seen[0].path == "/x?a=b+c&wait=1.500"
+    assert server.seen[0].headers["authorization"] == "Bearer tgw-secret"
+
+
+def test_threads_share_a_connection(server: ScriptedServer, connection: Connection) -> None:
+    server.script = [later(0.1, GOOD)]
+    began = time.monotonic()
+    with ThreadPoolExecutor(32) as threads:
+        answers = list(threads.map(lambda n: connection.get(f"/{n}"), range(32)))
+    assert answers == [{"fine": True}] * 32
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_look_is_taken_once(server: ScriptedServer, connection: Connection) -> None:
+    server.script = [refusal("DATABASE_UNAVAILABLE", 503)]
+    with pytest.raises(DatabaseUnavailable):
+        connection.look("/health")
+    assert len(server.seen) == 1
