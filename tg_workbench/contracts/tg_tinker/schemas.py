@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 
 from tg_workbench.training import Architecture, ClientSpec, DPSpec, LoraSpec, OptimizerSpec
@@ -26,8 +26,8 @@ Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Whole = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Token = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-Tokens = Annotated[list[Token], FailFast()]
-Rows = Annotated[list[Any], FailFast(), Field(min_length=1)]
+Tokens = Annotated[list[Token], Field(fail_fast=True)]
+Rows = Annotated[list[Any], Field(fail_fast=True, min_length=1)]
 
 
 class Form(BaseModel):
@@ -155,9 +155,9 @@ class CreateTrainingClient(ExactForm):
 class Batch(ExactForm):
     """Rows of tokens (`input_ids` …) or rows of features."""
 
-    input_ids: Annotated[list[Tokens], FailFast(), Field(min_length=1)] | None = None
-    attention_mask: Annotated[list[Tokens], FailFast()] | None = None
-    labels: Annotated[list[Tokens], FailFast()] | None = None
+    input_ids: Annotated[list[Tokens], Field(fail_fast=True, min_length=1)] | None = None
+    attention_mask: Annotated[list[Tokens], Field(fail_fast=True)] | None = None
+    labels: Annotated[list[Tokens], Field(fail_fast=True)] | None = None
     features: Rows | None = None
     targets: Rows | None = None
 

@@ -1,0 +1,161 @@
+"""The few commands: serve, keys, migrate, openapi, doctor (and dispatch, which serve runs by itself)."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from tg_workbench import __version__
+from tg_workbench.errors import InvalidSetting, WorkbenchError
+from tg_workbench.settings import Settings
+
+Command = Callable[[argparse.Namespace, Settings], int]
+SCOPES = ("read", "train", "datasets", "keys")
+DEATH_SECONDS = 20.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status is returned."""
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options, Settings.from_environment())
+    except WorkbenchError as failure:
+        sys.stderr.write(f"tg-workbench: {failure}\n")
+        return 2
+
+
+def serve(options: argparse.Namespace, settings: Settings) -> int:
+    """Serve the API until it is asked to stop."""
+    import uvicorn
+
+    from tg_workbench.app import create_app
+    from tg_workbench.contracts.visitors import is_loopback
+    from tg_workbench.observability import logs
+
+    local = options.fd is not None or options.socket is not None or is_loopback(options.host)
+    if settings.auth_disabled and not local:
+        raise InvalidSetting("TG_AUTH_DISABLED", "true", "unset unless --host is a loopback address")
+    logs.configure()
+    config = uvicorn.Config(
+        create_app(settings),
+        host=options.host,
+        port=settings.port if options.port is None else options.port,
+        fd=options.fd,
+        uds=options.socket,
+        access_log=False,  # ours says the route, never the query
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        ws="none",
+    )
+    if options.death_fd is not None:
+        threading.Thread(target=_stop_with_owner, args=(options.death_fd,), daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()
+    return 0
+
+
+def _stop_with_owner(fd: int) -> None:
+    """Wait for the end of a pipe that nobody writes to, then stop in order; by force if that takes long."""
+    while os.read(fd, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(DEATH_SECONDS)
+    os._exit(1)
+
+
+def dispatch(options: argparse.Namespace, settings: Settings) -> int:
+    """Start and watch workers; a child of `serve`."""
+    from tg_workbench.execution.dispatcher import dispatch as run
+    from tg_workbench.observability import logs
+    from tg_workbench.training import WORK_KIND, WORKER_ENTRY_POINT
+
+    logs.configure()
+    run(settings, {WORK_KIND: WORKER_ENTRY_POINT})
+    return 0
+
+
+def create_key(options: argparse.Namespace, settings: Settings) -> int:
+    """Issue an API key for the local principal; the key alone is the last line."""
+    from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys
+    from tg_workbench.storage import Database
+
+    database = Database(settings.database_url)
+    database.migrate()
+    with database.write() as session:
+        key, secret = ApiKeys(session).issue(LOCAL_PRINCIPAL, options.name, options.scopes)
+        sys.stdout.write(
+            f"{key.id} may {', '.join(key.scopes)}. Keep the key: it is shown only now.\n{secret}\n"
+        )
+    return 0
+
+
+def migrate(options: argparse.Namespace, settings: Settings) -> int:
+    """Bring the database's tables up to date."""
+    from tg_workbench.storage import Database
+
+    Database(settings.database_url).migrate()
+    sys.stdout.write("the database is up to date\n")
+    return 0
+
+
+def openapi(options: argparse.Namespace, settings: Settings) -> int:
+    """Print the OpenAPI document."""
+    from tg_workbench.app import create_app
+
+    sys.stdout.write(json.dumps(create_app(settings).openapi(), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def doctor(options: argparse.Namespace, settings: Settings) -> int:
+    """Look for what would keep the workbench from working, and say what to do."""
+    from tg_workbench.observability.doctor import examine
+
+    findings = examine(settings)
+    for finding in findings:
+        sys.stdout.write(f"{'ok' if finding.well else 'NO':<4}{finding.what}: {finding.says}\n")
+    return 0 if all(finding.well for finding in findings) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tg-workbench", description="Train on data you may not leak.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, **more: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=more.get("help", command.__doc__))
+        sub.set_defaults(command=command)
+        return sub
+
+    serving = add("serve", serve)
+    serving.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    serving.add_argument("--port", type=int, help="port to listen on (PORT, or 8000)")
+    serving.add_argument("--socket", help="Unix socket to listen on instead")
+    serving.add_argument("--fd", type=int, help="listening Unix socket that was handed over")
+    serving.add_argument("--death-fd", type=int, help="pipe whose end means: stop")
+    add("dispatch", dispatch)
+    keys = commands.add_parser("keys", help="Manage API keys.").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    creating = keys.add_parser("create", help=create_key.__doc__)
+    creating.set_defaults(command=create_key)
+    creating.add_argument("--name", required=True, help="what the key is for")
+    creating.add_argument(
+        "--scopes", nargs="+", choices=SCOPES, default=list(SCOPES), help="what it may do (all)"
+    )
+    add("migrate", migrate)
+    add("openapi", openapi)
+    add("doctor", doctor)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

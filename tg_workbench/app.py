@@ -1,0 +1,183 @@
+"""The one place where every room meets: settings in, an ASGI application out.
+
+The application starts and stops the dispatcher, opens the database when it can be reached, and ends live
+feeds as soon as the process is asked to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from tg_workbench import __version__
+from tg_workbench.contracts import pages
+from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
+from tg_workbench.contracts.failures import NoSuchPath
+from tg_workbench.contracts.openapi import Documents
+from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.route import ContractRoute
+from tg_workbench.contracts.table import answer_failure
+from tg_workbench.contracts.tg_tinker import routes as tg_tinker
+from tg_workbench.contracts.workbench import routes as workbench
+from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
+from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
+from tg_workbench.settings import Settings
+from tg_workbench.storage import Blobs, Database
+
+log = structlog.get_logger("tg_workbench")
+ROUTERS = (tg_tinker.probes, tg_tinker.router, workbench.router)
+FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
+RETRY_SECONDS = 1.0
+CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application that `settings` describe. Raises InvalidSetting."""
+    _refuse_unsafe(settings)
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = run_folder(settings.home)
+    app = FastAPI(
+        title="TG Workbench",
+        version=__version__,
+        description="Train on data you may not leak: five documents' APIs and our own, on one core.",
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        middleware=_middleware(settings),
+        exception_handlers=dict.fromkeys(
+            (WorkbenchError, RequestValidationError, HTTPException), answer_failure
+        ),
+    )
+    app.state.premises = Premises(
+        settings=settings,
+        database=Database(settings.database_url),
+        blobs=Blobs(settings.home / "blobs"),
+        folder=folder,
+        bells=AsyncBells(folder),
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    _serve_documents(app)
+    app.router.routes.extend(pages.routes())
+    return app
+
+
+def contract_routes() -> list[ContractRoute]:
+    """Every route of every contract."""
+    return [route for router in ROUTERS for route in router.routes if isinstance(route, ContractRoute)]
+
+
+def _refuse_unsafe(settings: Settings) -> None:
+    if settings.auth_disabled and settings.production:
+        raise InvalidSetting("TG_AUTH_DISABLED", "true", "unset in production")
+    if "*" in settings.allowed_origins and settings.allow_credentials:
+        raise InvalidSetting(
+            "TG_ALLOWED_ORIGINS", "*", "a list of origins, because TG_ALLOW_CREDENTIALS is true"
+        )
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """From the outside in. Headers are on every answer, those of CORS and of mistakes included."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.allowed_origins,
+        allow_credentials=settings.allow_credentials,
+        allow_methods=("DELETE", "GET", "POST"),
+        allow_headers=CALLERS_HEADERS,
+        expose_headers=("X-Request-ID",),
+    )
+    limit = Middleware(BodyLimit, most=settings.max_body_bytes)
+    return [Middleware(Edge, settings=settings), cors, Middleware(LastResort), limit]
+
+
+def _serve_documents(app: FastAPI) -> None:
+    documents = Documents(app, contract_routes())
+    app.openapi = documents.document  # type: ignore[method-assign]  # FastAPI's documented way
+
+    async def whole(request: Request) -> JSONResponse:
+        return JSONResponse(documents.document())
+
+    async def of_contract(request: Request) -> JSONResponse:
+        name = request.path_params["contract"]
+        if name not in documents.contracts:
+            raise NoSuchPath(f"the contracts are {', '.join(documents.contracts)}")
+        return JSONResponse(documents.document(name))
+
+    app.add_route("/openapi.json", whole, methods=["GET"], include_in_schema=False)
+    app.add_route("/openapi/{contract}.json", of_contract, methods=["GET"], include_in_schema=False)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    premises: Premises = app.state.premises
+    dispatcher = DispatcherProcess(premises.settings)
+    premises.bells.open()
+    opening = asyncio.create_task(_open(premises, dispatcher))
+    await asyncio.wait({opening}, timeout=RETRY_SECONDS)
+    with _ending_feeds(premises):
+        try:
+            yield
+        finally:
+            premises.stopping.set()
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+            await dispatcher.stop()
+            premises.bells.close()
+            premises.database.close()
+
+
+async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
+    """Bring the database up to date, then start the dispatcher; until it answers, keep asking."""
+    while True:
+        try:
+            await asyncio.to_thread(premises.database.migrate)
+            break
+        except DatabaseUnavailable:
+            log.warning("database unavailable", again_in_seconds=RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
+    await dispatcher.start()
+
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+@contextlib.contextmanager
+def _ending_feeds(premises: Premises) -> Iterator[None]:
+    """Tell feeds and waits when the process is asked to stop, then let the server's own handler act.
+
+    Otherwise an open feed would keep the server from ending. Signals reach the main thread only; elsewhere
+    (in tests) there is nothing to hook into.
+    """
+    loop = asyncio.get_running_loop()
+    before: dict[int, Handler] = {}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(premises.stopping.set)
+        handler = before.get(number)
+        if callable(handler):
+            handler(number, frame)
+
+    with contextlib.suppress(ValueError):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for hooked, handler in before.items():
+            signal.signal(hooked, handler)

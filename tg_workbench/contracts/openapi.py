@@ -1,0 +1,57 @@
+"""The OpenAPI documents: one of everything, and one per contract. Made when first asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from tg_workbench.contracts.route import ContractRoute
+from tg_workbench.contracts.tg_tinker.schemas import ForwardBackward
+from tg_workbench.contracts.workbench.schemas import Evaluate, Predict, Texts
+
+READ_BY_HAND: list[type[BaseModel]] = [ForwardBackward, Evaluate, Predict, Texts]
+"""Bodies that FastAPI does not see, because they also come as tensors."""
+SECURITY: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer tgw-…"},
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+class Documents:
+    """The OpenAPI documents of an application."""
+
+    def __init__(self, app: FastAPI, routes: list[ContractRoute]) -> None:
+        self.app = app
+        self.routes = routes
+        self.contracts = {route.contract.name: route.contract for route in routes}
+        self._made: dict[str | None, dict[str, Any]] = {}
+
+    def document(self, contract: str | None = None) -> dict[str, Any]:
+        """The document of one contract, or of all."""
+        if contract not in self._made:
+            self._made[contract] = self._make(contract)
+        return self._made[contract]
+
+    def _make(self, name: str | None) -> dict[str, Any]:
+        chosen = [route for route in self.routes if name in (None, route.contract.name)]
+        title = self.app.title if name is None else self.contracts[name].title
+        document = get_openapi(
+            title=title, version=self.app.version, description=self.app.description, routes=chosen
+        )
+        components = document.setdefault("components", {})
+        _, by_hand = models_json_schema(
+            [(form, "validation") for form in READ_BY_HAND], ref_template="#/components/schemas/{model}"
+        )
+        schemas = components.setdefault("schemas", {})
+        components["schemas"] = {**by_hand["$defs"], **schemas}
+        components["securitySchemes"] = SECURITY
+        for route in chosen:
+            for method in (route.methods or ()) if not route.is_public else ():
+                document["paths"][route.path_format][method.lower()]["security"] = [
+                    {scheme: []} for scheme in SECURITY
+                ]
+        return document

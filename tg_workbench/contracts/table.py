@@ -1,0 +1,58 @@
+"""Which contract a path belongs to, for what no router sees: 404, 405, 413, 500.
+
+The longest prefix wins, on whole segments. Contracts that are not served yet have their lines already; until
+they are, TG-Tinker's words stand in for theirs.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tg_workbench.contracts.failures import Failure
+from tg_workbench.contracts.route import CONTRACT, Contract, request_id_of
+from tg_workbench.contracts.tg_tinker.errors import TG_TINKER, WORKBENCH
+
+SERVED = {contract.name: contract for contract in (TG_TINKER, WORKBENCH)}
+
+PREFIXES = {
+    "/api/v1/training_clients": "tg_tinker",
+    "/api/v1/futures": "tg_tinker",
+    "/health": "tg_tinker",
+    "/ready": "tg_tinker",
+    "/live": "tg_tinker",
+    "/version": "tg_tinker",
+    "/workbench": "workbench",
+    "/api/v1/auth/register": "aitip",
+    "/api/v1/auth/login": "aitip",
+    "/api/v1/auth/me": "aitip",
+    "/api/v1/datasets": "aitip",
+    "/api/v1/training": "aitip",
+    "/api/v1/inference": "aitip",
+    "/api/v1": "qflare",
+    "/api": "coordination",
+    "/": "deep_learning",
+}
+
+
+def contract_name_at(path: str) -> str:
+    """The document that `path` belongs to."""
+    segments = path.rstrip("/").split("/")
+    candidates = ("/".join(segments[:count]) or "/" for count in range(len(segments), 0, -1))
+    return next((PREFIXES[candidate] for candidate in candidates if candidate in PREFIXES), "deep_learning")
+
+
+def contract_of(request: Request) -> Contract:
+    """The contract whose route was taken, or else the one its path belongs to."""
+    routed: Contract | None = request.scope.get(CONTRACT)
+    return routed or SERVED.get(contract_name_at(request.scope["path"]), TG_TINKER)
+
+
+def render(request: Request, error: Exception) -> Response:
+    """The answer to a failed request, in the words of its contract."""
+    return contract_of(request).render(Failure.of(error), request_id_of(request.scope))
+
+
+async def answer_failure(request: Request, error: Exception) -> Response:
+    """The application's one exception handler."""
+    return render(request, error)

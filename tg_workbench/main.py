@@ -1,0 +1,13 @@
+"""The ASGI application that `uvicorn tg_workbench.main:app` names, set up by this process's environment.
+
+Standalone it listens where its server says. Behind a public address set TG_ENVIRONMENT=production.
+"""
+
+from __future__ import annotations
+
+from tg_workbench.app import create_app
+from tg_workbench.observability import logs
+from tg_workbench.settings import Settings
+
+logs.configure()
+app = create_app(Settings.from_environment())
