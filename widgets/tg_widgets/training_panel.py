@@ -1,0 +1,320 @@
+"""A panel that drives a training client: create, train, pause, resume, save, load, terminate.
+
+It follows whatever happens to its client, whoever did it: a cell, another tab, another kernel. Everything it
+asks of the workbench it asks from threads, so the kernel stays free and Pause answers while a run goes on.
+Showing it starts nothing; without a workbench it says so and looks again.
+
+Pitfalls: the raw loss of protected data is not covered by ε. It is for the data's curator; on a page for
+others use `published=True`, which never sends it, and shows ε, steps and evaluations on public data.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import ipywidgets
+
+from tg_widgets.budget_gauge import BudgetGauge
+from tg_widgets.live_curve import LiveCurve, Series
+from tg_widgets.lookout import Lookout, Seen
+from tg_widgets.pace import Pace
+from tg_widgets.panel_part import PanelPart
+from tg_widgets.standing import Standing
+from tg_workbench.errors import InvalidRequest, WorkbenchError
+from tg_workbench.sdk import TrainingClient, Workbench
+from tg_workbench.sdk.events import Event, Subscription
+from tg_workbench.sdk.values import ClientView, Evaluation
+
+_NOT_COVERED = "raw loss: not covered by ε"
+_UNEXPECTED = "something unexpected went wrong; the kernel's log has the details"
+_FOR_READERS = ("ready", "retry", "dismiss", "attach")
+_DOING = {
+    "create": "Creating a training client",
+    "train": "Starting to train",
+    "pause": "Pausing at the next step",
+    "resume": "Resuming",
+    "stop": "Stopping at the next step",
+    "save": "Saving a checkpoint",
+    "load": "Loading a checkpoint",
+    "terminate": "Terminating",
+    "attach": "Attaching",
+}
+
+
+class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
+    """Drives and follows one training client.
+
+    `client` None: the newest one that is at work, or a form to create one. `workbench` None: the one this
+    notebook runs on. `read_only` offers no buttons; `published` is for dashboards: read-only, and nothing
+    that ε does not cover. `curve` and `gauge` are the widgets inside.
+    """
+
+    def __init__(
+        self,
+        client: TrainingClient | None = None,
+        workbench: Workbench | None = None,
+        *,
+        read_only: bool = False,
+        published: bool = False,
+        title: str = "Training",
+    ) -> None:
+        self.read_only = read_only or published
+        self.published = published
+        self.curve = LiveCurve(self._series(), title="Privacy spent" if published else "Learning")
+        self.curve.empty_text = "Nothing has been learned yet: the curve starts with the first step."
+        self.gauge = BudgetGauge()
+        self._bar = PanelPart("bar", self._act)
+        self._details = PanelPart("details", self._act)
+        self._title = title
+        self._client: TrainingClient | None = None
+        self._standing = Standing()
+        self._privacy: Mapping[str, Any] | None = None
+        self._doing: list[str] = []
+        self._error = ""
+        self._subscription: Subscription | None = None
+        self._is_bound = client is not None
+        self._lock = threading.RLock()
+        self._pace = Pace(self._show)
+        self._lookout = Lookout(workbench, self._take_seen)
+        middle = ipywidgets.HBox([self.curve, self.gauge])
+        middle.add_class("tgw-middle-row")
+        super().__init__([self._bar, middle] + ([] if self.read_only else [self._details]))
+        self.add_class("tgw-panel")
+        self._show()
+        if client is not None:
+            self.follow(client)
+
+    # ------------------------------------------------------------------------- in code
+    @property
+    def client(self) -> TrainingClient | None:
+        """The training client it follows."""
+        return self._client
+
+    def follow(self, client: TrainingClient) -> None:
+        """Follow another client, from its first event on."""
+        view = client.view
+        with self._lock:
+            self._unfollow()
+            self.curve.clear()
+            self._client = client
+            self._standing = Standing.of(view)
+            self._privacy = asdict(view.privacy)
+            self.curve.note = _NOT_COVERED if view.privacy.private and not self.published else ""
+            self._lookout.client = client
+            self._subscription = client.on_event(lambda event: self._take(client, event))
+        self._pace.ask()
+        self._lookout.look_now()
+
+    def show_evaluation(self, evaluation: Evaluation, *, step: int | None = None) -> None:
+        """Add an evaluation on public data to the curve: what a published page may show of quality."""
+        at = self._standing.step if step is None else step
+        if evaluation.loss is not None:
+            self.curve.append("public_loss", at, evaluation.loss)
+
+    def close(self) -> None:
+        """Stop following and close the widgets. The client trains on."""
+        self._lookout.close()
+        self._unfollow()
+        self._pace.stop()
+        for widget in (self._bar, self._details, self.curve, self.gauge):
+            widget.close()
+        super().close()
+
+    # ------------------------------------------------------------------------- what happens
+    def _take(self, client: TrainingClient, event: Event) -> None:
+        """Take one event in; runs in the subscription's thread."""
+        with self._lock:
+            if client is not self._client:
+                return
+            self._standing = self._standing.after(event)
+            if isinstance(event.data.get("privacy"), Mapping):
+                self._privacy = event.data["privacy"]
+            self._draw(event)
+        self._pace.ask()
+        if event.type in ("checkpoint", "operation"):
+            self._lookout.look_now()
+
+    def _draw(self, event: Event) -> None:
+        data = event.data
+        if event.type == "progress":
+            points = data.get("points") or {}
+            steps = points.get("step") or []
+            for name, column in (("loss", "loss"), ("epsilon", "epsilon")):
+                values = points.get(column) or []
+                known = [(x, y) for x, y in zip(steps, values, strict=False) if y is not None]
+                if known and not (self.published and name == "loss"):
+                    self.curve.append(name, [x for x, _ in known], [y for _, y in known])
+        elif event.type == "checkpoint" and not data.get("automatic"):
+            self._mark(data.get("step"), "checkpoint", "teal")
+        elif event.type == "interrupted":
+            self._mark(data.get("resumed_from"), "resumed", "red")
+
+    def _mark(self, step: Any, label: str, tone: str) -> None:
+        if step is not None:
+            self.curve.marks = [*self.curve.marks[-99:], {"x": step, "label": label, "tone": tone}]
+
+    def _take_seen(self, _seen: Seen) -> None:
+        """Take in what the lookout saw; runs in its thread."""
+        newest = self._lookout.newest_at_work()
+        if self._client is None and newest is not None and not self._is_bound:
+            self.follow(newest)
+        self._pace.ask()
+
+    # ------------------------------------------------------------------------- what is asked
+    def _act(self, action: str, values: Mapping[str, Any]) -> None:
+        """Do what the page asked for; returns at once."""
+        if self.read_only and (action not in _FOR_READERS or (action == "attach" and self._is_bound)):
+            return
+        if action == "ready":
+            self._lookout.start()
+        elif action == "retry":
+            self._lookout.look_now()
+        elif action == "dismiss":
+            self._error = ""
+            self._standing = replace(self._standing, notice="", alarm=False)
+        elif action == "new":
+            self._leave()
+        elif action in _DOING:
+            work = threading.Thread(
+                target=self._do, args=(action, values), daemon=True, name=f"tg-panel-{action}"
+            )
+            work.start()
+        self._pace.ask()
+
+    def _do(self, action: str, values: Mapping[str, Any]) -> None:
+        """Ask the workbench, and say what came of it; runs in a thread of its own."""
+        self._doing.append(action)
+        self._error = ""
+        self._pace.ask()
+        error = _UNEXPECTED
+        try:
+            self._ask(action, values)
+            error = ""
+        except WorkbenchError as failure:
+            error = str(failure)
+        finally:
+            self._doing.remove(action)
+            self._error = error and _sentence(error)
+            self._pace.ask()
+
+    def _ask(self, action: str, values: Mapping[str, Any]) -> None:
+        if action == "create":
+            self.follow(self._lookout.workbench().create_training_client(**creation(values)))
+            return
+        if action == "attach":
+            self.follow(self._lookout.workbench().attach(str(values.get("client_id"))))
+            return
+        client = self._client
+        if client is None:
+            raise InvalidRequest("create a training client first")
+        asks: dict[str, Callable[[], object]] = {
+            "train": lambda: client.train(steps=whole(values, "steps", "Steps"), progress=False),
+            "pause": client.pause,
+            "resume": client.resume,
+            "stop": client.stop,
+            "save": client.save_state,
+            "load": lambda: client.load_state(str(values.get("artifact_id"))),
+            "terminate": client.terminate,
+        }
+        answer = asks[action]()
+        if isinstance(answer, ClientView):
+            with self._lock:
+                self._standing = self._standing.with_view(answer)
+                self._privacy = asdict(answer.privacy)
+        self._lookout.look_now()
+
+    def _leave(self) -> None:
+        """Show the form for a new client; those there are will not be followed unasked."""
+        with self._lock:
+            self._unfollow()
+            self._client, self._standing, self._privacy = None, Standing(), None
+            self._lookout.client = None
+            self._lookout.ignore_present()
+            self.curve.clear()
+            self.curve.note = ""
+
+    def _unfollow(self) -> None:
+        if self._subscription is not None:
+            self._subscription.close(timeout=0.0)
+            self._subscription = None
+
+    # ------------------------------------------------------------------------- what is shown
+    def _series(self) -> list[Series]:
+        loss = Series("loss", "Loss")
+        epsilon = Series("epsilon", "ε spent", "right", digits=2)
+        public = Series("public_loss", "Loss on public data")
+        return [epsilon, public] if self.published else [loss, epsilon, public]
+
+    def _show(self) -> None:
+        with self._lock:
+            standing, seen = self._standing, self._lookout.seen
+            self.gauge.show(self._privacy)
+            now = {
+                "title": self._title,
+                "read_only": self.read_only,
+                "bound": self._is_bound,
+                "connection": "connected" if self._subscription else seen.connection,
+                "connection_text": _sentence(seen.problem) if seen.problem else "",
+                "actions": [] if self.read_only else standing.actions(),
+                "doing": f"{_DOING[self._doing[-1]]} …" if self._doing else "",
+                "error": self._error,
+                **self._shown_standing(standing),
+            }
+            self._bar.now = now
+            self._bar.lists = {"clients": [] if self.published else seen.client_rows()}
+            rare = ("connection", "actions", "client_id", "model_ref", "status", "config")
+            self._details.now = {key: now.get(key) for key in rare}
+            self._details.lists = {"datasets": seen.dataset_rows(), "checkpoints": seen.checkpoint_rows()}
+
+    def _shown_standing(self, standing: Standing) -> dict[str, Any]:
+        shown = asdict(standing)
+        if self.published:  # reasons and notices may tell of single rows
+            ended_badly = standing.status == "error"
+            shown.update(reason="It stopped with an error." if ended_badly else None, notice="", config={})
+        return shown
+
+
+def creation(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments for `create_training_client` that a filled-in form means.
+
+    Raises InvalidRequest, naming the field, for what cannot be meant.
+    """
+    asked: dict[str, Any] = {
+        "model_ref": str(values.get("model_ref") or "").strip(),
+        "dataset": values.get("dataset_id") or None,
+        "learning_rate": positive(values, "learning_rate", "Learning rate"),
+        "batch_size": whole(values, "batch_size", "Batch size"),
+        "max_steps": whole(values, "steps", "Steps"),
+    }
+    if not asked["model_ref"]:
+        raise InvalidRequest("choose a model")
+    if values.get("private", True):
+        asked["target_epsilon"] = positive(values, "target_epsilon", "Target ε")
+        asked["max_grad_norm"] = positive(values, "max_grad_norm", "Clipping norm")
+    if values.get("lora_rank"):
+        asked["lora_rank"] = whole(values, "lora_rank", "LoRA rank")
+    return asked
+
+
+def positive(values: Mapping[str, Any], name: str, label: str) -> float:
+    """The number of a field. Raises InvalidRequest unless it is above zero."""
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InvalidRequest(f"{label} must be a number above zero")
+    return float(value)
+
+
+def whole(values: Mapping[str, Any], name: str, label: str) -> int:
+    """The whole number of a field. Raises InvalidRequest unless it is one, and above zero."""
+    value = positive(values, name, label)
+    if not value.is_integer():
+        raise InvalidRequest(f"{label} must be a whole number")
+    return int(value)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")
