@@ -27,7 +27,6 @@ class Dataset(Value):
     epsilon_cap: float | None = None
     spent_epsilon: float = 0.0
     size: int = 0
-    task: str | None = None
     tensors: Mapping[str, Any] | None = None
     created_at: Any = None
 
@@ -63,7 +62,6 @@ class Datasets:
         privacy: str = "protected",
         delta: float | None = None,
         epsilon_cap: float | None = None,
-        task: str | None = None,
     ) -> Dataset:
         """Hand rows over: features and targets, or tokens, or texts for a language model.
 
@@ -80,7 +78,7 @@ class Datasets:
         tensors = {key: value for key, value in members.items() if value is not None}
         if (texts is None) == (not tensors):
             raise InvalidBatch("give features and targets, or input_ids, or texts; one of these kinds")
-        policy = {"privacy": privacy, "delta": delta, "epsilon_cap": epsilon_cap, "task": task}
+        policy = {"privacy": privacy, "delta": delta, "epsilon_cap": epsilon_cap}
         path = "/workbench/v1/datasets"
         if texts is not None:
             given = {key: value for key, value in policy.items() if value is not None}

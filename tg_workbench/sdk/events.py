@@ -23,6 +23,7 @@ from tg_workbench.sdk.values import PrivacyView, Value
 
 LONGEST_SILENCE = 40.0
 """The workbench sends a heartbeat every 15 s; after so long without one the connection is dead."""
+LAST_WORDS_SECONDS = 0.5
 FOREVER = float("inf")
 ENDED = ("error", "terminated")
 
@@ -71,9 +72,11 @@ class EventStream:
                 failure = self._connection.unreachable(EOFError("the event stream broke off"))
             except httpx.TransportError as broken:
                 failure = self._connection.unreachable(broken)
-            if self._closed.is_set() or self._last_status in ENDED:
+            if self._last_status in ENDED:
+                yield from self._last_words()
                 return
-            self._patience.wait_after(failure)
+            if not self._closed.is_set():
+                self._patience.wait_after(failure)
 
     def close(self) -> None:
         """Stop, also while another thread waits for the next event."""
@@ -100,9 +103,23 @@ class EventStream:
                 if event.id > self.after:
                     self._note(event)
                     yield event
+                if self._closed.is_set() or self._last_status in ENDED:
+                    return
         finally:
             self._open = None
             answer.close()
+
+    def _last_words(self) -> Iterator[Event]:
+        """What comes after the client's end: the operation that was running when it came."""
+        self._closed.wait(LAST_WORDS_SECONDS)
+        path = self._path.removesuffix("events") + "history"
+        while not self._closed.is_set():
+            page = self._connection.get(path, {"after": self.after}).get("events", [])
+            if not page:
+                return
+            for event in map(Event.from_wire, page):
+                self._note(event)
+                yield event
 
     def _chunks(self, answer: httpx.Response) -> Iterator[bytes]:
         for chunk in answer.iter_bytes():

@@ -12,7 +12,7 @@ from typing import Any
 
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.sdk.connection import Connection
-from tg_workbench.sdk.events import FOREVER, Event, EventStream, Subscription
+from tg_workbench.sdk.events import ENDED, FOREVER, Event, EventStream, Subscription
 from tg_workbench.sdk.futures import Future
 from tg_workbench.sdk.progress import Bar, NotebookBar, Progress
 from tg_workbench.sdk.values import ClientView, TrainResult
@@ -78,19 +78,21 @@ class TrainingRun:
             if event.data.get("future_id") != self.id:
                 self._progress = Progress()
                 return
-            self._end(str(event.data.get("status")))
+            self._end()
             return
         self._progress = self._progress.after(event)
         self._bar.show(self._progress)
+        if event.type == "status" and event.data.get("status") in ENDED:
+            self._end()
 
-    def _end(self, status: str) -> None:
-        note = self._progress.note
-        failure: WorkbenchError | None = self.future.exception(timeout=10.0)
+    def _end(self) -> None:
+        failure: WorkbenchError | None = self.future.exception(timeout=30.0)
+        state, note = self.future.status, self._progress.note
         if failure is not None:
             note = str(failure)
         elif (result := self.future.result()).stopped:
-            status, note = "stopped", result.reason or note
-        self._progress = replace(self._progress, state=status, note=note)
+            state, note = "stopped", result.reason or note
+        self._progress = replace(self._progress, state=state, note=note)
         self._bar.show(self._progress, last=True)
         self._over.set()
         self._subscription.close()

@@ -139,21 +139,16 @@ class TrainingClient:
         dataset: Dataset | str | None = None,
         steps: int | None = None,
         epochs: float | None = None,
-        gradient_accumulation: int | None = None,
         progress: bool = True,
     ) -> TrainingRun:
-        """Take many steps on the workbench and return at once; `dataset` None: the client's own.
+        """Take many steps on the workbench and return at once, with a bar that goes on moving.
 
+        `dataset` can only be the client's own: name it for the reader.
         Raises InvalidRequest unless exactly one of `steps` and `epochs` is given, and ClientTerminated.
         """
         if (steps is None) == (epochs is None):
             raise InvalidRequest("give steps=… or epochs=…, one of them")
-        asked = {
-            "dataset_id": dataset_id_of(dataset),
-            "steps": steps,
-            "epochs": epochs,
-            "gradient_accumulation": gradient_accumulation,
-        }
+        asked = {"dataset_id": dataset_id_of(dataset), "steps": steps, "epochs": epochs}
         body = Body.of_json({name: value for name, value in asked.items() if value is not None})
         record = self._connection.post(f"{self._workbench}/train", body)
         return TrainingRun(self._connection, self.id, record, bar_here(wanted=progress))
@@ -222,12 +217,7 @@ class TrainingClient:
         """The class of each row and how sure the model is; for regression, its value."""
         body = predict_body(features)
         answer = self._ask(f"{self._workbench}/predict", body)
-        if "values" in answer:
-            return [Prediction(value=value) for value in answer["values"]]
-        return [
-            Prediction(label=item.get("class"), confidence=item.get("confidence"))
-            for item in answer.get("predictions", [])
-        ]
+        return [Prediction.from_wire(said) for said in answer.get("predictions", [])]
 
     # ------------------------------------------------------------------------- checkpoints
     def save_state(

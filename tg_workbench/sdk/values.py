@@ -80,6 +80,16 @@ class DPMetrics(Value):
     num_clipped: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ledger(Value):
+    """Every noisy release of a dataset or a training client, in order, and what they add up to."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    spent_epsilon: float | None = None
+    delta: float | None = None
+    epsilon_cap: float | None = None
+
+
 # ----------------------------------------------------------------------------- training clients
 @dataclass(frozen=True, slots=True)
 class Checkpoint(Value):
@@ -190,7 +200,7 @@ class Completion(Value):
 class Evaluation(Value):
     """How well a model does on rows that were given for that."""
 
-    loss: float
+    loss: float | None = None
     accuracy: float | None = None
     num_examples: int = 0
     source: str = "caller"
@@ -203,3 +213,8 @@ class Prediction(Value):
     label: int | None = None
     confidence: float | None = None
     value: Any = None
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any]) -> Self:
+        """The prediction that a JSON object tells of; `class` is a word that Python keeps."""
+        return super(Prediction, cls).from_wire({"label": data.get("class"), **data})

@@ -22,7 +22,7 @@ from tg_workbench.sdk.plans import (
     chosen_privacy,
 )
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
-from tg_workbench.sdk.values import ClientView
+from tg_workbench.sdk.values import ClientView, Ledger
 
 
 class Workbench:
@@ -111,7 +111,7 @@ class Workbench:
         client: TrainingClient | str | None = None,
         after: int = 0,
         limit: int = 100,
-    ) -> dict[str, Any]:
+    ) -> Ledger:
         """Every noisy release of a dataset or a training client, in order, and the ε they add up to.
 
         Raises InvalidRequest unless exactly one of them is named.
@@ -120,7 +120,8 @@ class Workbench:
             raise InvalidRequest("name a dataset or a client, one of them")
         client_id = client.id if isinstance(client, TrainingClient) else client
         whose = {"dataset_id": dataset_id_of(dataset), "training_client_id": client_id}
-        return self._connection.get("/workbench/v1/ledger", {**whose, "after": after, "limit": limit})
+        page = self._connection.get("/workbench/v1/ledger", {**whose, "after": after, "limit": limit})
+        return Ledger.from_wire(page)
 
     def health(self) -> dict[str, Any]:
         """How the workbench is. Asks once: raises CallFailed at once when it does not answer."""

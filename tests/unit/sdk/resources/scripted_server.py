@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,11 +95,15 @@ def event(number: int, kind: str = "status", **data: Any) -> bytes:
 
 @dataclass
 class ScriptedServer:
-    """Takes one step of its script for each request; the last one again for what comes after."""
+    """Takes one step of its script for each request; the last one again for what comes after.
+
+    A path that holds one of `routes` takes that step instead.
+    """
 
     path: Path
     script: list[Step] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
+    routes: dict[str, Step] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -111,6 +116,12 @@ class ScriptedServer:
         self._listener.close()
         self.path.unlink(missing_ok=True)
 
+    def _step_for(self, seen: Seen) -> Step:
+        for part, step in self.routes.items():
+            if part in seen.path:
+                return step
+        return self.script[min(len(self.seen), len(self.script) - 1)]
+
     def _accept(self) -> None:
         while True:
             try:
@@ -120,15 +131,12 @@ class ScriptedServer:
             threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
-        with peer, peer.makefile("rb") as reader:
+        with suppress(OSError), peer, peer.makefile("rb") as reader:  # callers may go when they like
             while (seen := _read(reader)) is not None:
                 with self._lock:
-                    step = self.script[min(len(self.seen), len(self.script) - 1)]
+                    step = self._step_for(seen)
                     self.seen.append(seen)
-                try:
-                    step(peer)
-                except OSError:  # the caller has gone
-                    return
+                step(peer)
 
 
 def _read(reader: Any) -> Seen | None:
