@@ -102,7 +102,7 @@ pins:
 lab: install
 	@allow=; [ "$$(id -u)" != 0 ] || allow=--allow-root; \
 	show=; [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname -s)" = Darwin ] || show=--no-browser; \
-	PATH="$$PWD/$(BIN):$$PATH" exec $(BIN)/jupyter lab $(NOTEBOOK) $$allow $$show $(LAB_ARGS)
+	PATH="$$PWD/$(BIN):$$PATH" exec $(BIN)/jupyter lab --LabApp.default_url=/lab/tree/$(NOTEBOOK) $$allow $$show $(LAB_ARGS)
 
 # ruff, mypy --strict (see [tool.mypy]), and the laws of the code that those two cannot know.
 check: install
