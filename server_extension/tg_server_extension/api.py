@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-from multidict import CIMultiDict
 from tornado.httputil import HTTPServerRequest
 from yarl import URL
 
@@ -56,22 +54,21 @@ class Api:
         """The URL of a target, taken as it is."""
         return URL(f"http://workbench{target}", encoded=True)
 
-    def headers(self, request: HTTPServerRequest, *, jupyter_tokens: set[str]) -> CIMultiDict[str]:
+    def headers(self, request: HTTPServerRequest, *, jupyter_tokens: set[str]) -> list[tuple[str, str]]:
         """The request's headers for the API, and where the request came from."""
-        headers = request_headers(request.headers, jupyter_tokens=jupyter_tokens, api_key=self.key)
-        headers.update(self._hop(request))
-        return headers
+        carried = request_headers(request.headers, jupyter_tokens=jupyter_tokens, api_key=self.key)
+        return [*carried, *self._hop(request)]
 
-    def _hop(self, request: HTTPServerRequest) -> Mapping[str, str]:
-        return {
+    def _hop(self, request: HTTPServerRequest) -> list[tuple[str, str]]:
+        return [
             # Not "close": told so, the API would cut off a caller that still sends when it has its answer.
-            "Connection": "keep-alive",
-            "Host": request.host,
-            "X-Forwarded-For": request.remote_ip or "",
-            "X-Forwarded-Host": request.host,
-            "X-Forwarded-Prefix": self.prefix.rstrip("/"),
-            "X-Forwarded-Proto": request.protocol,
-        }
+            ("Connection", "keep-alive"),
+            ("Host", request.host),
+            ("X-Forwarded-For", request.remote_ip or ""),
+            ("X-Forwarded-Host", request.host),
+            ("X-Forwarded-Prefix", self.prefix.rstrip("/")),
+            ("X-Forwarded-Proto", request.protocol),
+        ]
 
     async def close(self) -> None:
         """End every request on its way, then the client."""

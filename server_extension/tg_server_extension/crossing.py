@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from hmac import compare_digest
 from urllib.parse import quote, unquote_plus, urlsplit, urlunsplit
 
-from multidict import CIMultiDict
 from tornado.httputil import HTTPHeaders
 from tornado.web import HTTPError
 
@@ -44,9 +43,11 @@ def end_to_end(headers: Pairs) -> Iterator[tuple[str, str]]:
     return ((name, value) for name, value in pairs if name.lower() not in dropped)
 
 
-def request_headers(incoming: HTTPHeaders, *, jupyter_tokens: set[str], api_key: str) -> CIMultiDict[str]:
+def request_headers(
+    incoming: HTTPHeaders, *, jupyter_tokens: set[str], api_key: str
+) -> list[tuple[str, str]]:
     """What the API sees: the caller's own headers and credential, or, if it brought none, the local key."""
-    headers: CIMultiDict[str] = CIMultiDict()
+    headers = []
     for name, value in end_to_end(incoming.get_all()):
         plain = name.lower().replace("_", "-")
         if plain in OURS_TO_SAY or plain.startswith(("x-tg-", "x-forwarded-")):
@@ -54,12 +55,11 @@ def request_headers(incoming: HTTPHeaders, *, jupyter_tokens: set[str], api_key:
         if plain == "authorization" and _is_jupyters(value, jupyter_tokens):
             continue
         try:
-            headers.add(name, value.encode("latin1").decode())
+            headers.append((name, value.encode("latin1").decode()))
         except UnicodeDecodeError as error:
             raise HTTPError(400, "header values are UTF-8") from error
-    if "Authorization" not in headers and "X-API-Key" not in headers:
-        headers["X-API-Key"] = api_key
-    return headers
+    names = {name.lower() for name, _ in headers}
+    return headers if names & {"authorization", "x-api-key"} else [*headers, ("X-API-Key", api_key)]
 
 
 def response_headers(upstream: Pairs) -> Iterator[tuple[str, str]]:

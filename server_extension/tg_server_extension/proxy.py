@@ -124,7 +124,7 @@ class ProxyHandler(Guarded):
         headers = self.api.headers(self.request, jupyter_tokens=self.jupyter_tokens)
         length = self.request.headers.get("Content-Length")
         if length is not None:
-            headers["Content-Length"] = length
+            headers.append(("Content-Length", length))
         has_body = length not in (None, "0") or "Transfer-Encoding" in self.request.headers
         for tries_left in range(MOST_TRIES - 1, -1, -1):
             body = self._body.read() if has_body else None

@@ -70,9 +70,9 @@ class WebSocketProxy(Guarded, WebSocketHandler):
                 await self._upstream.send_bytes(message)
 
     async def _ask(self) -> aiohttp.ClientWebSocketResponse:
-        headers = self.api.headers(self.request, jupyter_tokens=self.jupyter_tokens)
-        for name in [name for name in headers if name.lower().startswith("sec-websocket-")]:
-            headers.popall(name, None)
+        carried = self.api.headers(self.request, jupyter_tokens=self.jupyter_tokens)
+        handshake = ("sec-websocket-", "connection")  # each half makes its own
+        headers = [(name, value) for name, value in carried if not name.lower().startswith(handshake)]
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "")
         protocols = [name.strip() for name in offered.split(",") if name.strip()]
         try:
