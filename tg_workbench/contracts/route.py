@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
@@ -49,6 +50,32 @@ def needs(scope: str) -> Callable[[Endpoint], Endpoint]:
         return endpoint
 
     return mark
+
+
+class ErrorNote(BaseModel):
+    """What went wrong, for a program (`code`) and for a person (`message`)."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class ErrorBody(ErrorNote):
+    """The same, with the id under which the request is in the log."""
+
+    request_id: str
+
+
+class ErrorAnswer(BaseModel):
+    """TG-Tinker's envelope around an error."""
+
+    error: ErrorBody
+
+
+FAILURES: dict[int | str, dict[str, Any]] = {
+    "default": {"model": ErrorAnswer, "description": "What went wrong, and what to do."}
+}
+"""What OpenAPI says of every route that can fail."""
 
 
 class ContractRoute(APIRoute):

@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -88,5 +89,5 @@ def _without_text(_logger: Any, _method: str, record: Record) -> Record:
 
 
 def _time(_logger: Any, _method: str, record: Record) -> Record:
-    record["at_time"] = structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "", {})["timestamp"]
+    record["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return record

@@ -24,14 +24,14 @@ from tg_workbench.contracts.providers import (
     ThePremises,
     Wait,
 )
-from tg_workbench.contracts.route import public
+from tg_workbench.contracts.route import FAILURES, public
 from tg_workbench.contracts.tg_tinker import schemas, views
 from tg_workbench.contracts.tg_tinker.errors import TinkerRoute
 from tg_workbench.observability import health
 from tg_workbench.training import Operation, OperationKind
 
 probes = APIRouter(route_class=TinkerRoute, tags=["Health"])
-router = APIRouter(prefix="/api/v1", route_class=TinkerRoute, tags=["Training"])
+router = APIRouter(prefix="/api/v1", route_class=TinkerRoute, tags=["Training"], responses=FAILURES)
 
 STEP, SAVE = schemas.OptimStep(), schemas.SaveState()
 """What an empty body means: the document shows none."""
@@ -39,7 +39,7 @@ Rows = Annotated[Payload, Depends(json_or_tensors(schemas.ForwardBackward))]
 
 
 # ----------------------------------------------------------------------------- health
-@probes.get("/health")
+@probes.get("/health", responses={503: {"model": health.Health}})
 @public
 async def read_health(premises: ThePremises, answer: Response) -> health.Health:
     """Health check with detailed status; 503 when something is not healthy."""
@@ -48,7 +48,7 @@ async def read_health(premises: ThePremises, answer: Response) -> health.Health:
     return found
 
 
-@probes.get("/ready", response_model_exclude_none=True)
+@probes.get("/ready", response_model_exclude_none=True, responses={503: {"model": health.Readiness}})
 @public
 async def read_readiness(premises: ThePremises, answer: Response) -> health.Readiness:
     """Kubernetes readiness probe; 503 while the database is unavailable."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from tg_workbench.contracts.failures import Failure
+from tg_workbench.contracts.route import ErrorNote
 from tg_workbench.contracts.tg_tinker.errors import code_of
 from tg_workbench.training import Operation, Status, TrainingClient
 
@@ -114,22 +115,6 @@ class ClientList(View):
     offset: int
 
 
-class ErrorNote(View):
-    """Why a future failed."""
-
-    code: str
-    message: str
-    details: dict[str, Any]
-
-    @classmethod
-    def of(cls, operation: Operation) -> ErrorNote | None:
-        """The error a future has stored, in the document's words."""
-        if operation.error is None:
-            return None
-        failure = Failure.of_record(operation.error)
-        return cls(code=code_of(failure)[0], message=failure.message, details=dict(failure.details))
-
-
 class FutureResult(View):
     """How a future ended."""
 
@@ -145,7 +130,7 @@ class FutureResult(View):
             future_id=operation.id,
             status=operation.status,  # type: ignore[arg-type]  # the queue's words are the document's
             result=result_of(operation.result),
-            error=ErrorNote.of(operation),
+            error=error_of(operation),
         )
 
 
@@ -227,6 +212,14 @@ class Loaded(View):
 def iso(seconds: float) -> str:
     """A time of ours as ISO 8601, UTC, with microseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def error_of(operation: Operation) -> ErrorNote | None:
+    """The error a future has stored, in the document's words."""
+    if operation.error is None:
+        return None
+    failure = Failure.of_record(operation.error)
+    return ErrorNote(code=code_of(failure)[0], message=failure.message, details=dict(failure.details))
 
 
 def result_of(result: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from tg_workbench.contracts.providers import (
     SignedIn,
     ThePremises,
 )
-from tg_workbench.contracts.route import needs
+from tg_workbench.contracts.route import FAILURES, needs
 from tg_workbench.contracts.tg_tinker import views
 from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
 from tg_workbench.contracts.tg_tinker.routes import accepted
@@ -36,7 +36,7 @@ from tg_workbench.contracts.workbench import schemas
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.training import OperationKind
 
-router = APIRouter(prefix="/workbench/v1", route_class=WorkbenchRoute, tags=["Workbench"])
+router = APIRouter(prefix="/workbench/v1", route_class=WorkbenchRoute, tags=["Workbench"], responses=FAILURES)
 
 CLIENT = "/training_clients/{client_id}"
 EvaluationRows = Annotated[Payload, Depends(json_or_tensors(schemas.Evaluate))]
