@@ -1,7 +1,7 @@
 // BudgetGauge: draws what the kernel has put into words and shares; it computes nothing about privacy.
 
 const WORDS = {
-  empty: "no client",
+  empty: "nothing spent",
   calm: "within budget",
   watchful: "over half spent",
   nearly_spent: "nearly spent",

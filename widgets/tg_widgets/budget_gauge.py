@@ -17,7 +17,7 @@ from tg_widgets import assets
 
 _WATCHFUL, _NEARLY_SPENT = 0.6, 0.85
 _RELATIONS = {"add_or_remove_one": "add or remove one", "replace_one": "replace one"}
-_MODES = {"sampled": "sampled by the server", "client_batches": "batches of the caller"}
+_MODES = {"sampled": "server-sampled", "client_batches": "caller's batches"}
 _NO_GUARANTEE = "This model learns without differential privacy: it may give away the rows it was trained on."
 
 
@@ -49,16 +49,19 @@ class BudgetGauge(anywidget.AnyWidget):
         with self.hold_sync():
             self.set_trait("level", level)
             self.set_trait("text", describe(privacy))
-            self.set_trait("face", _face(privacy) if privacy and level != "none" else {})
-            self.set_trait("facts", _facts(privacy) if privacy and level != "none" else [])
+            has_numbers = privacy is not None and level not in ("empty", "none")
+            self.set_trait("face", _face(privacy) if privacy and has_numbers else {})
+            self.set_trait("facts", _facts(privacy) if privacy and has_numbers else [])
 
 
 def level_of(privacy: Mapping[str, Any] | None) -> str:
     """How alarming a privacy view is: empty, calm, watchful, nearly_spent, spent or none (no guarantee)."""
     if privacy is None:
         return "empty"
-    if privacy.get("guarantee") != "differential_privacy":
+    if privacy.get("guarantee") == "none":
         return "none"
+    if privacy.get("guarantee") != "differential_privacy":
+        return "empty"
     share = _share(privacy.get("spent_epsilon"), privacy.get("target_epsilon"))
     if privacy.get("steps_left") == 0 or share >= 1:
         return "spent"
@@ -70,8 +73,10 @@ def describe(privacy: Mapping[str, Any] | None) -> str:
     level = level_of(privacy)
     if privacy is None:
         return "There is no training client yet, so nothing has been revealed."
+    if level == "empty":
+        return "The noise that keeps the promise is being worked out; nothing has been revealed yet."
     if level == "none":
-        return f"No privacy guarantee. {privacy.get('note') or _NO_GUARANTEE}"
+        return f"No privacy guarantee. {_NO_GUARANTEE}"
     spent, target = privacy.get("spent_epsilon"), privacy.get("target_epsilon")
     left = privacy.get("steps_left")
     sentence = f"ε {rounded_up(spent)} spent" + (f" of {target:g}" if target is not None else "")

@@ -170,10 +170,12 @@ class CurveView {
       return [low >= 0 ? Math.max(0, low - room) : low - room, high + room];
     };
     const isLog = this.model.get("log_scale");
-    const hasRight = lines.some((one) => one.axis === "right");
+    const right = lines.findIndex((one) => one.axis === "right");
+    this.hasRight = this.holdsRight();
+    const hasRight = this.hasRight;
     return {
       width,
-      height: this.model.get("height"),
+      height: this.plotNode.clientHeight,
       padding: [10, hasRight ? 4 : 12, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false } },
@@ -186,7 +188,7 @@ class CurveView {
         axis({ label: this.model.get("x_label"), labelFont: font, labelSize: 18, labelGap: 0, size: 28,
                grid: { show: false }, incrs: [1, 2, 5].flatMap((m) => [...Array(12).keys()].map((e) => m * 10 ** e)).sort((a, b) => a - b) }),
         axis({ scale: "left", size }),
-        ...(hasRight ? [axis({ scale: "right", side: 1, size, grid: { show: false }, stroke: tone(lines.findIndex((one) => one.axis === "right")) })] : []),
+        ...(hasRight ? [axis({ scale: "right", side: 1, size, grid: { show: false }, stroke: tone(right) })] : []),
       ],
       series: [
         {},
@@ -217,11 +219,16 @@ class CurveView {
   }
 
   draw() {
+    this.plotNode.style.minHeight = `${this.model.get("height")}px`;
     const width = this.plotNode.clientWidth;
     if (!width) return; // hidden; the resize that shows it draws it
     this.smooth.setAttribute("aria-pressed", String(this.model.get("smoothing") > 0));
     this.log.setAttribute("aria-pressed", String(this.model.get("log_scale")));
     const data = this.columns();
+    if (this.plot && this.hasRight !== this.holdsRight()) {
+      this.plot.destroy();
+      this.plot = null;
+    }
     const isEmpty = !data[0].length;
     if (!this.plot) {
       this.plot = new uPlot(this.options(width), data, this.plotNode);
@@ -234,14 +241,18 @@ class CurveView {
     }
     this.empty.hidden = !isEmpty;
     this.plot.root.style.visibility = isEmpty ? "hidden" : "visible";
-    this.plotNode.style.minHeight = `${this.model.get("height")}px`;
     this.showValues();
   }
 
+  /** Whether the axis on the right has anything to measure. */
+  holdsRight() {
+    return this.model.get("series").some(({ name, axis }) => axis === "right" && this.store.get(name)?.length);
+  }
+
   resize() {
-    const width = this.plotNode.clientWidth;
-    if (this.plot && width && width !== this.plot.width) this.plot.setSize({ width, height: this.model.get("height") });
-    else if (!this.plot) this.redraw();
+    const { clientWidth: width, clientHeight: height } = this.plotNode;
+    if (!this.plot) this.redraw();
+    else if (width && (width !== this.plot.width || height !== this.plot.height)) this.plot.setSize({ width, height });
   }
 
   zoomed() {
@@ -266,8 +277,8 @@ class CurveView {
     };
     const x = hovered !== null && hovered !== undefined ? this.plot.data[0][hovered] : this.lastX();
     this.readout.replaceChildren(
-      ...lines.map(({ name, label, digits }, index) =>
-        element(
+      ...lines.flatMap(({ name, label, digits }, index) =>
+        !this.store.get(name)?.length ? [] : element(
           "li",
           { style: `--tgw-tone: var(--tgw-${TONES[index % TONES.length]})` },
           element("span.tgw-swatch"),
@@ -281,7 +292,9 @@ class CurveView {
   }
 
   describe(lines, at, x) {
-    const values = lines.map(({ name, label, digits }, index) => `${label || name} ${shown(at(index), digits)}`);
+    const values = lines.flatMap(({ name, label, digits }, index) =>
+      this.store.get(name)?.length ? [`${label || name} ${shown(at(index), digits)}`] : [],
+    );
     this.plotNode.setAttribute(
       "aria-label",
       x === null ? this.model.get("empty_text") : `${values.join(", ")} at ${this.model.get("x_label")} ${x}`,

@@ -54,9 +54,7 @@ class LiveCurve(anywidget.AnyWidget):
         self, series: Sequence[Series | str] = ("loss",), *, capacity: int = 8192, **traits: Any
     ) -> None:
         """A curve of these series, each of which keeps about `capacity` points."""
-        super().__init__(**traits)
         lines = [Series(one) if isinstance(one, str) else one for one in series]
-        self.set_trait("series", [asdict(line) for line in lines])
         self._capacity = capacity
         self._histories = {line.name: History(capacity) for line in lines}
         self._unsent = {line.name: (array("d"), array("d")) for line in lines}
@@ -65,6 +63,8 @@ class LiveCurve(anywidget.AnyWidget):
         self._is_watched = False
         self._lock = threading.RLock()
         self._pace = Pace(self._flush)
+        super().__init__(**traits)
+        self.set_trait("series", [asdict(line) for line in lines])
         self.on_msg(self._hear)
 
     def append(self, name: str, x: float | Iterable[float], y: float | Iterable[float]) -> None:

@@ -72,9 +72,10 @@ class Bar {
     this.progress = element("div.tgw-progress", { role: "progressbar", "aria-label": "Progress of this run" }, this.fill);
     this.count = element("span.tgw-muted.tgw-count");
     this.message = element("div.tgw-message", { hidden: true });
+    this.work = element("div.tgw-line.tgw-work", {}, this.buttons, element("span.tgw-spring"), this.count);
     card.append(
       element("div.tgw-line", {}, this.title, this.state, this.about, element("span.tgw-spring"), this.picker),
-      element("div.tgw-line.tgw-work", {}, this.buttons, element("span.tgw-spring"), this.count),
+      this.work,
       this.progress,
       this.message,
     );
@@ -130,7 +131,9 @@ class Bar {
               plain("save", "Save", ""),
               cautious("terminate", "Terminate", "Terminate for good?", () => this.ask("terminate")),
             ]
-          : []),
+          : now.client_id && can("create")
+            ? [button("new", "New client", () => this.ask("new"), { kind: ".primary" }), ...(can("terminate") ? [plain("terminate", "Terminate", ".danger")] : [])]
+            : []),
       );
     }
     const planned = now.config?.max_steps;
@@ -148,6 +151,7 @@ class Bar {
     this.progress.setAttribute("aria-valuemax", String(now.total_steps ?? 0));
     this.progress.setAttribute("aria-valuenow", String(now.done_steps ?? 0));
     const run = now.total_steps ? `${now.done_steps.toLocaleString("en")} of ${now.total_steps.toLocaleString("en")} in this run · ` : "";
+    this.work.hidden = !now.client_id && !now.doing;
     this.count.textContent = now.doing || (now.client_id ? `${run}step ${(now.step ?? 0).toLocaleString("en")}` : "");
   }
 
@@ -182,6 +186,7 @@ class Details {
     this.card = card;
     this.ask = ask;
     this.form = null;
+    this.hasChosen = false; // a data set; until then the newest one is suggested
   }
 
   draw(now, { datasets = [], checkpoints = [] }) {
@@ -192,6 +197,7 @@ class Details {
     if (key === this.key) return;
     this.key = key;
     this.card.hidden = shape === "nothing";
+    this.card.parentElement.style.order = shape === "form" ? 1 : 3;
     if (shape === "form") this.drawForm(datasets);
     else if (shape === "client") this.card.replaceChildren(...this.client(now, checkpoints));
   }
@@ -201,7 +207,8 @@ class Details {
     const typed = this.form ? Object.fromEntries(new FormData(this.form)) : {};
     this.form = this.buildForm(datasets);
     for (const [name, value] of Object.entries(typed)) if (this.form.elements[name]) this.form.elements[name].value = value;
-    if (!this.form.elements.dataset_id.value && datasets.length && !typed.model_ref) this.form.elements.dataset_id.value = datasets[0].id;
+    const suggested = datasets.find(({ is_public }) => !is_public) ?? datasets[0];
+    if (!this.hasChosen && suggested) this.form.elements.dataset_id.value = suggested.id;
     this.adapt(datasets);
     this.card.replaceChildren(element("h3.tgw-title", {}, "New training client"), this.form);
   }
@@ -218,7 +225,10 @@ class Details {
           event.preventDefault();
           this.ask("create", this.values());
         },
-        onchange: () => this.adapt(datasets),
+        onchange: (event) => {
+          this.hasChosen ||= event.target.name === "dataset_id";
+          this.adapt(datasets);
+        },
       },
       field("model_ref", "Model", "A name, or the path of a local model folder", element("div", {},
         element("input.tgw-input", { name: "model_ref", list: "tgw-models", value: "mlp", required: true, autocomplete: "off" }),

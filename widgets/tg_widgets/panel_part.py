@@ -22,14 +22,13 @@ class PanelPart(anywidget.AnyWidget):
     _esm = assets.script("panel_part")
     _css = assets.style("panel_part.css")
 
-    part = traitlets.Enum(("bar", "details"), read_only=True).tag(sync=True)
+    part = traitlets.Enum(("bar", "details"), default_value="bar").tag(sync=True)
     now = traitlets.Dict().tag(sync=True)
     lists = traitlets.Dict().tag(sync=True)
 
     def __init__(self, part: str, act: Intent) -> None:
-        super().__init__()
-        self.set_trait("part", part)
         self._act = act
+        super().__init__(part=part)
         self.on_msg(self._hear)
 
     def _hear(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:

@@ -1,7 +1,11 @@
-"""Where a training client stands, as its events tell it: what a panel shows, and which buttons it offers."""
+"""Where a training client stands, as its events tell it: what a panel shows, and which buttons it offers.
+
+Pitfalls: no event says "busy". A run is seen by its progress, and is over with its `operation` event.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,48 +46,52 @@ class Standing:
         )
 
     def with_view(self, view: ClientView) -> Standing:
-        """The same client, seen again: what only events tell (the run) is kept."""
+        """The same client, seen again; a view older than the events, which are quicker, changes nothing."""
+        if view.training_client_id != self.client_id or view.step < self.step:
+            return self
         seen = Standing.of(view)
-        return replace(self, status=seen.status, step=seen.step, reason=seen.reason)
+        still = self.is_training and seen.status in ("busy", "paused", "initializing")
+        return replace(self, status=seen.status, step=seen.step, reason=seen.reason, is_training=still)
 
     def after(self, event: Event) -> Standing:
         """The standing once this event is known."""
         data = event.data
         if event.type == "status":
             status = _status(str(data.get("status")), paused=bool(data.get("paused")))
+            if status == "ready" and self.is_training:
+                status = "busy"
             step, reason = data.get("step", self.step), data.get("reason")
-            still = self.is_training and status not in (*ENDED, "ready")
+            still = self.is_training and status not in ENDED
             return replace(self, status=status, step=step, reason=reason, is_training=still)
         if event.type == "progress":
+            in_run = data.get("done_steps") is not None
             return replace(
                 self,
+                status="busy" if in_run and self.status == "ready" else self.status,
                 step=data.get("step", self.step),
-                is_training=data.get("done_steps") is not None,
+                is_training=in_run,
                 done_steps=data.get("done_steps"),
                 total_steps=data.get("total_steps"),
                 notice=self.notice if self.alarm else "",
             )
         if event.type == "operation":
-            return self._after_operation(str(data.get("operation")), data.get("status"), data.get("error"))
+            return self._after_operation(data)
         if event.type == "interrupted":
             return replace(self, notice=_interruption(data), alarm=True)
         return self
 
-    def _after_operation(self, operation: str, status: object, error: object) -> Standing:
-        told = error.get("message") if isinstance(error, dict) else None
-        run_ended = operation == "train"
-        after = replace(self, is_training=False, done_steps=None, total_steps=None) if run_ended else self
-        if status == "failed":
-            notice = f"{_NAMES.get(operation, operation)} failed: {told or 'no reason was given'}."
-            return replace(after, notice=notice, alarm=True)
-        if run_ended and status == "completed":
+    def _after_operation(self, data: Mapping[str, Any]) -> Standing:
+        operation, error = str(data.get("operation")), data.get("error") or {}
+        after = self
+        if operation == "train":
+            status = "ready" if self.status == "busy" else self.status
+            after = replace(self, status=status, is_training=False, done_steps=None, total_steps=None)
+        if data.get("status") == "failed":
+            told = str(error.get("message") or "no reason was given").rstrip(".")
+            return replace(after, notice=f"{_NAMES.get(operation, operation)} failed: {told}.", alarm=True)
+        if operation == "train" and data.get("status") == "completed":
             return replace(after, notice=f"The run is over, after {self.done_steps or 0} steps.", alarm=False)
         return after
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it can never train again."""
-        return self.status in ENDED
 
     def actions(self) -> list[str]:
         """What can be asked of it now."""
@@ -112,7 +120,7 @@ def _status(status: str, *, paused: bool) -> str:
     return "paused" if paused and status not in ENDED else status
 
 
-def _interruption(data: Any) -> str:
+def _interruption(data: Mapping[str, Any]) -> str:
     lost = data.get("lost_steps") or 0
     again = f"; {lost} steps are taken again, their ε stays spent" if lost else ""
     return f"The worker was lost ({data.get('reason')}). Went on from step {data.get('resumed_from')}{again}."

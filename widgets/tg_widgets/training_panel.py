@@ -63,11 +63,6 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
     ) -> None:
         self.read_only = read_only or published
         self.published = published
-        self.curve = LiveCurve(self._series(), title="Privacy spent" if published else "Learning")
-        self.curve.empty_text = "Nothing has been learned yet: the curve starts with the first step."
-        self.gauge = BudgetGauge()
-        self._bar = PanelPart("bar", self._act)
-        self._details = PanelPart("details", self._act)
         self._title = title
         self._client: TrainingClient | None = None
         self._standing = Standing()
@@ -79,6 +74,11 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         self._lock = threading.RLock()
         self._pace = Pace(self._show)
         self._lookout = Lookout(workbench, self._take_seen)
+        self.curve = LiveCurve(self._series(), title="Privacy spent" if published else "Learning")
+        self.curve.empty_text = "Nothing has been learned yet: the curve starts with the first step."
+        self.gauge = BudgetGauge()
+        self._bar = PanelPart("bar", self._act)
+        self._details = PanelPart("details", self._act)
         middle = ipywidgets.HBox([self.curve, self.gauge])
         middle.add_class("tgw-middle-row")
         super().__init__([self._bar, middle] + ([] if self.read_only else [self._details]))
@@ -102,7 +102,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             self._client = client
             self._standing = Standing.of(view)
             self._privacy = asdict(view.privacy)
-            self.curve.note = _NOT_COVERED if view.privacy.private and not self.published else ""
+            self._note()
             self._lookout.client = client
             self._subscription = client.on_event(lambda event: self._take(client, event))
         self._pace.ask()
@@ -137,6 +137,19 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         if event.type in ("checkpoint", "operation"):
             self._lookout.look_now()
 
+    def _take_view(self, view: ClientView, *, anew: bool = False) -> None:
+        """Take in a view of the client; `anew` also when it went back to an earlier step."""
+        if anew:
+            self._standing = replace(self._standing, step=min(self._standing.step, view.step))
+        if view.training_client_id == self._standing.client_id and view.step >= self._standing.step:
+            self._standing = self._standing.with_view(view)
+            self._privacy = asdict(view.privacy)
+            self._note()
+
+    def _note(self) -> None:
+        private = self._privacy is not None and self._privacy.get("guarantee") != "none"
+        self.curve.note = _NOT_COVERED if private and not self.published else ""
+
     def _draw(self, event: Event) -> None:
         data = event.data
         if event.type == "progress":
@@ -156,11 +169,14 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         if step is not None:
             self.curve.marks = [*self.curve.marks[-99:], {"x": step, "label": label, "tone": tone}]
 
-    def _take_seen(self, _seen: Seen) -> None:
+    def _take_seen(self, seen: Seen) -> None:
         """Take in what the lookout saw; runs in its thread."""
         newest = self._lookout.newest_at_work()
         if self._client is None and newest is not None and not self._is_bound:
             self.follow(newest)
+        with self._lock:
+            for client in seen.clients:
+                self._take_view(client.view)
         self._pace.ask()
 
     # ------------------------------------------------------------------------- what is asked
@@ -220,10 +236,9 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             "terminate": client.terminate,
         }
         answer = asks[action]()
-        if isinstance(answer, ClientView):
-            with self._lock:
-                self._standing = self._standing.with_view(answer)
-                self._privacy = asdict(answer.privacy)
+        with self._lock:
+            if isinstance(answer, ClientView):
+                self._take_view(answer, anew=action == "load")
         self._lookout.look_now()
 
     def _leave(self) -> None:
@@ -258,7 +273,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
                 "bound": self._is_bound,
                 "connection": "connected" if self._subscription else seen.connection,
                 "connection_text": _sentence(seen.problem) if seen.problem else "",
-                "actions": [] if self.read_only else standing.actions(),
+                "actions": self._actions(standing),
                 "doing": f"{_DOING[self._doing[-1]]} …" if self._doing else "",
                 "error": self._error,
                 **self._shown_standing(standing),
@@ -268,6 +283,12 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             rare = ("connection", "actions", "client_id", "model_ref", "status", "config")
             self._details.now = {key: now.get(key) for key in rare}
             self._details.lists = {"datasets": seen.dataset_rows(), "checkpoints": seen.checkpoint_rows()}
+
+    def _actions(self, standing: Standing) -> list[str]:
+        if self.read_only:
+            return []
+        is_spent = self._privacy is not None and self._privacy.get("steps_left") == 0
+        return [action for action in standing.actions() if not (action == "train" and is_spent)]
 
     def _shown_standing(self, standing: Standing) -> dict[str, Any]:
         shown = asdict(standing)
