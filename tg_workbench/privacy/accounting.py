@@ -82,47 +82,48 @@ def noise_multiplier(
     if not 0.0 < sample_rate <= 1.0:
         raise InvalidRequest("sample_rate must be above 0 and at most 1 to choose the noise for")
 
-    def reached(noise: float) -> float:
-        return epsilon(
-            noise_multiplier=noise,
-            sample_rate=sample_rate,
-            steps=steps,
-            delta=delta,
-            accountant=accountant,
-            relation=relation,
-        )
+    _check_terms(delta, accountant, relation)
 
-    return _least_noise(reached, target_epsilon)
+    def reached(noise: float, interval: float = curves.FINEST_INTERVAL) -> float:
+        step = GaussianStep(noise, sample_rate)
+        if accountant == "rdp":
+            return _rdp({step: steps}, delta, relation)
+        return _pld(step, steps, delta, relation, interval)
+
+    # Searched on a coarse grid, which only rounds ε up and costs a tenth; the last digits on the fine one.
+    root = _search(lambda noise: reached(noise, target_epsilon / 3000), target_epsilon)
+    digit = 10.0 ** (math.floor(math.log10(root)) - 3)
+    noise = math.ceil(root / digit) * digit
+    while reached(noise) > target_epsilon:
+        noise += digit
+    while noise - digit > _LEAST_NOISE and reached(noise - digit) <= target_epsilon:
+        noise -= digit
+    return float(f"{noise:.10g}")
 
 
-def _least_noise(reached: Callable[[float], float], target_epsilon: float) -> float:
-    """The root of a falling function: bracket it by doubling, close in, round up to four digits."""
+def _search(reached: Callable[[float], float], target: float) -> float:
+    """A noise close to the least one whose ε is at most `target`."""
     low = high = 1.0
-    while reached(high) > target_epsilon:
+    while reached(high) > target:
         low, high = high, 2 * high
         if high > _MOST_NOISE:
             raise InvalidRequest("no noise_multiplier reaches this target_epsilon; ask for a larger one")
-    while low == high or reached(low) <= target_epsilon:
+    while low == high or reached(low) <= target:
         low, high = low / 2, low
         if low < _LEAST_NOISE:
             return _LEAST_NOISE
 
     def excess(log_noise: float) -> float:
-        return math.log(max(reached(math.exp(log_noise)), 1e-12) / target_epsilon)
+        return math.log(max(reached(math.exp(log_noise)), 1e-12) / target)
 
-    root = math.exp(brentq(excess, math.log(low), math.log(high), xtol=2e-5))
-    digit = 10.0 ** (math.floor(math.log10(root)) - 3)
-    noise = math.ceil(root / digit) * digit
-    while reached(noise) > target_epsilon:
-        noise += digit
-    return float(f"{noise:.10g}")
+    return math.exp(brentq(excess, math.log(low), math.log(high), xtol=1e-4))
 
 
 class Odometer:
     """What a run has spent so far, read after every step without slowing it down.
 
-    One kind of step is read from privacy loss distributions: exactly up to 32 steps, at `plan_steps` and
-    at the limit that `steps_left` found, and in between at the next point of a 3 % grid. A change of noise
+    One kind of step is read from privacy loss distributions: exactly at `plan_steps` and at the limit
+    that `steps_left` found, and in between at the next point of a 5 % grid. A change of noise
     or of sample rate in the middle leaves what those are proved for, so mixed steps are read from Rényi
     costs at fixed orders, which may be chosen while running. Steps without sampling add up exactly.
     """
@@ -180,6 +181,8 @@ class Odometer:
 
         if not fits(1):
             return 0
+        if start and fits(start) and not fits(start + 1):
+            return start  # the noise was chosen for just this many
         low, high = (start, 2 * start) if start > 1 and fits(start) else (1, max(2, start))
         while fits(high):
             if high >= MOST_STEPS:
@@ -213,13 +216,13 @@ class Odometer:
 
 
 def _next_grid_point(count: int) -> int:
-    return count if count <= 32 else _GRID[bisect_left(_GRID, count)]
+    return count if count <= 16 else _GRID[bisect_left(_GRID, count)]
 
 
 def _grid() -> list[int]:
-    points = [32]
+    points = [16]
     while points[-1] < 2 * MOST_STEPS:
-        points.append(max(points[-1] + 1, math.floor(points[-1] * 1.03)))
+        points.append(max(points[-1] + 1, math.floor(points[-1] * 1.05)))
     return points
 
 
@@ -235,12 +238,18 @@ def _check_terms(delta: float, accountant: str, relation: str) -> None:
         raise InvalidRequest("relation must be add_or_remove_one or replace_one")
 
 
-def _pld(step: GaussianStep, steps: int, delta: float, relation: Relation) -> float:
+def _pld(
+    step: GaussianStep,
+    steps: int,
+    delta: float,
+    relation: Relation,
+    least_interval: float = curves.FINEST_INTERVAL,
+) -> float:
     if step.sample_rate == 1.0:
         return _without_sampling({step: steps}, delta, relation)
     # Very large ε (toy noise) would need a huge grid; a coarser one only rounds further up.
     scale = _scale(step, steps, delta, relation)
-    interval = max(curves.FINEST_INTERVAL, scale / 2e6)
+    interval = max(least_interval, scale / 2e6)
     reading = curves.pld_epsilon(step.noise_multiplier, step.sample_rate, steps, delta, relation, interval)
     return min(reading, scale) if relation == "add_or_remove_one" else reading
 

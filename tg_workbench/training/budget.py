@@ -6,6 +6,8 @@ charge standing, never a release without one.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +51,7 @@ class RunBudget:
         self.of_dataset: dict[Kind, int] = {}
         self.spent = 0.0
         self.dataset_spent = 0.0
+        self._ahead = threading.Event()
         self.reload(client.lineage)
 
     def reload(self, lineage: Lineage) -> None:
@@ -60,6 +63,7 @@ class RunBudget:
             self.of_dataset = ledger.of_subject(self.plan.dataset_id) if self.plan.dataset_id else {}
         self.spent = self._read(self.odometer, self._run_counts())
         self.dataset_spent = self._read(self.dataset_odometer, self.of_dataset)
+        self.read_ahead()
 
     def charge(self, operation: Operation, *, ordinal: int, step: int) -> Charged:
         """Admit the next step and write it into the ledger.
@@ -82,14 +86,44 @@ class RunBudget:
             self.dataset_spent = dataset_after
         return charged
 
+    @property
+    def steps_taken(self) -> int:
+        """How many charged steps lie on the model's lineage, lost ones included."""
+        return sum(self._run_counts().values())
+
     def steps_left(self) -> int | None:
         """How many more steps both caps allow; None when there is no cap."""
-        limits = []
+        left: int | None = None
         if self.plan.target_epsilon is not None:
-            limits.append(self._left(self.odometer, self._run_counts(), self.plan.target_epsilon))
-        if self.plan.dataset_epsilon_cap is not None:
-            limits.append(self._left(self.dataset_odometer, self.of_dataset, self.plan.dataset_epsilon_cap))
-        return min(limits, default=None)
+            left = self._left(self.odometer, self._run_counts(), self.plan.target_epsilon)
+        cap = self.plan.dataset_epsilon_cap
+        if cap is None:
+            return left
+        if left is not None and self._read(self.dataset_odometer, self._more(self.of_dataset, left)) <= cap:
+            return left  # one reading instead of a search: the dataset's cap is not the nearer one
+        of_dataset = self._left(self.dataset_odometer, self.of_dataset, cap)
+        return of_dataset if left is None else min(left, of_dataset)
+
+    def read_ahead(self) -> None:
+        """Compute in the background what the coming steps will read, so that they do not wait for it."""
+        self._ahead.set()
+        self._ahead = threading.Event()
+        arguments = (self._ahead, self._run_counts(), self.plan.plan_steps or 0)
+        threading.Thread(target=self._read_ahead, args=arguments, daemon=True).start()
+
+    def _read_ahead(self, enough: threading.Event, counts: dict[Kind, int], steps: int) -> None:
+        if len(counts) > 1:
+            return  # mixed steps are read from Rényi costs, which are quick
+        odometer = Odometer(self.plan.delta, self.odometer.accountant, plan_steps=self.plan.plan_steps)
+        for more in range(1, steps + 1):
+            if enough.is_set():
+                return
+            began = time.monotonic()
+            self._read(odometer, self._more(counts, more))
+            enough.wait(2 * (time.monotonic() - began))  # leave most of the processor to the training itself
+
+    def _more(self, counts: Mapping[Kind, int], steps: int) -> dict[Kind, int]:
+        return {**counts, self.kind: counts.get(self.kind, 0) + steps}
 
     def view(self) -> dict[str, Any]:
         """The budget as it is shown: everything ε needs to mean something."""
@@ -107,7 +141,7 @@ class RunBudget:
             "sample_rate": plan.sample_rate,
             "spent_epsilon": self.spent,
             "reserved_epsilon": self._reserved(),
-            "steps": sum(self._run_counts().values()),
+            "steps": self.steps_taken,
             "steps_left": self.steps_left(),
             "dataset_id": plan.dataset_id,
             "dataset_spent_epsilon": self.dataset_spent if plan.dataset_id else None,
@@ -119,8 +153,7 @@ class RunBudget:
         """What the declared plan will have cost at its end, not below what is spent already."""
         if self.plan.plan_steps is None:
             return self.spent
-        counts = {**self.inherited, self.kind: self.inherited.get(self.kind, 0) + self.plan.plan_steps}
-        planned = self._read(self.odometer, counts)
+        planned = self._read(self.odometer, self._more(self.inherited, self.plan.plan_steps))
         if self.plan.target_epsilon is not None:
             planned = min(planned, self.plan.target_epsilon)
         return max(self.spent, planned)
@@ -140,7 +173,7 @@ class RunBudget:
     def _admit(
         self, odometer: Odometer, counts: Mapping[Kind, int], spent: float, cap: float | None, of: str
     ) -> float:
-        after = self._read(odometer, {**counts, self.kind: counts.get(self.kind, 0) + 1})
+        after = self._read(odometer, self._more(counts, 1))
         # The live reading rounds up between its grid points; the cap is decided by the exact count.
         if cap is not None and after > cap + SLACK:
             if self._left(odometer, counts, cap) < 1:

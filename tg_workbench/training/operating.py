@@ -267,6 +267,11 @@ class Operator:
         self._last_save = time.monotonic()
         self._save_cost = self._last_save - began
 
+    def untold_steps(self, client: TrainingClient) -> int:
+        """Steps that an earlier worker charged and took, but had not yet told of when it was lost."""
+        told = (client.privacy or {}).get("steps", 0)
+        return max(0, self.budget.steps_taken - told) if self.budget is not None else 0
+
     # ------------------------------------------------------------------------------- telling
     def client_values(self) -> dict[str, Any]:
         """The client's row as it should be stored now."""

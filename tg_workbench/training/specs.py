@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 WORK_KIND = "training_client"
 WORKER_ENTRY_POINT = "tg_workbench.training.worker:run"
@@ -49,7 +49,7 @@ class LoraSpec:
     alpha: float = 32.0
     dropout: float = 0.05
     target_modules: tuple[str, ...] = ("q_proj", "v_proj", "k_proj", "o_proj")
-    bias: str = "none"
+    bias: Literal["none", "all", "lora_only"] = "none"
 
 
 @dataclass(frozen=True, slots=True)

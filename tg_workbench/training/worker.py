@@ -7,7 +7,6 @@ fence.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -15,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from sqlmodel import col, select
@@ -148,14 +146,15 @@ class Worker:
             loaded = operator.checkpoints.load(newest.id)
             operator.trainer.load_state(loaded.tensors, loaded.metadata)
             operator.step = operator.saved_step = newest.step
-        lost_steps = max(0, client.step - operator.step)
+        told = client.step + operator.untold_steps(client)
+        lost_steps = max(0, told - operator.step)
         how = self.assignment.previous_exit
         if newest is None or not (how or cut_off or lost_steps):
             return None
         cause = how or "ended unseen"
-        self.queue.record(ClientInterrupted(cause, client.step, operator.step, lost_steps))
+        self.queue.record(ClientInterrupted(cause, told, operator.step, lost_steps))
         resumed = f"resumed from the checkpoint at step {operator.step}"
-        return f"a worker was lost ({cause}) at step {client.step}; {resumed}"
+        return f"a worker was lost ({cause}) at step {told}; {resumed}"
 
     def _do(self, operator: Operator, operation: Operation) -> None:
         """Do one operation and store how it ended."""
@@ -284,9 +283,5 @@ class Worker:
 
 
 def preload() -> None:
-    """Import, in the zygote, what every worker needs."""
-    import tg_workbench.engine.architectures
-    import tg_workbench.privacy.curves  # noqa: F401
-
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("0")
+    """Import, in the zygote, what the imports above leave for later."""
+    import torch._dynamo  # noqa: F401 - every optimizer imports it when it is made, which takes a second
