@@ -87,6 +87,14 @@ class EventStream:
             with suppress(OSError, AttributeError):
                 stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
+    def __enter__(self) -> EventStream:
+        """For `with`: closed at its end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.close()
+
     def _connected(self) -> Iterator[Event]:
         """The events of one connection, until it breaks."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self.after)}

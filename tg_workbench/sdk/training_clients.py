@@ -62,7 +62,7 @@ class TrainingClient:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What it was created with, the workbench's defaults filled in."""
+        """What it was created with, the workbench's defaults filled in, as in the last view."""
         return self._view.config
 
     @property

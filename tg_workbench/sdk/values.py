@@ -32,8 +32,8 @@ class Value:
 class PrivacyView(Value):
     """What a training client promises about each example, and what it has spent of it."""
 
-    guarantee: str = "none"
-    """`differential_privacy`, or `none`."""
+    guarantee: str = "unknown"
+    """`differential_privacy`, `none`, or `unknown` until the client's worker has made its plan."""
     mode: str | None = None
     """`sampled` (the server draws the batches) or `client_batches` (the caller does: no amplification)."""
     unit: str = "example"
@@ -61,7 +61,7 @@ class PrivacyView(Value):
     def __str__(self) -> str:
         """One line: ε, its target, δ and the mode; or that there is no guarantee."""
         if not self.private:
-            return "no privacy guarantee"
+            return "no privacy guarantee" if self.guarantee == "none" else "privacy not settled yet"
         target = "" if self.target_epsilon is None else f" of {self.target_epsilon:.2f}"
         delta = "" if self.delta is None else f", δ = {self.delta:.1e}"
         return f"ε = {self.spent_epsilon or 0.0:.2f}{target}{delta} ({self.mode}, per {self.unit})"

@@ -65,6 +65,6 @@ def _rebuilt(kind: type[WorkbenchError], message: str, facts: Mapping[str, Any])
     rebuilt = kind.__new__(kind)
     Exception.__init__(rebuilt, message)
     for name, value in facts.items():
-        if name.isidentifier() and not hasattr(kind, name):
+        if value is not None and name.isidentifier() and not hasattr(kind, name):
             setattr(rebuilt, name, value)
     return rebuilt

@@ -101,7 +101,12 @@ def test_closing_ends_a_subscription_that_waits(server: ScriptedServer, connecti
 def test_a_subscription_may_close_itself(server: ScriptedServer, connection: Connection) -> None:
     server.script = [stream(event(1), event(2), hold=10.0)]
     told: list[int] = []
-    feed = Subscription(EventStream(connection, "tc-1"), lambda e: (told.append(e.id), feed.close()))
+
+    def tell_and_close(event: Event) -> None:
+        told.append(event.id)
+        feed.close()
+
+    feed = Subscription(EventStream(connection, "tc-1"), tell_and_close)
     feed._thread.join(5.0)
     assert told == [1]
 

@@ -1,0 +1,98 @@
+"""`kill -9` of the API, with somebody who starts it again: no request of the SDK fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.sdk.conftest import NewClient, Rows
+from tests.workbench_server import WorkbenchServer
+from tg_workbench import Workbench
+from tg_workbench.sdk import Dataset, Event
+
+KERNEL = """
+import os, sys
+from tg_workbench import Workbench
+client = Workbench().create_training_client("mlp", dataset=sys.argv[1])
+client.train(steps=1_000_000, progress=False)
+print(client.id, flush=True)
+os._exit(1)
+"""
+
+
+@contextmanager
+def being_killed(server: WorkbenchServer, times: int = 2) -> Iterator[None]:
+    """Kill the API again and again while the block runs, and start it each time, as a supervisor does."""
+    over = threading.Event()
+
+    def supervise() -> None:
+        for _ in range(times):
+            if not over.wait(0.5):
+                server.kill()
+                server.start()
+
+    supervisor = threading.Thread(target=supervise)
+    supervisor.start()
+    try:
+        yield
+        supervisor.join()
+    finally:
+        over.set()
+        supervisor.join()
+
+
+def test_no_request_fails_and_none_is_done_twice(
+    workbench_server: WorkbenchServer, new_client: NewClient, rows: Rows
+) -> None:
+    client = new_client()
+    client.forward_backward(**rows)
+    client.optim_step().result(timeout=240)
+    taken = 1
+    with being_killed(workbench_server):
+        until = time.monotonic() + 4.0
+        while time.monotonic() < until:
+            client.forward_backward(**rows)
+            assert client.optim_step().result().step == taken + 1
+            taken += 1
+    assert client.step == taken
+
+
+def test_a_feed_loses_no_event_and_repeats_none(
+    workbench_server: WorkbenchServer, new_client: NewClient, rows: Rows
+) -> None:
+    client = new_client()
+    told: list[Event] = []
+    feed = client.on_event(told.append)
+    with being_killed(workbench_server):
+        futures = [(client.forward_backward(**rows), client.optim_step())[1] for _ in range(30)]
+        assert [future.result(timeout=240).step for future in futures] == list(range(1, 31))
+    client.terminate()
+    feed._thread.join(30)
+    ids = [event.id for event in told]
+    assert ids == sorted(set(ids))
+    assert ids == [event.id for event in client.history(limit=1000)]
+    steps = [step for event in told if event.type == "progress" for step in event.data["points"]["step"]]
+    assert steps == list(range(1, 31))
+
+
+def test_a_run_outlives_its_kernel_and_is_attached_to(
+    workbench_server: WorkbenchServer, workbench: Workbench, public_dataset: Dataset
+) -> None:
+    kernel = subprocess.run(
+        [sys.executable, "-c", KERNEL, public_dataset.id],
+        env={**os.environ, **workbench_server.environment},
+        capture_output=True,
+        text=True,
+    )
+    client = workbench.attach(kernel.stdout.strip())
+    with client.events() as events:
+        moved = next(event for event in events if event.type == "progress" and event.data["done_steps"] > 1)
+    assert client.status == "busy"
+    client.stop()
+    assert client.wait_blocking(timeout=120).step >= moved.data["step"]
+    client.terminate()

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from tests.sdk.conftest import NewClient, Rows
+from tg_workbench import (
+    ArtifactNotFound,
+    BudgetExhausted,
+    ClientTerminated,
+    DatasetNotFound,
+    InvalidRequest,
+    NoGradient,
+    NotALanguageModel,
+    PrivacyRefused,
+    Refused,
+    Unauthenticated,
+    UnknownModel,
+    Workbench,
+)
+from tg_workbench.sdk import Dataset
+
+
+def test_a_run_trains_privately_while_the_caller_goes_on(
+    new_client: NewClient, dataset: Dataset, rows: Rows
+) -> None:
+    client = new_client(dataset=dataset, target_epsilon=3.0, max_steps=30, batch_size=50)
+    run = client.train(steps=30, progress=False)
+    result = run.result(timeout=240)
+    assert (result.steps_done, result.step, result.stopped) == (30, 30, False)
+    assert 0 < (result.privacy.spent_epsilon or 0.0) <= 3.0
+    assert run.progress.fraction == 1.0
+    assert client.privacy.mode == "sampled"
+    assert (client.evaluate(**rows).accuracy or 0.0) > 0.8
+
+
+def test_steps_by_hand_learn_the_rows_that_were_sent(new_client: NewClient, rows: Rows) -> None:
+    client = new_client()
+    futures = [(client.forward_backward(**rows), client.optim_step()) for _ in range(20)]
+    losses = [gradients.result().loss or 0.0 for gradients, _ in futures]
+    assert [step.result().step for _, step in futures] == list(range(1, 21))
+    assert losses[-1] < losses[0] / 2
+    assert client.privacy.guarantee == "none"
+    labels = np.array([said.label for said in client.predict(rows["features"])])
+    assert (labels == rows["targets"]).mean() > 0.9
+
+
+def test_lists_and_arrays_mean_the_same(new_client: NewClient, rows: Rows) -> None:
+    client = new_client()
+    arrays = client.forward_backward(**rows)
+    lists = client.forward_backward({name: values.tolist() for name, values in rows.items()})
+    assert arrays.result().loss == pytest.approx(lists.result().loss)
+    assert arrays.result().num_examples == 200
+
+
+def test_a_checkpoint_brings_the_model_back(new_client: NewClient, rows: Rows) -> None:
+    client = new_client()
+    client.forward_backward(**rows)
+    client.optim_step()
+    checkpoint = client.save_state(metadata={"note": "first"})
+    before = client.evaluate(**rows).loss
+    client.forward_backward(**rows)
+    client.optim_step().result()
+    view = client.load_state(checkpoint)
+    assert view.step == checkpoint.step == 1
+    assert client.evaluate(**rows).loss == pytest.approx(before)
+    assert checkpoint.artifact_id in [stored.artifact_id for stored in client.checkpoints()]
+
+
+def test_a_language_model_learns_texts_and_writes(workbench: Workbench, new_client: NewClient) -> None:
+    letters = workbench.datasets.upload("letters", texts=["Dear Anna", "Yours, Bob"] * 8)
+    client = new_client("tiny-llama", dataset=letters, lora_rank=2, target_epsilon=8.0, max_steps=2)
+    client.train(steps=2, progress=False).result(timeout=240)
+    (completion,) = client.sample("Dear", max_tokens=5)
+    assert completion.prompt == "Dear"
+    assert 0 < completion.tokens_generated <= 5
+
+
+def test_a_run_stops_when_it_is_told(new_client: NewClient, public_dataset: Dataset) -> None:
+    client = new_client(dataset=public_dataset)
+    run = client.train(steps=1_000_000, progress=False)
+    while not run.progress.done_steps:
+        time.sleep(0.05)
+    run.stop()
+    result = run.result(timeout=60)
+    assert result.stopped
+    assert 0 < result.steps_done < 1_000_000
+    assert client.status == "ready"
+
+
+def test_a_held_client_goes_on_when_it_is_let_go(new_client: NewClient, rows: Rows) -> None:
+    client = new_client()
+    client.forward_backward(**rows).result()
+    assert client.pause().status == "paused"
+    step = client.optim_step()
+    time.sleep(0.5)
+    assert not step.done()
+    client.resume()
+    assert step.result(timeout=60).step == 1
+
+
+def test_waiting_leaves_the_event_loop_free(new_client: NewClient, rows: Rows) -> None:
+    client = new_client()
+    client.forward_backward(**rows)
+    future = client.optim_step()
+
+    async def wait() -> int:
+        beats = asyncio.create_task(asyncio.sleep(0.01))
+        view = await client.wait(timeout=240)
+        assert beats.done()
+        assert (await future).step == view.step
+        return view.step
+
+    assert asyncio.run(wait()) == 1
+
+
+def test_a_budget_ends_before_it_is_passed(new_client: NewClient, rows: Rows) -> None:
+    client = new_client(noise_multiplier=1.0, target_epsilon=5.0, delta=1e-5)
+    client.forward_backward(**rows)
+    client.optim_step().result(timeout=240)
+    client.forward_backward(**rows)
+    with pytest.raises(BudgetExhausted, match="budget of this run is spent") as refused:
+        client.optim_step().result()
+    assert refused.value.spent_epsilon <= refused.value.target_epsilon == 5.0
+    assert client.step == 1
+
+
+def test_what_cannot_be_done_says_what_to_do_instead(new_client: NewClient, rows: Rows) -> None:
+    client = new_client()
+    with pytest.raises(NoGradient, match="call forward_backward before"):
+        client.optim_step().result()
+    with pytest.raises(NotALanguageModel, match="predict"):
+        client.sample("Once")
+    with pytest.raises(InvalidRequest, match="this model takes 4"):
+        client.evaluate(features=np.zeros((2, 3)), targets=[0, 1])
+    with pytest.raises(InvalidRequest, match="not finite"):
+        client.forward_backward(features=rows["features"] * np.nan, targets=rows["targets"]).result()
+    with pytest.raises(ArtifactNotFound):
+        client.load_state("art-nothing")
+
+
+def test_what_cannot_be_created_says_what_can(
+    workbench: Workbench, new_client: NewClient, dataset: Dataset
+) -> None:
+    with pytest.raises(UnknownModel, match="smollm2-135m"):
+        workbench.create_training_client("gpt-17")
+    with pytest.raises(PrivacyRefused, match="protected"):
+        workbench.create_training_client("mlp", dataset=dataset, private=False)
+    with pytest.raises(DatasetNotFound):
+        workbench.create_training_client("mlp", dataset="ds-nothing")
+
+
+def test_an_ended_client_says_that_it_has_ended(new_client: NewClient) -> None:
+    client = new_client()
+    assert client.terminate().status == "terminated"
+    with pytest.raises(ClientTerminated, match="create a new one"):
+        client.optim_step()
+    assert [event.type for event in client.events()].count("status") >= 2
+
+
+def test_a_dataset_lives_and_is_forgotten(workbench: Workbench, new_client: NewClient, rows: Rows) -> None:
+    points = workbench.datasets.upload("more points", **rows, privacy="public")
+    assert points.id in [listed.id for listed in workbench.datasets.list()]
+    client = new_client(dataset=points)
+    with pytest.raises(Refused, match="delete those first"):
+        workbench.datasets.delete(points)
+    client.terminate()
+    workbench.datasets.delete(points)
+    with pytest.raises(DatasetNotFound):
+        workbench.datasets.get(points.id)
+
+
+def test_the_ledger_tells_what_was_spent(workbench: Workbench, new_client: NewClient, rows: Rows) -> None:
+    client = new_client(noise_multiplier=2.0)
+    client.forward_backward(**rows)
+    client.optim_step().result(timeout=240)
+    ledger = workbench.ledger(client=client)
+    assert [entry["step"] for entry in ledger.events] == [1]
+    assert ledger.spent_epsilon == client.privacy.spent_epsilon
+
+
+def test_a_key_signs_in_until_it_is_revoked(workbench: Workbench, socket_path: str) -> None:
+    key = workbench.api_keys.create("a script", scopes=["read"])
+    script = Workbench(socket=socket_path, api_key=key.key)
+    assert isinstance(script.training_clients.list(), list)
+    workbench.api_keys.delete(key)
+    with pytest.raises(Unauthenticated, match="revoked"):
+        script.training_clients.list()
