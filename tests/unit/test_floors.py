@@ -36,7 +36,7 @@ MAY_IMPORT |= {  # those that stand beside the building
     "sdk": {"errors"},
     STRATEGIES: {"privacy"},
     "tg_server_extension": {"settings", "errors"},
-    "tg_widgets": {FRONT_DOOR, "sdk"},
+    "tg_widgets": {FRONT_DOOR, "sdk", "errors"},
 }
 
 
