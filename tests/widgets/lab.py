@@ -1,0 +1,152 @@
+"""A real JupyterLab in its own process, with the server extension, Voila and a workbench; and what a person sees."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat.v4 as notebooks
+import psutil
+from playwright.sync_api import Browser, Locator, Page
+
+START_SECONDS = 60.0
+
+_COUNT_COLOURED = """async (png) => {
+  const picture = await createImageBitmap(await (await fetch("data:image/png;base64," + png)).blob());
+  const canvas = new OffscreenCanvas(picture.width, picture.height);
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0);
+  const { data } = context.getImageData(0, 0, picture.width, picture.height);
+  let coloured = 0, light = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    const [low, high] = [Math.min(data[i], data[i + 1], data[i + 2]), Math.max(data[i], data[i + 1], data[i + 2])];
+    if (high - low > 60) coloured++;
+    light += (low + high) / 2;
+  }
+  return [coloured, light / (data.length / 4) / 255];
+}"""
+
+
+class Lab:
+    """One JupyterLab with a home of its own; its notebooks lie in `root`."""
+
+    def __init__(self) -> None:
+        """Start it, and wait until it answers."""
+        self.home = Path(tempfile.mkdtemp(prefix="tgl-"))
+        self.root = self.home / "notebooks"
+        self.root.mkdir()
+        self.token = secrets.token_hex(16)
+        self._log = self.home / "jupyter.log"
+        runtime = self.home / "runtime"
+        variables = {
+            "JUPYTER_RUNTIME_DIR": str(runtime),
+            "JUPYTER_CONFIG_DIR": str(self.home / "config"),
+            "JUPYTER_DATA_DIR": str(self.home / "data"),
+            "JUPYTERLAB_SETTINGS_DIR": str(self.home / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(self.home / "workspaces"),
+            "JUPYTER_TOKEN": self.token,
+            "TG_HOME": str(self.home / "workbench"),
+        }
+        options = ["--allow-root", "--no-browser", "--port=0", "--LabApp.expose_app_in_browser=True"]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={self.root}", *options],
+                env={**os.environ, **variables},
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.port = self._wait_until_up(runtime)
+
+    def _wait_until_up(self, runtime: Path) -> int:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            for file in runtime.glob(f"jpserver-{self._process.pid}.json"):
+                with contextlib.suppress(json.JSONDecodeError):
+                    return int(json.loads(file.read_text())["port"])
+            time.sleep(0.05)
+        raise RuntimeError(f"JupyterLab did not start:\n{self._log.read_text()[-4000:]}")
+
+    def stop(self) -> None:
+        """Stop it with all it started, and remove its home."""
+        family = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(20)
+        for process in [self._process, *family]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def write(self, name: str, *cells: str, **metadata: Any) -> None:
+        """Write a notebook of code cells; one that starts with # is prose."""
+        notebook = notebooks.new_notebook(  # type: ignore[no-untyped-call]
+            cells=[
+                notebooks.new_markdown_cell(cell)  # type: ignore[no-untyped-call]
+                if cell.startswith("# ")
+                else notebooks.new_code_cell(cell)  # type: ignore[no-untyped-call]
+                for cell in cells
+            ],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+            | metadata,
+        )
+        (self.root / name).write_text(json.dumps(notebook))
+
+    def url(self, path: str) -> str:
+        """An address of this server that needs no login."""
+        return f"http://127.0.0.1:{self.port}/{path}{'&' if '?' in path else '?'}token={self.token}"
+
+
+class Visit:
+    """One visit of a person: a page of a fresh browser profile that can reach this machine only."""
+
+    def __init__(self, browser: Browser, *, scheme: Any = "light") -> None:
+        self.outside: list[str] = []
+        self.errors: list[str] = []
+        self.received_bytes = 0
+        self._context = browser.new_context(color_scheme=scheme, viewport={"width": 1240, "height": 1000})
+        self.page: Page = self._context.new_page()
+        self.page.route("**/*", self._route)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._count))
+
+    def _route(self, route: Any) -> None:
+        if route.request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            route.continue_()
+        else:
+            self.outside.append(route.request.url)
+            route.abort()
+
+    def _count(self, frame: str | bytes) -> None:
+        self.received_bytes += len(frame)
+
+    def open(self, url: str) -> None:
+        """Go there."""
+        self.page.goto(url, timeout=90_000)
+
+    def run_all(self) -> None:
+        """Run all cells of the notebook that is open in Lab."""
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000)
+        self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
+    def picture(self, part: Locator) -> tuple[int, float]:
+        """What is truly seen of a part of the page: its coloured pixels, and how light it is (0 to 1)."""
+        png = base64.b64encode(part.screenshot()).decode()
+        coloured, light = self.page.evaluate(_COUNT_COLOURED, png)
+        return int(coloured), float(light)
+
+    def close(self) -> None:
+        """Leave."""
+        self._context.close()

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.widgets.conftest import Wire
+from tests.workbench_server import WorkbenchServer
+from tg_widgets import TrainingPanel
+from tg_widgets.training_panel import creation
+from tg_workbench import InvalidRequest, Workbench
+from tg_workbench.sdk.datasets import Dataset
+
+
+@pytest.fixture(scope="module")
+def workbench(workbench_server: WorkbenchServer) -> Iterator[Workbench]:
+    with Workbench(socket=str(workbench_server.socket), api_key=workbench_server.api_key) as workbench:
+        yield workbench
+
+
+@pytest.fixture(scope="module")
+def patients(workbench: Workbench) -> Dataset:
+    random = np.random.default_rng(7)
+    features = random.normal(size=(256, 4)).astype("float32")
+    return workbench.datasets.upload(
+        "patients", features=features, targets=(features.sum(axis=1) > 0).astype("int64")
+    )
+
+
+@pytest.fixture
+def panel(wire: Wire, workbench: Workbench) -> Iterator[TrainingPanel]:
+    """A panel on a page, with a form for a new client."""
+    panel = TrainingPanel(workbench=workbench)
+    panel._bar._act("ready", {})
+    wait_for(lambda: panel._bar.now["connection"] == "connected")
+    panel._bar._act("new", {})
+    yield panel
+    panel.close()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+def status(panel: TrainingPanel) -> str:
+    return str(panel._bar.now["status"])
+
+
+def form(patients: Dataset, **others: Any) -> dict[str, Any]:
+    return {
+        "model_ref": "mlp",
+        "dataset_id": patients.dataset_id,
+        "steps": 60,
+        "batch_size": 32,
+        "learning_rate": 0.01,
+        "target_epsilon": 3,
+        "max_grad_norm": 1,
+    } | others
+
+
+def test_a_panel_opens_without_a_workbench_and_says_how_to_get_one(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("TG_")]:
+        monkeypatch.delenv(name)
+    panel = TrainingPanel()
+    assert panel._bar.now["connection"] == "looking"
+    wire.say(panel._bar, {"action": "ready"})
+    wait_for(lambda: panel._bar.now["connection"] == "unreachable")
+    assert "make lab" in panel._bar.now["connection_text"]
+    panel.close()
+
+
+def test_making_and_showing_a_panel_creates_nothing(wire: Wire, workbench: Workbench) -> None:
+    before = len(workbench.training_clients.list())
+    threads = threading.active_count()
+    panel = TrainingPanel(workbench=workbench, read_only=True)
+    assert threading.active_count() == threads
+    panel._bar._act("ready", {})
+    wait_for(lambda: panel._bar.now["connection"] == "connected")
+    assert len(workbench.training_clients.list()) == before
+    panel.close()
+
+
+def test_a_client_is_created_trained_saved_loaded_and_terminated(
+    panel: TrainingPanel, patients: Dataset
+) -> None:
+    panel._details._act("create", form(patients))
+    wait_for(lambda: "train" in panel._bar.now["actions"])
+    panel._bar._act("train", {"steps": 40})
+    wait_for(lambda: panel._bar.now["notice"] == "The run is over, after 40 steps.")
+    assert [x for x, _ in panel.curve.points("loss")] == list(range(1, 41))
+    assert panel.curve.note == "raw loss: not covered by ε"
+    assert panel.gauge.level in ("watchful", "nearly_spent")
+    panel._bar._act("save", {})
+    wait_for(lambda: any(not row["automatic"] for row in panel._details.lists["checkpoints"]))
+    saved = next(row for row in panel._details.lists["checkpoints"] if not row["automatic"])
+    panel._bar._act("train", {"steps": 10})
+    wait_for(lambda: panel._bar.now["step"] == 50 and status(panel) == "ready")
+    panel._details._act("load", {"artifact_id": saved["id"]})
+    wait_for(lambda: panel._bar.now["step"] == 40)
+    panel._bar._act("terminate", {})
+    wait_for(lambda: status(panel) == "terminated")
+    assert panel._bar.now["actions"] == ["create"]
+
+
+def test_pause_and_stop_answer_within_a_second_while_a_run_goes_on(
+    panel: TrainingPanel, patients: Dataset
+) -> None:
+    panel._details._act("create", form(patients, steps=20_000))
+    wait_for(lambda: "train" in panel._bar.now["actions"])
+    panel._bar._act("train", {"steps": 20_000})
+    wait_for(lambda: panel._bar.now["is_training"])
+    asked = time.monotonic()
+    panel._bar._act("pause", {})
+    wait_for(lambda: status(panel) == "paused")
+    assert time.monotonic() - asked < 1.0
+    panel._bar._act("resume", {})
+    wait_for(lambda: status(panel) == "busy")
+    asked = time.monotonic()
+    panel._bar._act("stop", {})
+    wait_for(lambda: status(panel) == "ready")
+    assert time.monotonic() - asked < 1.0
+    panel._bar._act("terminate", {})
+    wait_for(lambda: status(panel) == "terminated")
+
+
+def test_it_follows_a_client_that_a_cell_creates_and_trains(
+    panel: TrainingPanel, workbench: Workbench, patients: Dataset
+) -> None:
+    client = workbench.create_training_client("mlp", dataset=patients, batch_size=32, max_steps=30)
+    wait_for(lambda: panel.client is not None and panel.client.id == client.id)
+    client.train(steps=30, progress=False).result(30)
+    wait_for(lambda: panel._bar.now["step"] == 30)
+    assert len(panel.curve.points("epsilon")) == 30
+    client.terminate()
+    wait_for(lambda: status(panel) == "terminated")
+
+
+def test_a_panel_made_later_shows_the_run_from_its_beginning(
+    wire: Wire, workbench: Workbench, patients: Dataset
+) -> None:
+    client = workbench.create_training_client("mlp", dataset=patients, batch_size=32, max_steps=20)
+    client.train(steps=20, progress=False).result(30)
+    panel = TrainingPanel(workbench.attach(client.id))
+    wait_for(lambda: len(panel.curve.points("loss")) == 20)
+    wait_for(lambda: panel.gauge.privacy is not None and panel.gauge.privacy["steps"] == 20)
+    panel.close()
+    client.terminate()
+
+
+def test_a_published_panel_sends_no_loss_no_reason_and_takes_no_orders(
+    wire: Wire, workbench: Workbench, patients: Dataset
+) -> None:
+    client = workbench.create_training_client("mlp", dataset=patients, batch_size=32, max_steps=20)
+    panel = TrainingPanel(client, workbench, published=True)
+    wire.say(panel.curve, {"type": "ready"})
+    client.train(steps=20, progress=False).result(30)
+    wait_for(lambda: len(panel.curve.points("epsilon")) == 20)
+    losses = [name for content, _ in wire.sent(panel.curve) for name in content["series"] if name == "loss"]
+    assert losses == []
+    panel._bar._act("terminate", {})
+    panel._bar._act("attach", {"client_id": "tc-other"})
+    panel.show_evaluation(client.evaluate(features=[[0.0] * 4], targets=[0]))
+    wait_for(lambda: len(panel.curve.points("public_loss")) == 1)
+    assert client.status == "ready"
+    assert panel._bar.lists["clients"] == []
+    panel.close()
+    client.terminate()
+
+
+def test_what_the_workbench_refuses_is_said_in_a_sentence(panel: TrainingPanel, patients: Dataset) -> None:
+    panel._details._act("create", form(patients, model_ref="resnet9000"))
+    wait_for(lambda: panel._bar.now["error"])
+    assert panel._bar.now["error"].startswith("Unknown model_ref; use one of ")
+    panel._bar._act("dismiss", {})
+    wait_for(lambda: not panel._bar.now["error"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("steps", None, "Steps must be a number above zero"),
+        ("steps", 1.5, "Steps must be a whole number"),
+        ("batch_size", 0, "Batch size must be a number above zero"),
+        ("learning_rate", -1, "Learning rate must be a number above zero"),
+        ("target_epsilon", "3", "Target ε must be a number above zero"),
+        ("max_grad_norm", float("nan"), "Clipping norm must be a number above zero"),
+        ("model_ref", "  ", "choose a model"),
+    ],
+)
+def test_a_form_that_cannot_be_meant_names_its_field(field: str, value: Any, message: str) -> None:
+    values = {
+        "model_ref": "mlp",
+        "steps": 10,
+        "batch_size": 8,
+        "learning_rate": 0.1,
+        "target_epsilon": 3,
+        "max_grad_norm": 1,
+    }
+    with pytest.raises(InvalidRequest, match=message):
+        creation(values | {field: value})
+
+
+def test_public_data_are_trained_on_without_asking_for_privacy() -> None:
+    asked = creation(
+        {"model_ref": "mlp", "steps": 10, "batch_size": 8, "learning_rate": 0.1, "private": False}
+    )
+    assert "target_epsilon" not in asked
