@@ -19,7 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tg_workbench.engine import architectures, generation, lora, states
@@ -28,7 +30,7 @@ from tg_workbench.engine.batches import Batch, Repeats, loss_for, read_rows, rea
 from tg_workbench.engine.generation import Completion
 from tg_workbench.engine.lora import LoraSpec
 from tg_workbench.engine.losses import IGNORED, LOSSES
-from tg_workbench.engine.networks import LanguageModel
+from tg_workbench.engine.networks import LanguageModel, Network
 from tg_workbench.engine.optimizers import OptimizerSpec, make_optimizer
 from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
 from tg_workbench.privacy.clipping import ClippedSum, clip, clip_nothing
@@ -126,10 +128,11 @@ class _PlainSum:
 class Trainer:
     """One model, its optimizer and the gradient accumulated since the last step."""
 
-    def __init__(self, spec: TrainerSpec) -> None:
+    def __init__(self, spec: TrainerSpec, *, network: Network | None = None) -> None:
+        """A trainer of the network that `spec` names, or of one of your own."""
         self.spec = spec
         self.step = 0
-        self._network = architectures.build(spec.model_ref, spec.architecture, spec.cache_folder)
+        self._network = network or architectures.build(spec.model_ref, spec.architecture, spec.cache_folder)
         if spec.lora is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
@@ -140,7 +143,6 @@ class Trainer:
         self._repeats = Repeats()
         self._randomness = SecureRandom()
         self._loss_name = spec.loss or ("cross_entropy" if self.is_language_model else None)
-        self._module.eval()
 
     @property
     def is_language_model(self) -> bool:
@@ -161,6 +163,11 @@ class Trainer:
     def _module(self) -> nn.Module:
         return self._network.module
 
+    def _dropout(self, *, on: bool) -> None:
+        """Learn with dropout, look without."""
+        if self._module.training != on:
+            self._module.train(on)
+
     # ------------------------------------------------------------------------------- learning
     def forward_backward(
         self,
@@ -177,12 +184,9 @@ class Trainer:
         """
         read, loss_name = self._read(batch, allow_empty=allow_empty)
         digests = self._repeats.of(read) if refuse_repeats else frozenset()
-        self._module.train()
-        try:
-            found = self._clipped(read, loss_name, micro_batch_size) if self.spec.privacy else None
-            plain = None if found else self._plain(read, loss_name, micro_batch_size)
-        finally:
-            self._module.eval()
+        self._dropout(on=True)
+        found = self._clipped(read, loss_name, micro_batch_size) if self.spec.privacy else None
+        plain = None if found else self._plain(read, loss_name, micro_batch_size)
         self._loss_name = loss_name
         self._repeats.add(digests)
         if found is not None:
@@ -251,12 +255,13 @@ class Trainer:
     def _keep_clipped(self, found: ClippedSum, read: Batch) -> ForwardBackward:
         held = self._gradient
         self._gradient = held + found if isinstance(held, ClippedSum) else found
-        finite = found.norms[found.norms.isfinite()]
+        losses, norms = found.losses.numpy(), found.norms.numpy()
+        norms = norms[np.isfinite(norms)]
         return ForwardBackward(
-            loss=_mean(found.losses[found.losses.isfinite()]),
-            grad_norm=_mean(finite),
-            grad_norm_after_clip=_mean(finite.clamp(max=found.bound)),
-            num_clipped=found.num_clipped,
+            loss=_mean_of(losses[np.isfinite(losses)]),
+            grad_norm=_mean_of(norms),
+            grad_norm_after_clip=_mean_of(norms.clip(max=found.bound)),
+            num_clipped=int((norms > found.bound).sum()),
             num_examples=found.count,
             tokens=read.tokens,
         )
@@ -285,6 +290,7 @@ class Trainer:
         """Write on from each prompt. Free of privacy cost: the model alone is read."""
         if not isinstance(self._network, LanguageModel):
             raise NotALanguageModel(self.spec.model_ref)
+        self._dropout(on=False)
         taste = generation.Taste(max_tokens, temperature, top_p, top_k, tuple(stop_sequences or ()))
         return [generation.write_on(self._network, prompt, taste, should_stop) for prompt in prompts]
 
@@ -292,6 +298,7 @@ class Trainer:
         """Loss and accuracy on a batch. Nothing changes, and nothing about the batch is protected."""
         read, loss_name = self._read(batch)
         losses, right, answers = [], 0, 0
+        self._dropout(on=False)
         with torch.inference_mode():
             for part in read.parts(micro_batch_size):
                 assert part.targets is not None  # noqa: S101  (_read asked for them)
@@ -304,6 +311,7 @@ class Trainer:
 
     def predict(self, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """For each example {class, confidence} (of a language model: the next token), or {value}."""
+        self._dropout(on=False)
         with torch.inference_mode():
             if isinstance(self._network, LanguageModel):
                 read, _ = self._read(batch)
@@ -368,7 +376,11 @@ class Trainer:
 
 
 def _mean(values: Tensor) -> float:
-    return float(values.double().mean()) if values.numel() else 0.0
+    return _mean_of(values.numpy())
+
+
+def _mean_of(values: NDArray[Any]) -> float:
+    return float(values.mean(dtype=np.float64)) if values.size else 0.0
 
 
 def _right(said: Tensor, targets: Tensor, loss_name: str) -> tuple[int, int]:

@@ -91,7 +91,8 @@ def noise_multiplier(
         return _pld(step, steps, delta, relation, interval)
 
     # Searched on a coarse grid, which only rounds ε up and costs a tenth; the last digits on the fine one.
-    root = _search(lambda noise: reached(noise, target_epsilon / 3000), target_epsilon)
+    coarse = max(curves.FINEST_INTERVAL, target_epsilon / 3000)
+    root = _search(lambda noise: reached(noise, coarse), target_epsilon)
     digit = 10.0 ** (math.floor(math.log10(root)) - 3)
     noise = math.ceil(root / digit) * digit
     while reached(noise) > target_epsilon:

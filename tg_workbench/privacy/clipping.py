@@ -248,12 +248,12 @@ def _assemble(names: dict[nn.Parameter, str], taps: _Taps, losses: Tensor, bound
 
 
 def _weighted_sum(parameter: Tensor, shares: list[Share], weights: Tensor, bad: Tensor | None) -> Tensor:
-    total = torch.zeros_like(parameter)
+    totals = []
     for share in shares:
         if isinstance(share, Factors):
-            total += (share if bad is None else share.without(bad)).weighted_sum(weights)
+            totals.append((share if bad is None else share.without(bad)).weighted_sum(weights))
             continue
         flat = share.flatten(1)
         flat = flat if bad is None else flat.masked_fill(bad.unsqueeze(1), 0.0)
-        total += (weights @ flat).view_as(total)
-    return total
+        totals.append((weights @ flat).view_as(parameter))
+    return sum(totals[1:], start=totals[0]) if totals else torch.zeros_like(parameter)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,15 +39,15 @@ def add_noise(
         raise InvalidRequest("noise_multiplier must be a finite number, zero or above")
     sizes = [tensor.numel() for tensor in clipped.tensors.values()]
     drawn = secure_gaussian((sum(sizes),), generator=generator).mul_(noise_multiplier * clipped.bound)
-    return {
-        name: (tensor + noise.view(tensor.shape)).to(tensor.dtype)
-        for (name, tensor), noise in zip(clipped.tensors.items(), torch.split(drawn, sizes), strict=True)
-    }
+    dtype = next(iter(clipped.tensors.values())).dtype
+    noisy = drawn.add_(torch.cat([tensor.flatten() for tensor in clipped.tensors.values()])).to(dtype)
+    parts = zip(clipped.tensors.items(), torch.split(noisy, sizes), strict=True)
+    return {name: part.view(tensor.shape) for (name, tensor), part in parts}
 
 
 def _box_muller(count: int, generator: SecureRandom) -> Tensor:
     pairs = (count + 1) // 2
-    uniforms = torch.from_numpy(generator.uniforms(2 * pairs))
-    radius = uniforms[:pairs].neg_().log1p_().mul_(-2.0).sqrt_()  # 1 - u lies in (0, 1]: its log is finite
-    angle = uniforms[pairs:].mul_(2.0 * math.pi)
+    uniforms = generator.uniforms(2 * pairs)
+    radius = torch.from_numpy(np.log(1.0 - uniforms[:pairs])).mul_(-2.0).sqrt_()  # 1 - u lies in (0, 1]
+    angle = torch.from_numpy(uniforms[pairs:]).mul_(2.0 * math.pi)
     return torch.cat((radius * angle.cos(), radius * angle.sin()))[:count]

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from tg_workbench.errors import UnsupportedLayer
 
-_FACTOR_ADVANTAGE = 24
-"""A share stays in factors if its Gram matrices cost less than this many passes over the whole gradient."""
+_MANY_PIXELS = 32
+"""From this many output pixels on, a grouped convolution is quicker than laying patches side by side."""
+_CHUNK = 4096
+"""How many squares are added in float32 before float64 takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,10 @@ class Factors:
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Σᵢ weights[i] · gradient of example i."""
-        right = (self.right * weights.view(-1, 1, 1)).flatten(0, 1)
+        weights = weights.view(-1, 1, 1)
+        if not self.picks and self.left.shape[2] < self.right.shape[2]:
+            return ((self.left * weights).flatten(0, 1).mT @ self.right.flatten(0, 1)).view(self.shape)
+        right = (self.right * weights).flatten(0, 1)
         if self.picks:
             total = right.new_zeros(self.shape[0], right.shape[1])
             return total.index_add_(0, self.left.flatten(), right).view(self.shape)
@@ -84,13 +89,17 @@ class Factors:
         return flat.view(examples, *self.shape)
 
     def settled(self) -> Share:
-        """Whichever costs less: these factors (their Gram matrices) or the whole gradient of each example."""
-        rows = self.right.shape[1]
-        if rows == 1 and not self.picks:
-            return self
-        outputs, inputs = self.shape[0], math.prod(self.shape[1:])
-        gram = rows * rows * ((0 if self.picks else outputs) + inputs)
-        return self if gram < _FACTOR_ADVANTAGE * outputs * inputs else self.whole()
+        """These factors, or the whole gradient of each example where that is not much larger."""
+        return self if _stays_in_factors(self.right.shape[1], self.shape, picks=self.picks) else self.whole()
+
+
+def _stays_in_factors(rows: int, shape: torch.Size, *, picks: bool) -> bool:
+    """Whole gradients are quicker to measure than factors; factors keep a large model in memory."""
+    if rows == 1 and not picks:
+        return True
+    outputs, inputs = shape[0], math.prod(shape[1:])
+    held = rows * inputs if picks else rows * (outputs + inputs)
+    return outputs * inputs > 2 * held
 
 
 Share = Tensor | Factors
@@ -115,8 +124,16 @@ def whole(shares: list[Share]) -> Tensor:
 
 
 def _squares(values: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64)
-    return norms.square()
+    """Each example's sum of squares: float32 over short stretches, float64 over the stretches."""
+    flat = values.flatten(1)
+    whole_chunks = flat.shape[1] // _CHUNK * _CHUNK
+    if whole_chunks == 0:
+        norms: Tensor = torch.linalg.vector_norm(flat, dim=1)
+        return norms.double().square()
+    chunks = flat[:, :whole_chunks].unflatten(1, (-1, _CHUNK))
+    norms = torch.linalg.vector_norm(chunks, dim=2).double()
+    rest: Tensor = torch.linalg.vector_norm(flat[:, whole_chunks:], dim=1).double()
+    return norms.square().sum(1) + rest.square()
 
 
 # ------------------------------------------------------------------------------------------ rules
@@ -143,19 +160,55 @@ Rule = Callable[..., Iterator[tuple[str, "Share | Callable[[], Share]"]]]
 def _linear(module: nn.Linear, x: Tensor, grad: Tensor) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
     left, right = _as_rows(grad), _as_rows(x)
     yield "weight", lambda: Factors(left, right, module.weight.shape).settled()
-    yield "bias", lambda: left.sum(1)
+    yield "bias", lambda: left.squeeze(1) if left.shape[1] == 1 else left.sum(1)
 
 
 def _conv2d(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
     left = grad.flatten(2).mT
 
     def weight() -> Share:
-        assert not isinstance(module.padding, str)  # noqa: S101  (_rule_of leaves those out)
-        patches = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
-        return Factors(left, patches.mT, module.weight.shape).settled()
+        factors = _stays_in_factors(left.shape[1], module.weight.shape, picks=False)
+        if not factors and left.shape[1] >= _MANY_PIXELS:
+            return _conv2d_each(module, x, grad)
+        return Factors(left, _patches(module, x).mT, module.weight.shape).settled()
 
     yield "weight", weight
     yield "bias", lambda: left.sum(1)
+
+
+def _conv2d_each(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Tensor:
+    """The weight gradient of each example, by one convolution in which every example is a group."""
+    examples, shape = x.shape[0], module.weight.shape
+    found: Tensor = torch.ops.aten.convolution_backward(
+        grad.reshape(1, -1, *grad.shape[2:]),
+        x.reshape(1, -1, *x.shape[2:]),
+        grad.new_empty(examples * shape[0], *shape[1:]),  # only its shape is read
+        None,
+        module.stride,
+        module.padding,
+        module.dilation,
+        False,
+        (0, 0),
+        examples,
+        (False, True, False),
+    )[1]
+    return found.view(examples, *shape)
+
+
+def _patches(module: nn.Conv2d, x: Tensor) -> Tensor:
+    """What each output pixel saw: [examples, inputs of one pixel, pixels]."""
+    assert not isinstance(module.padding, str)  # noqa: S101  (_rule_of leaves those out)
+    (above, beside), (far_y, far_x) = module.padding, module.dilation
+    (high, wide), (step_y, step_x) = module.kernel_size, module.stride
+    padded = F.pad(x, (beside, beside, above, above))
+    height = (padded.shape[2] - far_y * (high - 1) - 1) // step_y + 1
+    width = (padded.shape[3] - far_x * (wide - 1) - 1) // step_x + 1
+    example, channel, row, column = padded.stride()
+    windows = padded.as_strided(
+        (*padded.shape[:2], high, wide, height, width),
+        (example, channel, far_y * row, far_x * column, step_y * row, step_x * column),
+    )
+    return windows.reshape(len(x), -1, height * width)
 
 
 def _embedding(
