@@ -1,7 +1,8 @@
 """A real workbench API in its own process: the `workbench_server` fixture, and the one for notebooks.
 
 It runs as the Jupyter server extension runs it: the parent owns a Unix socket in a private folder and hands
-it over as a file descriptor, so what is asked while the API restarts waits in the socket's queue.
+it over as a file descriptor, so what is asked while the API restarts waits in the socket's queue; and the end
+of a pipe tells it when the parent is gone, so a killed test run leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class WorkbenchServer:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.socket))
         self._listener.listen(128)
+        self._lifeline = os.pipe()
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self.start()
@@ -76,11 +78,11 @@ class WorkbenchServer:
             "TG_API_KEY": self.api_key,
             **self._variables,
         }
-        fd = self._listener.fileno()
+        fd, life = self._listener.fileno(), self._lifeline[0]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tg_workbench", "serve", "--fd", str(fd)],
-                pass_fds=[fd],
+                [sys.executable, "-m", "tg_workbench", "serve", "--fd", str(fd), "--death-fd", str(life)],
+                pass_fds=[fd, life],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -108,6 +110,8 @@ class WorkbenchServer:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._listener.close()
+        for end in self._lifeline:
+            os.close(end)
         shutil.rmtree(self.home, ignore_errors=True)
 
     def processes(self) -> list[psutil.Process]:
