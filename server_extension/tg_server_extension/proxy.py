@@ -51,6 +51,8 @@ class ProxyHandler(Guarded):
         self._connection = cast(HTTP1Connection, self.request.connection)
         self._connection.set_max_body_size(2**63)  # the limit is ours, below
         if fault := framing_fault(self.request.headers):
+            # Tornado would read on and serve what follows; with this it closes the connection.
+            self.request.headers["Transfer-Encoding"] = "refused"
             self.set_header("Connection", "close")
             raise HTTPError(400, fault)
         try:

@@ -43,10 +43,12 @@ class Jupyter:
         *,
         base_url: str = "/",
         command: list[str] | None = None,
+        extension: dict[str, Any] | None = None,
         runtime: Path | None = None,
         **environ: str,
     ) -> None:
         """Start it, and wait until it answers."""
+        extension = extension or {}
         self.home = Path(tempfile.mkdtemp(prefix="tgj-"))
         self.runtime = runtime or self.home / "runtime"
         self.token = secrets.token_hex(16)
@@ -57,7 +59,7 @@ class Jupyter:
             "ServerApp": {
                 "jpserver_extensions": {**dict.fromkeys(OTHERS, False), "tg_server_extension": True}
             },
-            "WorkbenchExtension": {"command": command} if command else {},
+            "WorkbenchExtension": {**extension, **({"command": command} if command else {})},
         }
         (self.home / "config.json").write_text(json.dumps(config))
         self.process = self._spawn(environ)
@@ -122,14 +124,18 @@ class Jupyter:
         """A bare TCP connection, for requests that no client would send."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
-    def send(self, *lines: str, body: bytes = b"") -> bytes:
-        """Everything that is answered to these lines on one connection, until it closes."""
-        head = "\r\n".join([*lines, "", ""]).encode("latin1")
+    def head(self, start: str, *lines: str) -> bytes:
+        """The head of a request by somebody with the token, line by line as given."""
+        own = [f"{start} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", f"Authorization: token {self.token}"]
+        return "\r\n".join([*own, *lines, "", ""]).encode("latin1")
+
+    def send(self, request: bytes) -> bytes:
+        """Everything that is answered to these bytes on one connection, until it closes."""
         with self.connect() as connection:
-            connection.sendall(head + body)
+            connection.sendall(request)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
-    # ------------------------------------------------------------------------------- what it left in the world
+    # ------------------------------------------------------------------------------- what it did to the world
     @property
     def api_socket(self) -> Path:
         """The API's socket."""
@@ -141,15 +147,25 @@ class Jupyter:
         """Every socket folder in its runtime folder."""
         return list(self.runtime.glob("*tg-workbench-*"))
 
+    def seen(self) -> dict[str, Any]:
+        """What the backend has noted."""
+        with self.client() as client:
+            return dict(client.get("/seen").json())
+
     def backend(self) -> psutil.Process:
         """The API's process."""
         children = psutil.Process(self.process.pid).children()
         (api,) = [child for child in children if "--death-fd" in child.cmdline()]
         return api
 
+    def forget_peak(self) -> int:
+        """Start over with `peak_memory`; returns what it holds now."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        return self.peak_memory
+
     @property
     def peak_memory(self) -> int:
-        """The most memory it ever held, in bytes."""
+        """The most memory it has held, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
 

@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -68,11 +69,11 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 async def upload(scope: Scope, receive: Receive, send: Send) -> None:
     """Count what comes, and how long it kept coming; `?name` makes it known at `/uploads`."""
     count, began, more = 0, time.monotonic(), True
-    record = uploads.setdefault(scope["query_string"].decode(), {})
+    record = uploads.setdefault(scope["query_string"].decode(), {"left": False, "complete": False})
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            record.update(bytes=count, complete=False)
+            record.update(left=True)
             return
         count += len(message.get("body", b""))
         more = message.get("more_body", False)
@@ -91,8 +92,9 @@ async def download(scope: Scope, receive: Receive, send: Send) -> None:
     await start(
         send, b"application/octet-stream", 200, (b"content-length", str(count * len(MEBIBYTE)).encode())
     )
-    for _ in range(count):
+    for sent in range(count):
         await piece(send, MEBIBYTE)
+        streams[f"download {count}"] = str(sent + 1)
     await piece(send, b"", more=False)
 
 
@@ -103,6 +105,21 @@ async def die(scope: Scope, receive: Receive, send: Send) -> None:
     await piece(send, b"a beginning")
     await asyncio.sleep(0.2)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def once(scope: Scope, receive: Receive, send: Send) -> None:
+    """The first time never answer; after that, in this process or the next, at once. `?file` remembers."""
+    body = await read(receive)
+    file = Path(scope["query_string"].decode())
+    if not file.exists():
+        file.touch()
+        await asyncio.sleep(600)
+    await answer(send, {"pid": os.getpid(), "body": body.decode()})
+
+
+async def hold(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read nothing at all."""
+    await asyncio.sleep(600)
 
 
 async def events(scope: Scope, receive: Receive, send: Send) -> None:
@@ -193,7 +210,9 @@ ROUTES = {
     "/download": download,
     "/empty": empty,
     "/events": events,
+    "/hold": hold,
     "/odd": odd,
+    "/once": once,
     "/redirect": redirect,
     "/refuse": refuse,
     "/seen": seen,
