@@ -45,7 +45,7 @@ class RunBudget:
         self.kind: Kind = (plan.noise_multiplier, plan.sample_rate)
         accountant = "rdp" if plan.accountant == "rdp" else "pld"
         self.odometer = Odometer(plan.delta, accountant, plan_steps=plan.plan_steps)  # type: ignore[arg-type]
-        self.dataset_odometer = Odometer(plan.delta, accountant)  # type: ignore[arg-type]
+        self.dataset_odometer = Odometer(plan.delta, accountant, plan_steps=plan.plan_steps)  # type: ignore[arg-type]
         self.inherited: dict[Kind, int] = {}
         self.own: dict[Kind, int] = {}
         self.of_dataset: dict[Kind, int] = {}

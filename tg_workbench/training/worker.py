@@ -64,6 +64,7 @@ class Worker:
         self.fence = Fence(assignment.work_id, assignment.epoch)
         self.queue = WorkQueue(self.database, self.folder, self.fence)
         self.leaving = threading.Event()
+        self.yielding = threading.Event()
         self.last_active = time.monotonic()
         self._last_look = 0.0
         self._order = "go"
@@ -74,6 +75,7 @@ class Worker:
             return
         self.bell = Bell(self.folder, bell_name(self.assignment.work_id))
         signal.signal(signal.SIGTERM, lambda *_: self.leaving.set())
+        signal.signal(signal.SIGUSR1, lambda *_: self.yielding.set())
         try:
             with self.database.write() as session:
                 self.fence.renew(session, pid=os.getpid(), last_exit=None)
@@ -179,14 +181,16 @@ class Worker:
             operator.flush()
         self._autosave(operator)
         self.last_active = time.monotonic()
+        self.yielding.clear()
 
     def _idle(self, operator: Operator) -> bool:
         """Nothing to do: tell what is untold, save what is unsaved, wait. True when it is time to leave."""
         if operator.points["step"]:
             operator.flush(force=True)
         self._save(operator)
-        rested = time.monotonic() - self.last_active
-        if rested > self.settings.worker_idle_seconds and not operator.trainer.pending and self.queue.rest():
+        rested = time.monotonic() - self.last_active > self.settings.worker_idle_seconds
+        asked = self.yielding.is_set()  # another client waits for this worker's place
+        if (asked or (rested and not operator.trainer.pending)) and self.queue.rest():
             return True
         if self.bell.wait(WAIT_SECONDS):
             self._last_look = 0.0
