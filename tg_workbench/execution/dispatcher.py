@@ -127,6 +127,7 @@ class Dispatcher:
                 return
             stored.epoch += 1
             stored.lease_until = now() + LEASE_SECONDS
+            stored.last_active = now()
             assignment = Assignment(
                 work_id=stored.id,
                 kind=stored.kind,
@@ -146,13 +147,16 @@ class Dispatcher:
             )
 
     def _make_room(self, wanted: list[Work]) -> None:
-        """When somebody waits for a worker and all are taken, ask the one that rested longest to leave."""
+        """When somebody waits for a worker and all are taken, ask the one that rested longest to leave.
+
+        SIGUSR1 asks; a worker that has something to do stays. (SIGTERM would end one that is still loading.)
+        """
         alive = self._alive()
         waiting = [row for row in wanted if row.pid is None]
         resting = [row for row in wanted if row.id in alive and now() - row.last_active > LOOK_SECONDS * 4]
         if waiting and resting and len(alive) >= self.settings.max_workers:
             longest = min(resting, key=lambda row: row.last_active)
-            _signal(self.pids.get(longest.id) or longest.pid, signal.SIGTERM)
+            _signal(self.pids.get(longest.id) or longest.pid, signal.SIGUSR1)
 
     def _alive(self) -> set[str]:
         return {work_id for work_id, pid in self.pids.items() if pid not in self.zygote.exits}

@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> None:
     signal.set_wakeup_fd(wake_write)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # "make room", which a child that has just begun leaves be
     _say({"ready": True})
     pending = b""
     while True:
