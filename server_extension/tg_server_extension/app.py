@@ -25,6 +25,18 @@ from tg_server_extension.websocket import AsksForWebSocket, WebSocketProxy
 from tg_workbench.errors import InvalidSetting
 from tg_workbench.settings import Settings
 
+PUBLISHED = {
+    "template": "tg",
+    "theme": "system",
+    "extension_allowlist": [
+        "@jupyter-widgets/jupyterlab-manager",
+        "@voila-dashboards/widgets-manager8",
+        "anywidget",
+        "jupyterlab-plotly",
+    ],
+}
+"""How Voila publishes notebooks here, unless whoever runs Jupyter chose otherwise: without the internet."""
+
 JUPYTER_SECRETS = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
 
 
@@ -59,6 +71,8 @@ class WorkbenchExtension(ExtensionApp):
             largest_body=_settings().max_body_bytes,
         )
         os.environ.update(TG_SOCKET=str(self._folder.socket), TG_API_KEY=self._api.key)
+        for name, value in PUBLISHED.items():
+            server.config.VoilaConfiguration.setdefault(name, value)
 
     def initialize_handlers(self) -> None:
         """Serve `{base_url}tg/…`, WebSockets first."""

@@ -97,6 +97,8 @@ def test_an_epsilon_is_never_shown_smaller_than_it_is(epsilon: float, text: str)
     assert rounded_up(epsilon) == text
 
 
-@pytest.mark.parametrize(("delta", "text"), [(1e-5, "1 × 10⁻⁵"), (2.5e-6, "2.5 × 10⁻⁶"), (0, "0"), (None, "–")])
+@pytest.mark.parametrize(
+    ("delta", "text"), [(1e-5, "1 × 10⁻⁵"), (2.5e-6, "2.5 × 10⁻⁶"), (0, "0"), (None, "–")]
+)
 def test_a_delta_is_written_as_people_write_it(delta: float | None, text: str) -> None:
     assert scientific(delta) == text

@@ -1,0 +1,142 @@
+"""The widgets as a person sees them: in JupyterLab, and published by Voila inside Jupyter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from filecmp import dircmp
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from jupyter_core.paths import ENV_JUPYTER_PATH
+from playwright.sync_api import Browser
+
+from tests.widgets.lab import Lab, Visit
+
+CURVE = """
+import math, threading, time
+from tg_widgets import BudgetGauge, LiveCurve
+curve = LiveCurve(title="Learning")
+def learn():
+    for step in range(1, 151):
+        curve.append("loss", step, 0.1 + math.exp(-step / 40))
+        time.sleep(0.02)
+threading.Thread(target=learn, daemon=True).start()
+curve"""
+GAUGE = """
+BudgetGauge(dict(
+    guarantee="differential_privacy", mode="sampled", target_epsilon=3.0, spent_epsilon=1.5, delta=1e-5, steps=10))"""
+EARLY = """
+from tg_widgets import LiveCurve
+curve = LiveCurve(title="Learning")
+curve.append("loss", range(1, 1001), [1 / step for step in range(1, 1001)])
+curve"""
+PROSE = "# A page\\nIts formula is $E = mc^2$."
+ICON = "import ipywidgets; ipywidgets.Button(icon='floppy-o')"
+DRAWN = ".tgw-curve .uplot canvas"
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    visit = Visit(browser)
+    yield visit
+    assert visit.outside == []
+    visit.close()
+
+
+def reads(visit: Visit, text: str, seconds: float = 60) -> None:
+    """Wait until the curve's readout says this."""
+    visit.page.locator(".tgw-readout", has_text=text).first.wait_for(timeout=seconds * 1000)
+
+
+def test_a_published_page_shows_the_whole_curve_and_the_gauge(lab: Lab, visit: Visit) -> None:
+    lab.write("page.ipynb", PROSE, CURVE, GAUGE, ICON)
+    visit.open(lab.url("voila/render/page.ipynb"))
+    reads(visit, "step 150")
+    curve, _ = visit.picture(visit.page.locator(".tgw-curve"))
+    gauge, _ = visit.picture(visit.page.locator(".tgw-gauge"))
+    assert curve > 800
+    assert gauge > 800
+    assert visit.page.locator(".tgw-gauge [role=meter]").get_attribute("aria-valuenow") == "1.5"
+    assert visit.page.locator("#rendered_cells").bounding_box()["height"] > 500  # type: ignore[index]
+    assert visit.errors == []
+
+
+def test_a_published_page_has_its_mathematics_and_icons_without_the_internet(lab: Lab, visit: Visit) -> None:
+    lab.write("page.ipynb", PROSE, CURVE, GAUGE, ICON)
+    visit.open(lab.url("voila/render/page.ipynb"))
+    visit.page.wait_for_selector("mjx-container", timeout=60_000)
+    visit.page.wait_for_selector(".fa-floppy-o")
+    font = "document.fonts.load('400 14px \"Font Awesome 5 Free\"').then((found) => found.length)"
+    assert visit.page.evaluate(font) > 0
+
+
+def test_points_from_before_the_page_opened_are_drawn(lab: Lab, visit: Visit) -> None:
+    lab.write("early.ipynb", EARLY)
+    visit.open(lab.url("voila/render/early.ipynb"))
+    reads(visit, "step 1,000")
+    coloured, _ = visit.picture(visit.page.locator(DRAWN))
+    assert coloured > 300
+
+
+@pytest.mark.parametrize(("scheme", "query"), [("dark", ""), ("light", "?theme=dark")])
+def test_a_published_page_can_be_dark(lab: Lab, browser: Browser, scheme: Any, query: str) -> None:
+    lab.write("early.ipynb", EARLY)
+    visit = Visit(browser, scheme=scheme)
+    visit.open(lab.url(f"voila/render/early.ipynb{query}"))
+    reads(visit, "step 1,000")
+    coloured, light = visit.picture(visit.page.locator("body"))
+    assert light < 0.25
+    assert coloured > 300
+    assert visit.outside == []
+    visit.close()
+
+
+def test_a_page_follows_the_reader_into_the_dark(lab: Lab, visit: Visit) -> None:
+    lab.write("early.ipynb", EARLY)
+    visit.open(lab.url("voila/render/early.ipynb"))
+    reads(visit, "step 1,000")
+    assert visit.picture(visit.page.locator(".tgw-curve"))[1] > 0.8
+    visit.page.emulate_media(color_scheme="dark")
+    visit.page.wait_for_timeout(800)
+    assert visit.picture(visit.page.locator(".tgw-curve"))[1] < 0.25
+
+
+def test_the_list_of_pages_needs_no_internet(lab: Lab, visit: Visit) -> None:
+    lab.write("early.ipynb", EARLY)
+    visit.open(lab.url("voila/tree"))
+    visit.page.get_by_text("early.ipynb").first.wait_for(timeout=60_000)
+
+
+def test_pages_are_behind_the_login_of_jupyter(lab: Lab) -> None:
+    lab.write("early.ipynb", EARLY)
+    answer = httpx.get(f"http://127.0.0.1:{lab.port}/voila/render/early.ipynb")
+    assert answer.status_code == 302
+    assert "/login" in answer.headers["location"]
+
+
+def test_in_lab_the_curve_grows_and_a_reload_brings_it_back(lab: Lab, visit: Visit) -> None:
+    lab.write("live.ipynb", CURVE.replace("151", "301"))
+    visit.open(lab.url("lab/tree/live.ipynb?reset"))
+    visit.run_all()
+    visit.page.wait_for_selector(DRAWN, timeout=60_000)
+    visit.page.wait_for_timeout(1_000)
+    early, _ = visit.picture(visit.page.locator(DRAWN))
+    assert early > 100
+    reads(visit, "step 300")
+    visit.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+    visit.page.wait_for_timeout(500)
+    visit.open(lab.url("lab/tree/live.ipynb"))
+    reads(visit, "step 300")
+    again, _ = visit.picture(visit.page.locator(DRAWN))
+    assert again > 300
+
+
+def test_the_template_that_is_installed_is_the_one_that_lies_here() -> None:
+    source = Path(__file__).parents[2] / "server_extension" / "voila-template" / "tg"
+    installed = next(
+        path for root in ENV_JUPYTER_PATH if (path := Path(root) / "voila" / "templates" / "tg").is_dir()
+    )
+    compared = dircmp(source, installed)
+    assert not (compared.left_only or compared.right_only or compared.diff_files), "run: pip install -e ."
