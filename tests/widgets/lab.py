@@ -1,4 +1,4 @@
-"""A real JupyterLab in its own process, with the server extension, Voila and a workbench; and what a person sees."""
+"""A real JupyterLab in its own process, with a workbench and Voila in it; and what a person sees of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _COUNT_COLOURED = """async (png) => {
   const { data } = context.getImageData(0, 0, picture.width, picture.height);
   let coloured = 0, light = 0;
   for (let i = 0; i < data.length; i += 4) {
-    const [low, high] = [Math.min(data[i], data[i + 1], data[i + 2]), Math.max(data[i], data[i + 1], data[i + 2])];
+    const colours = data.subarray(i, i + 3);
+    const [low, high] = [Math.min(...colours), Math.max(...colours)];
     if (high - low > 60) coloured++;
     light += (low + high) / 2;
   }

@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from tests.widgets.conftest import Wire
 from tg_widgets import BudgetGauge
 from tg_widgets.budget_gauge import rounded_up, scientific
+
+from tests.widgets.conftest import Wire
 
 
 def privacy(spent: float = 1.2301, **others: Any) -> dict[str, Any]:

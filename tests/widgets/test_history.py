@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 
 import pytest
-
 from tg_widgets.history import History
 
 

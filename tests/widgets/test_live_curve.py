@@ -5,9 +5,9 @@ import time
 from array import array
 
 import pytest
+from tg_widgets import LiveCurve, Series
 
 from tests.widgets.conftest import Wire
-from tg_widgets import LiveCurve, Series
 
 
 def test_a_page_that_comes_late_gets_the_whole_history(wire: Wire) -> None:

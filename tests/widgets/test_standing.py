@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from tg_widgets.standing import Standing
+
 from tg_workbench.sdk.events import Event
 from tg_workbench.sdk.values import ClientView
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tg_widgets import TrainingPanel
+from tg_widgets.training_panel import creation
 
 from tests.widgets.conftest import Wire
 from tests.workbench_server import WorkbenchServer
-from tg_widgets import TrainingPanel
-from tg_widgets.training_panel import creation
 from tg_workbench import InvalidRequest, Workbench
 from tg_workbench.sdk.datasets import Dataset
 
