@@ -11,12 +11,12 @@ from tg_workbench import (
     ArtifactNotFound,
     BudgetExhausted,
     ClientTerminated,
+    DatasetInUse,
     DatasetNotFound,
-    InvalidRequest,
+    InvalidBatch,
     NoGradient,
     NotALanguageModel,
     PrivacyRefused,
-    Refused,
     Unauthenticated,
     UnknownModel,
     Workbench,
@@ -134,9 +134,9 @@ def test_what_cannot_be_done_says_what_to_do_instead(new_client: NewClient, rows
         client.optim_step().result()
     with pytest.raises(NotALanguageModel, match="predict"):
         client.sample("Once")
-    with pytest.raises(InvalidRequest, match="this model takes 4"):
+    with pytest.raises(InvalidBatch, match="this model takes 4"):
         client.evaluate(features=np.zeros((2, 3)), targets=[0, 1])
-    with pytest.raises(InvalidRequest, match="not finite"):
+    with pytest.raises(InvalidBatch, match="not finite"):
         client.forward_backward(features=rows["features"] * np.nan, targets=rows["targets"]).result()
     with pytest.raises(ArtifactNotFound):
         client.load_state("art-nothing")
@@ -165,7 +165,7 @@ def test_a_dataset_lives_and_is_forgotten(workbench: Workbench, new_client: NewC
     points = workbench.datasets.upload("more points", **rows, privacy="public")
     assert points.id in [listed.id for listed in workbench.datasets.list()]
     client = new_client(dataset=points)
-    with pytest.raises(Refused, match="delete those first"):
+    with pytest.raises(DatasetInUse, match="delete those first"):
         workbench.datasets.delete(points)
     client.terminate()
     workbench.datasets.delete(points)

@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from tg_workbench.errors import CallFailed, InvalidBatch, WorkbenchError
+from tg_workbench.errors import CallFailed, InvalidBatch, NotFound, WorkbenchError
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.patience import Patience
 from tg_workbench.sdk.wire_errors import error_from
@@ -118,16 +118,19 @@ class Connection:
 
     def send(self, call: Call) -> dict[str, Any]:
         """Send a call until it is answered. Raises the error the answer tells of, or CallFailed."""
-        patience = Patience(self.patience)
+        patience, again = Patience(self.patience), False
         while True:
             try:
                 answer = self.answer(call)
             except httpx.TransportError as failure:
                 patience.wait_after(self.unreachable(failure))
+                again = True
                 continue
             if answer.status_code < 400:
                 return _object(answer)
             error = error_of(answer)
+            if again and call.method == "DELETE" and isinstance(error, NotFound):
+                return {}  # the try whose answer was lost had arrived
             if answer.status_code not in AWAY:
                 raise error
             patience.wait_after(error)

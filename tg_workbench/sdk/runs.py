@@ -70,7 +70,12 @@ class TrainingRun:
 
     def __await__(self) -> Generator[Any, None, TrainResult]:
         """Wait for its end while the kernel stays free. Raises what `result` does."""
-        return self.future.__await__()
+        return self._ended().__await__()
+
+    async def _ended(self) -> TrainResult:
+        result = await self.future
+        await self._connection.off_loop(lambda: self._over.wait(1.0))
+        return result
 
     def _follow(self, event: Event) -> None:
         """Take one event in. Those of an earlier run end with that run's own `operation` event."""

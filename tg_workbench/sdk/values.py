@@ -178,6 +178,15 @@ class TrainResult(Value):
     privacy: PrivacyView = field(default_factory=PrivacyView)
 
 
+RESULTS: Mapping[str, type[Value]] = {
+    "forward_backward": ForwardBackward,
+    "optim_step": OptimStep,
+    "train": TrainResult,
+    "save_state": Checkpoint,
+}
+"""What the future of an operation brings; of any other operation, the answer's JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class Completion(Value):
     """What a language model wrote after a prompt. `str(completion)` is the text alone."""

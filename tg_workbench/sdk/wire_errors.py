@@ -43,12 +43,18 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     "DATABASE_UNAVAILABLE": errors.DatabaseUnavailable,
 }
 
+ADVICE: Mapping[str, str] = {
+    "AUTHENTICATION_REQUIRED": "; here that is Workbench(api_key='tgw-…') or the variable TG_API_KEY"
+}
+"""What the SDK adds to a message that was written for callers of the API."""
+
 
 def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
     """The error that `{code, message, details, request_id}` tells of; anything else is a CallFailed."""
     if not isinstance(error, Mapping) or not isinstance(error.get("code"), str):
         return CallFailed(f"the workbench answered {status} without saying why", status=status)
-    code, message = error["code"], str(error.get("message") or error["code"])
+    code = error["code"]
+    message = str(error.get("message") or code) + ADVICE.get(code, "")
     details = error.get("details") if isinstance(error.get("details"), dict) else {}
     request_id = error.get("request_id")
     kind = CLASSES.get(code)

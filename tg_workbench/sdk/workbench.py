@@ -11,6 +11,7 @@ from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.api_keys import ApiKeys
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, Datasets, dataset_id_of
+from tg_workbench.sdk.futures import Future
 from tg_workbench.sdk.plans import (
     Architecture,
     ClientPlan,
@@ -22,7 +23,7 @@ from tg_workbench.sdk.plans import (
     chosen_privacy,
 )
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
-from tg_workbench.sdk.values import ClientView, Ledger
+from tg_workbench.sdk.values import RESULTS, ClientView, Ledger
 
 
 class Workbench:
@@ -103,6 +104,12 @@ class Workbench:
         Raises TrainingClientNotFound.
         """
         return self.training_clients.get(client_id)
+
+    def future(self, future_id: str) -> Future[Any]:
+        """The future with this id, also one of a kernel that has ended. Raises FutureNotFound."""
+        record = self._connection.get(f"/api/v1/futures/{future_id}")
+        kind = RESULTS.get(str(record.get("operation")))
+        return Future(self._connection, record, dict if kind is None else kind.from_wire)
 
     def ledger(
         self,

@@ -20,6 +20,7 @@ from tg_workbench.errors import (
     BudgetExhausted,
     CallFailed,
     DatabaseUnavailable,
+    DatasetNotFound,
     InvalidBatch,
     QueueFull,
     Unauthenticated,
@@ -81,6 +82,21 @@ def test_what_is_refused_is_not_tried_again(
     with pytest.raises(Exception, match="no"):
         connection.post("/do")
     assert len(server.seen) == 1
+
+
+def test_what_a_lost_try_has_deleted_is_deleted(server: ScriptedServer, connection: Connection) -> None:
+    server.script = [hang_up, refusal("DATASET_NOT_FOUND", 404), refusal("DATASET_NOT_FOUND", 404)]
+    assert connection.delete("/it") == {}
+    with pytest.raises(DatasetNotFound):
+        connection.delete("/it")
+
+
+def test_a_missing_key_is_asked_for_in_the_words_of_the_sdk(
+    server: ScriptedServer, connection: Connection
+) -> None:
+    server.script = [refusal("AUTHENTICATION_REQUIRED", 401, "send an API key")]
+    with pytest.raises(Unauthenticated, match=r"Workbench\(api_key="):
+        connection.get("/x")
 
 
 def test_patience_ends_with_words_that_say_what_to_do(server: ScriptedServer, connection: Connection) -> None:

@@ -9,6 +9,7 @@ import pytest
 import tg_workbench
 from tests.unit.sdk.resources.scripted_server import ScriptedServer, answer
 from tg_workbench import CallFailed, InvalidBatch, InvalidRequest, LoRA, Workbench
+from tg_workbench.sdk import OptimStep
 
 VIEW = {"training_client_id": "tc-1", "model_ref": "mlp", "status": "initializing"}
 DATASET = {"dataset_id": "ds-1", "name": "toy", "size": 2, "spent_epsilon": 0.5, "epsilon_cap": 10.0}
@@ -87,6 +88,13 @@ def test_a_ledger_is_of_one_thing(server: ScriptedServer, workbench: Workbench) 
     assert server.seen[0].path == "/workbench/v1/ledger?dataset_id=ds-1&after=0&limit=100"
     with pytest.raises(InvalidRequest, match="one of them"):
         workbench.ledger()
+
+
+def test_a_future_is_found_again_by_its_id(server: ScriptedServer, workbench: Workbench) -> None:
+    record = {"future_id": "fut-1", "operation": "optim_step", "status": "completed", "result": {"step": 4}}
+    server.script = [answer(record), answer({**record, "operation": "sample", "result": {"samples": []}})]
+    assert workbench.future("fut-1").result() == OptimStep(step=4)
+    assert workbench.future("fut-1").result() == {"samples": []}
 
 
 def test_a_key_is_told_once_and_never_shown(server: ScriptedServer, workbench: Workbench) -> None:

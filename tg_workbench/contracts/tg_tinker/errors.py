@@ -6,6 +6,8 @@ which clients take as a reason to try again.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -51,13 +53,19 @@ def code_of(failure: Failure) -> tuple[str, int]:
     return next(CODES[kind] for kind in failure.kind.__mro__ if kind in CODES)
 
 
+def facts_of(failure: Failure) -> dict[str, Any]:
+    """A failure's details; `kind` names it where its code covers several kinds."""
+    narrower = failure.kind not in CODES and failure.kind.__module__ == errors.__name__
+    return {**failure.details, "kind": failure.kind.__name__} if narrower else dict(failure.details)
+
+
 def render(failure: Failure, request_id: str) -> Response:
     """The answer that says what went wrong."""
     code, status = code_of(failure)
     error = {
         "code": code,
         "message": failure.message,
-        "details": dict(failure.details),
+        "details": facts_of(failure),
         "request_id": request_id,
     }
     body = to_json({"error": error}, inf_nan_mode="null", serialize_unknown=True)

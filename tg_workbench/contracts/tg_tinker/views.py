@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tg_workbench.contracts.failures import Failure
 from tg_workbench.contracts.route import ErrorNote
-from tg_workbench.contracts.tg_tinker.errors import code_of
+from tg_workbench.contracts.tg_tinker.errors import code_of, facts_of
 from tg_workbench.training import Operation, Status, TrainingClient
 
 ClientStatus = Literal["initializing", "ready", "busy", "error", "terminated"]
@@ -219,7 +219,7 @@ def error_of(operation: Operation) -> ErrorNote | None:
     if operation.error is None:
         return None
     failure = Failure.of_record(operation.error)
-    return ErrorNote(code=code_of(failure)[0], message=failure.message, details=dict(failure.details))
+    return ErrorNote(code=code_of(failure)[0], message=failure.message, details=facts_of(failure))
 
 
 def result_of(result: dict[str, Any] | None) -> dict[str, Any] | None:
