@@ -42,7 +42,10 @@ class FileTokenizer:
     """A `tokenizer.json`, with the ids of start, end and padding beside it."""
 
     def __init__(self, folder: Path) -> None:
-        self._tokenizer = FastTokenizer.from_file(str(folder / "tokenizer.json"))
+        try:
+            self._tokenizer = FastTokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as refusal:
+            raise ValueError(f"tokenizer.json: {refusal}") from refusal
         names = json.loads((folder / "tokenizer_config.json").read_text())
         self.end_id = self._id(names.get("eos_token"), 0)
         self.start_id = self._id(names.get("bos_token"), self.end_id)

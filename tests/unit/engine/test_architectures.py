@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tg_workbench.engine.architectures import ROW_MODELS, Architecture, build, known_models
+from tg_workbench.engine.networks import RowModel
+from tg_workbench.errors import InvalidRequest, UnknownModel
+
+
+@pytest.mark.parametrize("name", ROW_MODELS)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 17, 9)])
+def test_row_model_answers_in_the_size_asked_for(name: str, shape: tuple[int, ...]) -> None:
+    network = build(name, Architecture(shape, 4, (6, 10)), Path())
+    assert isinstance(network, RowModel)
+    assert network.answer({"features": torch.randn(2, *shape)}).shape == (2, 4)
+
+
+def test_same_name_starts_from_the_same_numbers() -> None:
+    shape = Architecture((5,), 2)
+    torch.manual_seed(7)
+    one, other = build("mlp", shape, Path()), build("mlp", shape, Path())
+    for first, second in zip(one.module.parameters(), other.module.parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_unknown_model_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(UnknownModel, match="smollm2-135m") as caught:
+        build("nonexistent/model", None, Path())
+    assert caught.value.known == known_models()
+
+
+def test_row_model_without_a_shape_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="input_shape"):
+        build("mlp", None, Path())
+
+
+def test_image_too_small_to_halve_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="8×8"):
+        build("cnn", Architecture((30,), 2), Path())
+
+
+@pytest.mark.parametrize(
+    "wrong", [((), 2, ()), ((0,), 2, ()), ((3,), 0, ()), ((3,), 2, (0,)), ((10**9,), 2, ())]
+)
+def test_shape_nobody_can_build_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        Architecture(*wrong)

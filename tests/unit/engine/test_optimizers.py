@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tg_workbench.engine.optimizers import OPTIMIZERS, OptimizerSpec, make_optimizer
+from tg_workbench.errors import InvalidRequest
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer_goes_downhill(name: str) -> None:
+    weight = nn.Parameter(torch.tensor([3.0]))
+    optimizer = make_optimizer([weight], OptimizerSpec(name, learning_rate=0.1))
+    for _ in range(5):
+        weight.grad = 2 * weight.detach()
+        optimizer.step()
+    assert 0.0 < weight.item() < 3.0
+
+
+def test_weight_decay_alone_shrinks_the_weights() -> None:
+    weight = nn.Parameter(torch.tensor([3.0]))
+    optimizer = make_optimizer([weight], OptimizerSpec("adamw", learning_rate=0.1, weight_decay=0.5))
+    weight.grad = torch.zeros(1)
+    optimizer.step()
+    assert weight.item() == pytest.approx(3.0 * (1 - 0.05))
+
+
+@pytest.mark.parametrize(
+    "spec", [OptimizerSpec("adafactor"), OptimizerSpec(learning_rate=-1.0), OptimizerSpec(betas=(1.5, 0.9))]
+)
+def test_optimizer_nobody_can_make_is_refused(spec: OptimizerSpec) -> None:
+    with pytest.raises(InvalidRequest):
+        make_optimizer([nn.Parameter(torch.zeros(1))], spec)

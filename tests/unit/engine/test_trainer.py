@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tg_workbench.engine.trainer import (
+    Architecture,
+    LoraSpec,
+    OptimizerSpec,
+    PrivacySpec,
+    Trainer,
+    TrainerSpec,
+)
+from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
+
+SPEC = TrainerSpec(
+    model_ref="mlp",
+    architecture=Architecture((4,), 3, (16,)),
+    lora=None,
+    optimizer=OptimizerSpec("adam", learning_rate=0.05),
+    loss=None,
+    privacy=PrivacySpec(noise_multiplier=0.5, max_grad_norm=1.0),
+    expected_batch_size=64,
+    cache_folder=Path(),
+)
+TEXT_SPEC = dataclasses.replace(
+    SPEC,
+    model_ref="tiny-llama",
+    architecture=None,
+    lora=LoraSpec(rank=4, dropout=0.1, target_modules=("all-linear",)),
+    optimizer=OptimizerSpec("adamw", learning_rate=0.02),
+    expected_batch_size=2,
+)
+
+
+def make(**more: Any) -> Trainer:
+    return Trainer(dataclasses.replace(SPEC, **more))
+
+
+def rows(count: int = 64) -> dict[str, Any]:
+    features = np.random.default_rng(0).normal(size=(count, 4))
+    return {"features": features, "targets": (features[:, 0] > 0).astype(int) + (features[:, 1] > 0)}
+
+
+@pytest.mark.parametrize("privacy", [SPEC.privacy, None], ids=["private", "plain"])
+def test_rows_are_learned(privacy: PrivacySpec | None) -> None:
+    trainer = make(privacy=privacy)
+    for _ in range(60):
+        trainer.forward_backward(rows())
+        trainer.optim_step()
+    assert trainer.step == 60
+    found = trainer.evaluate(rows())
+    assert found.accuracy is not None
+    assert found.accuracy > 0.8
+
+
+@pytest.mark.parametrize("privacy", [PrivacySpec(0.1, 1.0), None], ids=["private", "plain"])
+def test_texts_are_learned(privacy: PrivacySpec | None) -> None:
+    trainer = Trainer(dataclasses.replace(TEXT_SPEC, privacy=privacy))
+    batch = trainer.tokenize(["abababab", "cdcdcdcd"], max_length=16)
+    before = trainer.evaluate(batch).loss
+    for _ in range(25):
+        trainer.forward_backward(batch)
+        trainer.optim_step()
+    assert trainer.evaluate(batch).loss < 0.9 * before
+
+
+def test_language_model_learns_whole_as_well() -> None:
+    trainer = Trainer(dataclasses.replace(TEXT_SPEC, lora=None, privacy=PrivacySpec(0.0, 1.0)))
+    assert trainer.parameters_count > 100_000
+    batch = trainer.tokenize(["abababab", "cdcdcdcd"], max_length=16)
+    before = trainer.evaluate(batch).loss
+    for _ in range(3):
+        trainer.forward_backward(batch)
+        trainer.optim_step()
+    assert trainer.evaluate(batch).loss < before
+
+
+def test_pass_over_a_batch_tells_what_it_found() -> None:
+    trainer = make(privacy=PrivacySpec(1.0, 0.5))
+    found = trainer.forward_backward(rows(10))
+    assert (found.num_examples, found.tokens) == (10, 10)
+    assert found.loss == pytest.approx(trainer.evaluate(rows(10)).loss, rel=1e-5)
+    assert found.grad_norm_after_clip <= 0.5 < found.grad_norm
+    assert 0 < found.num_clipped <= 10
+
+
+def test_plain_pass_tells_the_norm_of_the_mean_gradient() -> None:
+    trainer = make(privacy=None)
+    found = trainer.forward_backward(rows(10))
+    assert found.grad_norm == found.grad_norm_after_clip > 0
+    assert found.num_clipped == 0
+
+
+def test_step_without_a_gradient_is_refused() -> None:
+    trainer = make()
+    with pytest.raises(NoGradient):
+        trainer.optim_step()
+    assert trainer.step == 0
+    trainer.forward_backward(rows())
+    assert trainer.pending
+    trainer.optim_step()
+    with pytest.raises(NoGradient):
+        trainer.optim_step()
+
+
+def test_empty_batch_of_a_sampler_is_a_step_like_any_other() -> None:
+    trainer = make()
+    nobody = {"features": np.zeros((0, 4)), "targets": np.zeros(0, dtype=int)}
+    with pytest.raises(InvalidBatch, match="empty"):
+        trainer.forward_backward(nobody)
+    found = trainer.forward_backward(nobody, allow_empty=True)
+    assert (found.num_examples, found.loss, found.grad_norm) == (0, 0.0, 0.0)
+    assert trainer.optim_step().noise_applied
+
+
+def test_empty_batch_of_texts_is_a_step_as_well() -> None:
+    trainer = Trainer(TEXT_SPEC)
+    trainer.forward_backward({"input_ids": np.zeros((0, 5), dtype=int)}, allow_empty=True)
+    assert trainer.optim_step().step == 1
+
+
+def test_learning_rate_holds_for_its_step_alone() -> None:
+    trainer = make(privacy=None)
+    before = trainer.state()[0]["model/output.bias"]
+    trainer.forward_backward(rows())
+    assert trainer.optim_step(learning_rate=0.0).learning_rate == 0.0
+    assert torch.equal(trainer.state()[0]["model/output.bias"], before)
+    trainer.forward_backward(rows())
+    assert trainer.optim_step().learning_rate == 0.05
+    assert not torch.equal(trainer.state()[0]["model/output.bias"], before)
+
+
+def test_refused_batch_leaves_the_gradient_as_it_was() -> None:
+    trainer, honest = make(privacy=PrivacySpec(0.0, 1.0)), make(privacy=PrivacySpec(0.0, 1.0))
+    trainer.forward_backward(rows())
+    with pytest.raises(InvalidBatch):
+        trainer.forward_backward({"features": [[1.0, 2.0, 3.0, float("nan")]], "targets": [0]})
+    honest.forward_backward(rows())
+    for one in (trainer, honest):
+        one.optim_step()
+    assert torch.equal(trainer.state()[0]["model/output.bias"], honest.state()[0]["model/output.bias"])
+
+
+def test_plain_gradient_that_is_not_finite_is_refused() -> None:
+    trainer = make(privacy=None, loss="mse", architecture=Architecture((4,), 1))
+    with pytest.raises(InvalidBatch, match="not finite"):
+        trainer.forward_backward({"features": np.ones((1, 4)), "targets": [3e38]})
+    assert not trainer.pending
+
+
+def test_private_gradient_that_is_not_finite_counts_as_zero() -> None:
+    trainer = make(loss="mse", architecture=Architecture((4,), 1))
+    found = trainer.forward_backward({"features": np.ones((1, 4)), "targets": [3e38]})
+    assert (found.loss, found.num_examples) == (0.0, 1)
+    trainer.optim_step()
+    assert all(bool(tensor.isfinite().all()) for tensor in trainer.state()[0].values())
+
+
+def test_row_that_comes_twice_is_refused_where_asked() -> None:
+    trainer = make()
+    trainer.forward_backward(rows(8), refuse_repeats=True)
+    with pytest.raises(InvalidBatch, match="twice"):
+        trainer.forward_backward(rows(1), refuse_repeats=True)
+    trainer.optim_step()
+    trainer.forward_backward(rows(1), refuse_repeats=True)
+
+
+def test_predictions_are_classes_with_confidence_or_values() -> None:
+    classes = make().predict({"features": np.zeros((2, 4))})
+    assert [set(one) for one in classes] == [{"class", "confidence"}] * 2
+    values = make(loss="mse", architecture=Architecture((4,), 1)).predict({"features": np.zeros((2, 4))})
+    assert [set(one) for one in values] == [{"value"}] * 2
+    halves = make(loss="bce", architecture=Architecture((4,), 1)).predict({"features": np.zeros((2, 4))})
+    assert all(one["class"] in (0, 1) and one["confidence"] >= 0.5 for one in halves)
+    tokens = Trainer(TEXT_SPEC).predict({"input_ids": [[1, 2, 3]]})
+    assert 0 <= tokens[0]["class"] < 259
+
+
+@pytest.mark.parametrize(("loss", "accurate"), [("cross_entropy", True), ("bce", True), ("mse", False)])
+def test_evaluation_knows_what_can_be_right(loss: str, accurate: bool) -> None:
+    trainer = make(loss=loss, architecture=Architecture((4,), 2 if loss == "cross_entropy" else 1))
+    found = trainer.evaluate({"features": np.ones((6, 4)), "targets": [0, 1, 0, 1, 0, 1]}, micro_batch_size=4)
+    assert found.num_examples == 6
+    assert (found.accuracy is not None) is accurate
+
+
+def test_row_model_writes_no_text() -> None:
+    with pytest.raises(NotALanguageModel, match="predict"):
+        make().sample(["hello"])
+    with pytest.raises(NotALanguageModel):
+        make().tokenize(["hello"], max_length=8)
+
+
+def test_each_prompt_is_written_on() -> None:
+    written = Trainer(TEXT_SPEC).sample(["a", "b"], max_tokens=3, stop_sequences=["\n"])
+    assert [one.prompt for one in written] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"expected_batch_size": 0.0},
+        {"loss": "hinge"},
+        {"model_ref": "tiny-llama", "loss": "mse"},
+        {"lora": LoraSpec()},
+    ],
+)
+def test_spec_nobody_can_train_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        make(**wrong).forward_backward({"input_ids": [[1, 2]]})
+
+
+@pytest.mark.parametrize(
+    ("noise", "bound"), [(-1.0, 1.0), (float("nan"), 1.0), (1.0, 0.0), (1.0, float("inf"))]
+)
+def test_privacy_nobody_can_keep_is_refused(noise: float, bound: float) -> None:
+    with pytest.raises(InvalidRequest):
+        PrivacySpec(noise, bound)
