@@ -269,9 +269,9 @@ def test_a_body_that_turns_out_too_large_is_refused_in_time(api: httpx.Client) -
     assert api.get("/live").status_code == 200
 
 
-@pytest.mark.parametrize("key", ["", "a b", "\x7f", "x" * 256])
+@pytest.mark.parametrize("key", ["", "a b", "caf\xe9", "x" * 256])
 def test_an_idempotency_key_has_a_form(api: httpx.Client, key: str) -> None:
-    answer = api.post(f"{CREATE}/tc-none/optim_step", headers={"Idempotency-Key": key})
+    answer = api.post(f"{CREATE}/tc-none/optim_step", headers={b"Idempotency-Key": key.encode("latin-1")})
     problem_of(answer)
 
 

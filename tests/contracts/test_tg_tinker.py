@@ -261,3 +261,11 @@ def test_an_unknown_model_is_named_at_once(caller: Caller) -> None:
     assert (answer.status_code, error["code"]) == (422, "UNKNOWN_MODEL")
     assert "nonexistent" not in answer.text
     assert "mlp" in error["details"]["known"]
+
+
+def test_more_clients_than_workers_take_turns(caller: Caller) -> None:
+    clients = [caller.create() for _ in range(6)]  # a workbench has four workers unless told otherwise
+    for step in (1, 2):
+        assert [caller.step(one).json()["result"]["step"] for one in clients] == [step] * 6
+    for one in clients:
+        caller.http.delete(f"/api/v1/training_clients/{one}")

@@ -23,7 +23,7 @@ from tg_workbench.training import Operation, OperationKind, Operations, Training
 LONGEST_ANSWER_SECONDS = 600.0
 LONGEST_PREFERENCE_SECONDS = 60.0
 UNFINISHED = ("pending", "running")
-_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])")
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
 class Payload:

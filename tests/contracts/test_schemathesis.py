@@ -1,0 +1,66 @@
+"""Schemathesis tries what nobody thought of: every operation of the OpenAPI document, good data and bad.
+
+It runs against a database of its own without workers, so operations queue up and none is waited for.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    unsupported_method,
+)
+from starlette.testclient import TestClient
+
+from tg_workbench.app import create_app
+from tg_workbench.settings import Settings
+
+KEY = "k" * 20
+CHECKS = [
+    not_a_server_error,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+]
+HOME = Path(tempfile.mkdtemp(prefix="tgw-"))
+APP = create_app(
+    Settings.from_environment(
+        {"TG_HOME": str(HOME), "TG_API_KEY": KEY, "DATABASE_URL": f"sqlite:///{HOME}/t.db"}
+    )
+)
+schema = schemathesis.openapi.from_dict(APP.openapi())
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[TestClient]:
+    """The application in this process."""
+    APP.state.premises.database.migrate()
+    APP.state.premises.stopping.set()  # nobody waits, no feed stays open
+    yield TestClient(APP, base_url="http://localhost", raise_server_exceptions=False)
+    APP.state.premises.database.close()
+
+
+@schema.parametrize()
+@settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_operation_keeps_to_its_description(case: schemathesis.Case[Any], http: TestClient) -> None:
+    arguments = case.as_transport_kwargs(base_url="http://localhost", headers={"X-API-Key": KEY})
+    arguments["content"] = arguments.pop("data", None)
+    del arguments["cookies"]
+    case.validate_response(http.request(**arguments), checks=CHECKS)

@@ -1,0 +1,247 @@
+"""Our own contract: runs, live events, datasets and the ledger, against real workers."""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.contracts.conftest import ROWS, Caller
+from tests.contracts.test_bad_input import tensors
+
+SAFETENSORS = {"Content-Type": "application/vnd.safetensors"}
+SIZE = 64
+
+
+def rows(count: int) -> bytes:
+    """A small dataset of two classes."""
+    features = [
+        float(((row * 7 + column) % 5) + (row % 2) * 3) for row in range(count) for column in range(4)
+    ]
+    return tensors(
+        features=("F32", [count, 4], struct.pack(f"<{count * 4}f", *features)),
+        targets=("I64", [count], struct.pack(f"<{count}q", *(row % 2 for row in range(count)))),
+    )
+
+
+def register(api: httpx.Client, **query: Any) -> dict[str, Any]:
+    """A dataset, handed over."""
+    answer = api.post("/workbench/v1/datasets", params=query, content=rows(SIZE), headers=SAFETENSORS)
+    assert answer.status_code == 201, answer.text
+    view: dict[str, Any] = answer.json()
+    return view
+
+
+@pytest.fixture(scope="module")
+def protected(api: httpx.Client) -> dict[str, Any]:
+    """A protected dataset."""
+    return register(api, name="patients")
+
+
+@pytest.fixture(scope="module")
+def public(api: httpx.Client) -> dict[str, Any]:
+    """A public dataset."""
+    return register(api, name="flowers", privacy="public")
+
+
+@pytest.fixture
+def private_client(caller: Caller, protected: dict[str, Any]) -> Iterator[str]:
+    """A client that draws from the protected dataset."""
+    dp = {"target_epsilon": 3.0, "noise_multiplier": None}
+    client_id = caller.create(
+        architecture=None, dataset_id=protected["dataset_id"], dp_config=dp, batch_size=16, max_steps=1000
+    )
+    yield client_id
+    caller.http.delete(f"/api/v1/training_clients/{client_id}")
+
+
+def test_a_dataset_is_protected_unless_it_says_otherwise(protected: dict[str, Any]) -> None:
+    assert protected["privacy"] == "protected"
+    assert protected["size"] == SIZE
+    assert protected["delta"] == pytest.approx(min(1e-5, SIZE**-1.1))
+    assert protected["epsilon_cap"] == 10
+    assert protected["tensors"]["features"] == {"shape": [SIZE, 4], "dtype": "F32"}
+    assert (protected["unit"], protected["relation"]) == ("example", "add_or_remove_one")
+
+
+def test_datasets_are_listed_found_and_forgotten(api: httpx.Client, key: str) -> None:
+    texts = {"name": "notes", "texts": ["one", "two"], "privacy": "public"}
+    headers = {"Idempotency-Key": key}
+    answers = [api.post("/workbench/v1/datasets", json=texts, headers=headers).json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    path = f"/workbench/v1/datasets/{answers[0]['dataset_id']}"
+    assert api.get(path).json() == answers[0]
+    assert answers[0] in api.get("/workbench/v1/datasets", params={"limit": 1000}).json()["datasets"]
+    assert api.delete(path).json() == {"deleted": True}
+    assert api.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"name": "x"}, {"name": "x", "texts": []}, {"name": "", "texts": ["a"]}, {"name": "x", "texts": [""]}],
+    ids=str,
+)
+def test_a_dataset_without_rows_or_name_is_refused(api: httpx.Client, body: dict[str, Any]) -> None:
+    assert api.post("/workbench/v1/datasets", json=body).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{}, {"name": "x", "delta": "nan"}, {"name": "x", "delta": 0.5}, {"name": "x", "privacy": "Public"}],
+    ids=str,
+)
+def test_a_dataset_with_an_impossible_policy_is_refused(api: httpx.Client, query: dict[str, Any]) -> None:
+    answer = api.post("/workbench/v1/datasets", params=query, content=rows(4), headers=SAFETENSORS)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+
+
+def test_a_run_trains_privately_and_accounts_for_it(
+    caller: Caller, private_client: str, protected: dict[str, Any]
+) -> None:
+    run = caller.own(private_client, "train", {"steps": 20}).json()
+    result = run["result"]
+    assert (run["status"], run["operation"]) == ("completed", "train")
+    assert (result["steps_done"], result["step"], result["stopped"]) == (20, 20, False)
+    privacy = caller.get(private_client)["privacy"]
+    assert privacy["mode"] == "sampled"
+    assert privacy["sample_rate"] == pytest.approx(16 / SIZE)
+    assert 0 < privacy["spent_epsilon"] <= 3
+    ledger = caller.http.get(
+        "/workbench/v1/ledger", params={"training_client_id": private_client, "limit": 1000}
+    ).json()
+    assert len(ledger["events"]) == 20
+    assert ledger["spent_epsilon"] == privacy["spent_epsilon"]
+    of_dataset = caller.http.get(
+        "/workbench/v1/ledger", params={"dataset_id": protected["dataset_id"]}
+    ).json()
+    assert of_dataset["spent_epsilon"] >= privacy["spent_epsilon"] - 1e-9
+    assert of_dataset["epsilon_cap"] == 10
+
+
+def test_a_dataset_in_use_stays(caller: Caller, private_client: str, protected: dict[str, Any]) -> None:
+    answer = caller.http.delete(f"/workbench/v1/datasets/{protected['dataset_id']}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "CONFLICT")
+
+
+def test_protected_rows_are_not_evaluated_on(
+    caller: Caller, private_client: str, protected: dict[str, Any]
+) -> None:
+    answer = caller.own(private_client, "evaluate", {"dataset_id": protected["dataset_id"]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "PRIVACY_REFUSED")
+
+
+def test_no_privacy_on_a_protected_dataset_is_refused(api: httpx.Client, protected: dict[str, Any]) -> None:
+    body = {"model_ref": "mlp", "dataset_id": protected["dataset_id"], "dp_config": {"enabled": False}}
+    answer = api.post("/api/v1/training_clients", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "PRIVACY_REFUSED")
+
+
+def test_a_public_dataset_trains_and_evaluates_without(caller: Caller, public: dict[str, Any]) -> None:
+    client_id = caller.create(architecture=None, dataset_id=public["dataset_id"])
+    assert caller.own(client_id, "train", {"epochs": 2}).json()["result"]["steps_done"] == SIZE * 2 / 8
+    found = caller.own(client_id, "evaluate", {"dataset_id": public["dataset_id"]}).json()
+    assert (found["num_examples"], found["source"]) == (SIZE, "public")
+    assert 0 <= found["accuracy"] <= 1
+    said = caller.own(client_id, "predict", {"features": ROWS["features"]}).json()["predictions"]
+    assert [set(one) for one in said] == [{"class", "confidence"}] * 2
+    assert caller.get(client_id)["privacy"]["guarantee"] == "none"
+
+
+def test_a_run_can_be_held_and_stopped(caller: Caller, public: dict[str, Any]) -> None:
+    client_id = caller.create(architecture=None, dataset_id=public["dataset_id"])
+    path = f"/workbench/v1/training_clients/{client_id}/train"
+    run = caller.http.post(path, json={"steps": 1_000_000})
+    assert run.status_code == 202
+    caller.until(client_id, lambda view: view["step"] > 0)
+    held = caller.own(client_id, "pause").json()
+    assert (held["status"], held["paused"]) == ("busy", True)
+    time.sleep(1)
+    step = caller.get(client_id)["step"]
+    time.sleep(0.5)
+    assert caller.get(client_id)["step"] == step
+    caller.own(client_id, "resume")
+    caller.until(client_id, lambda view: view["step"] > step)
+    caller.own(client_id, "stop")
+    future = f"/api/v1/futures/{run.json()['future_id']}"
+    ended = caller.http.get(future, params={"wait": 40}).json()
+    assert (ended["status"], ended["result"]["stopped"]) == ("completed", True)
+    assert caller.own(client_id, "train", {"steps": 1}).json()["result"]["steps_done"] == 1
+
+
+def events_of(http: httpx.Client, client_id: str, enough: int, **headers: str) -> list[dict[str, Any]]:
+    """The first events of a live feed."""
+    found: list[dict[str, Any]] = []
+    with http.stream("GET", f"/workbench/v1/training_clients/{client_id}/events", headers=headers) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        event: dict[str, Any] = {}
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            if name in ("id", "event", "data"):
+                event[name] = value
+            elif not line and event:
+                found.append(event)
+                event = {}
+                if len(found) == enough:
+                    break
+    return found
+
+
+def test_events_arrive_live_in_order_and_once(caller: Caller, public: dict[str, Any]) -> None:
+    client_id = caller.create(architecture=None, dataset_id=public["dataset_id"])
+    heard: list[dict[str, Any]] = []
+    with httpx.Client(
+        transport=caller.http._transport, base_url=caller.http.base_url, headers=caller.http.headers
+    ) as http:
+        listener = threading.Thread(target=lambda: heard.extend(events_of(http, client_id, 4)))
+        listener.start()
+        caller.own(client_id, "train", {"steps": 30})
+        listener.join(30)
+    assert [event["event"] for event in heard[:2]] == ["status", "status"]
+    ids = [int(event["id"]) for event in heard]
+    assert ids == sorted(set(ids))
+    again = events_of(caller.http, client_id, 1, **{"Last-Event-ID": str(ids[0])})
+    assert again[0] == heard[1]
+
+
+def test_the_history_misses_no_point(caller: Caller, public: dict[str, Any]) -> None:
+    client_id = caller.create(architecture=None, dataset_id=public["dataset_id"])
+    caller.own(client_id, "train", {"steps": 300})
+    steps: list[int] = []
+    after = 0
+    while page := caller.http.get(
+        f"/workbench/v1/training_clients/{client_id}/history", params={"after": after, "limit": 3}
+    ).json()["events"]:
+        after = page[-1]["id"]
+        for event in page:
+            assert set(event) == {"id", "type", "training_client_id", "at", "data"}
+            if event["type"] == "progress":
+                steps += event["data"]["points"]["step"]
+    assert steps == list(range(1, 301))
+
+
+def test_checkpoints_are_listed_newest_first(caller: Caller, client_id: str) -> None:
+    for _ in range(2):
+        caller.step(client_id)
+        caller.post(client_id, "save_state")
+    path = f"/workbench/v1/training_clients/{client_id}/artifacts"
+    listed = [one for one in caller.http.get(path).json()["artifacts"] if not one["automatic"]]
+    assert [one["step"] for one in listed] == [2, 1]
+    assert {one["training_client_id"] for one in listed} == {client_id}
+
+
+def test_the_ledger_is_asked_for_one_subject(api: httpx.Client) -> None:
+    for query in ({}, {"dataset_id": "ds-1", "training_client_id": "tc-1"}):
+        assert api.get("/workbench/v1/ledger", params=query).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"steps": 1, "epochs": 1}, {"steps": 0}, {"epochs": 0}, {"step": 5}], ids=json.dumps
+)
+def test_a_run_has_one_length(caller: Caller, shared_client: str, body: dict[str, Any]) -> None:
+    assert caller.own(shared_client, "train", body).status_code == 422
