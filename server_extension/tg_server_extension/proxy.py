@@ -75,10 +75,14 @@ class ProxyHandler(Guarded):
         """When the whole body has come: wait until the answer has gone."""
         self._received.set()
         await self._body.end()
-        if self._relay is not None:
-            await asyncio.wait({self._relay})
-        if not self._finished:
-            self._connection.close()
+        if self._relay is None:
+            return
+        await asyncio.wait({self._relay})
+        if self._relay.cancelled() or self._headers_written:
+            if not self._finished:
+                self._connection.close()
+        else:
+            self._relay.result()  # raises what was never meant to happen
 
     get = head = post = put = patch = delete = options = _conclude
 

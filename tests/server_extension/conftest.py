@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.server_extension.jupyter import Jupyter, running_jupyter
+from tests.server_extension.jupyter import BACKEND, Jupyter, running_jupyter
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +19,13 @@ def jupyter() -> Iterator[Jupyter]:
 
 @pytest.fixture(scope="session")
 def hub() -> Iterator[Jupyter]:
-    """Jupyter as JupyterHub would place it, with a backend that may be sent a MiB."""
-    with running_jupyter(base_url="/user/alice/", TG_MAX_BODY_BYTES=str(2**20)) as server:
+    """Jupyter as JupyterHub would run it, with a backend that may be sent a MiB."""
+    with running_jupyter(
+        base_url="/user/alice/",
+        server={"identity_provider_class": "hub_identity.HubIdentity"},
+        TG_MAX_BODY_BYTES=str(2**20),
+        PYTHONPATH=str(BACKEND.parent),
+    ) as server:
         yield server
 
 

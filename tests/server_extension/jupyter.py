@@ -44,11 +44,12 @@ class Jupyter:
         base_url: str = "/",
         command: list[str] | None = None,
         extension: dict[str, Any] | None = None,
+        server: dict[str, Any] | None = None,
         runtime: Path | None = None,
         **environ: str,
     ) -> None:
         """Start it, and wait until it answers."""
-        extension = extension or {}
+        enabled = {**dict.fromkeys(OTHERS, False), "tg_server_extension": True}
         self.home = Path(tempfile.mkdtemp(prefix="tgj-"))
         self.runtime = runtime or self.home / "runtime"
         self.token = secrets.token_hex(16)
@@ -56,10 +57,8 @@ class Jupyter:
         self.log = self.home / "jupyter.log"
         command = [sys.executable, str(BACKEND)] if command is None else command
         config = {
-            "ServerApp": {
-                "jpserver_extensions": {**dict.fromkeys(OTHERS, False), "tg_server_extension": True}
-            },
-            "WorkbenchExtension": {**extension, **({"command": command} if command else {})},
+            "ServerApp": {"jpserver_extensions": enabled, **(server or {})},
+            "WorkbenchExtension": {**(extension or {}), **({"command": command} if command else {})},
         }
         (self.home / "config.json").write_text(json.dumps(config))
         self.process = self._spawn(environ)

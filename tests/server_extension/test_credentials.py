@@ -30,6 +30,12 @@ def test_the_token_never_reaches_the_api(jupyter: Jupyter) -> None:
     assert jupyter.token not in json.dumps(jupyter.seen()["environ"])
 
 
+def test_a_token_that_only_the_hub_knows_never_reaches_the_api(hub: Jupyter) -> None:
+    seen = httpx.get(f"{hub.url}/echo", headers={"Authorization": "token token-of-the-hub"})
+    assert seen.status_code == 200
+    assert "token-of-the-hub" not in seen.text
+
+
 def test_the_cookies_never_reach_the_api(browser: httpx.Client) -> None:
     xsrf = browser.cookies["_xsrf"]
     seen = browser.post("/echo", params={"_xsrf": xsrf}, headers={"X-XSRFToken": xsrf}).json()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -22,7 +21,7 @@ TRACEBACK = "Traceback (most recent call last)"
 def own_jupyter() -> Iterator[Jupyter]:
     """A Jupyter that a test may end."""
     with running_jupyter() as jupyter:
-        wait_until(lambda: jupyter.seen()["pid"])
+        wait_until(lambda: jupyter.said("API is up after"))  # nobody has asked it anything
         yield jupyter
 
 
@@ -31,12 +30,6 @@ def gone(process: psutil.Process) -> bool:
 
 
 # ------------------------------------------------------------------------------- the API ends
-def test_the_api_starts_with_jupyter_and_not_at_the_first_request() -> None:
-    with running_jupyter() as jupyter:
-        wait_until(lambda: jupyter.said("API is up after"))
-        assert jupyter.backend().is_running()
-
-
 def test_no_request_fails_when_the_api_is_killed(jupyter: Jupyter) -> None:
     killed = jupyter.backend()
     killed.kill()
@@ -118,16 +111,8 @@ def test_an_api_that_does_not_come_up_is_explained_and_comes_back(tmp_path: Path
             wait_until(lambda: client.get("/echo").status_code == 200)
 
 
-def test_a_setting_nobody_can_use_is_named() -> None:
-    with running_jupyter(TG_ENVIRONMENT="prod", extension={"outage_seconds": 0.0}) as jupyter:
-        with jupyter.client() as client:
-            answer = client.get("/echo")
-        assert answer.status_code == 503
-        assert "TG_ENVIRONMENT is 'prod'" in answer.json()["error"]["message"]
-
-
 # ------------------------------------------------------------------------------- Jupyter ends
-def test_sigterm_leaves_nothing(own_jupyter: Jupyter) -> None:
+def test_the_api_starts_before_anyone_asks_and_sigterm_leaves_nothing(own_jupyter: Jupyter) -> None:
     api = own_jupyter.backend()
     with own_jupyter.client() as client, client.stream("GET", "/events?open") as answer:
         next(answer.iter_lines())
@@ -155,14 +140,3 @@ def test_the_api_goes_when_jupyter_is_killed_and_the_next_one_sweeps(own_jupyter
         assert len(left) == len(successor.socket_folders) == 1
         assert left != successor.socket_folders
         assert successor.seen()["pid"] != api.pid
-
-
-def test_an_api_that_will_not_stop_is_killed_with_its_group() -> None:
-    script = f"trap '' TERM; {sys.executable} {BACKEND} $*; sleep 600"
-    with running_jupyter(command=["sh", "-c", script, "sh"], extension={"grace_seconds": 1.0}) as jupyter:
-        wait_until(lambda: jupyter.seen()["pid"])
-        shell = jupyter.backend()
-        family = [shell, *shell.children()]
-        assert jupyter.terminate() == 0
-        assert all(gone(process) for process in family)
-        assert os.getpgid(0) != shell.pid
