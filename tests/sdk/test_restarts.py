@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from tests.sdk.conftest import NewClient, Rows
@@ -60,6 +61,32 @@ def test_no_request_fails_and_none_is_done_twice(
             assert client.optim_step().result().step == taken + 1
             taken += 1
     assert client.step == taken
+
+
+def test_every_kind_of_request_outlives_the_api(
+    workbench_server: WorkbenchServer, workbench: Workbench, new_client: NewClient, rows: Rows
+) -> None:
+    client = new_client()
+    client.wait_blocking(timeout=240)
+    requests: list[Callable[[], object]] = [
+        lambda: client.evaluate(**rows),
+        lambda: client.predict(rows["features"][:3]),
+        client.save_state,
+        client.refresh,
+        workbench.training_clients.list,
+        lambda: workbench.datasets.delete(workbench.datasets.upload("short-lived", **rows)),
+    ]
+    with ThreadPoolExecutor(len(requests)) as threads, being_killed(workbench_server):
+        loops = [threads.submit(_repeat, request, seconds=3.0) for request in requests]
+        assert all(loop.result(timeout=240) > 0 for loop in loops)
+
+
+def _repeat(request: Callable[[], object], *, seconds: float) -> int:
+    until, times = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        request()
+        times += 1
+    return times
 
 
 def test_a_feed_loses_no_event_and_repeats_none(

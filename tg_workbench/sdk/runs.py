@@ -14,7 +14,7 @@ from tg_workbench.errors import WorkbenchError
 from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.events import ENDED, FOREVER, Event, EventStream, Subscription
 from tg_workbench.sdk.futures import Future
-from tg_workbench.sdk.progress import Bar, NotebookBar, Progress
+from tg_workbench.sdk.progress import Bar, NotebookBar, Progress, bar_here
 from tg_workbench.sdk.values import ClientView, TrainResult
 
 Listener = Callable[[Progress], object]
@@ -107,8 +107,8 @@ class TrainingRun:
         return f"<TrainingRun {self._progress}>"
 
     def _ipython_display_(self) -> None:
-        """As the last line of a cell: the bar that this cell shows already, or a new one that follows too."""
+        """As the last line of a cell: the bar that this cell shows already, or a new one that moves on."""
         if isinstance(self._bar, NotebookBar) and self._bar.here:
             return
-        self._bar = NotebookBar()
+        self._bar = bar_here(wanted=True)
         self._bar.show(self._progress, last=True)
