@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from tg_widgets.history import History
@@ -18,7 +19,7 @@ def test_a_long_history_stays_bounded_and_spread_evenly(count: int) -> None:
     history = History(256)
     history.extend(range(count), [math.sin(n / 40) for n in range(count)])
     x, _ = history.columns()
-    gaps = [later - earlier for earlier, later in zip(x, x[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(x)]
     assert len(x) <= 256 + 4 * count / 256 + 2
     assert max(gaps) <= 8 * count / 256 + 2
 

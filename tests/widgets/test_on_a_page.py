@@ -26,7 +26,8 @@ threading.Thread(target=learn, daemon=True).start()
 curve"""
 GAUGE = """
 BudgetGauge(dict(
-    guarantee="differential_privacy", mode="sampled", target_epsilon=3.0, spent_epsilon=1.5, delta=1e-5, steps=10))"""
+    guarantee="differential_privacy", mode="sampled",
+    target_epsilon=3.0, spent_epsilon=1.5, delta=1e-5, steps=10))"""
 EARLY = """
 from tg_widgets import LiveCurve
 curve = LiveCurve(title="Learning")
@@ -139,4 +140,5 @@ def test_the_template_that_is_installed_is_the_one_that_lies_here() -> None:
         path for root in ENV_JUPYTER_PATH if (path := Path(root) / "voila" / "templates" / "tg").is_dir()
     )
     compared = dircmp(source, installed)
-    assert not (compared.left_only or compared.right_only or compared.diff_files), "run: pip install -e ."
+    different = compared.left_only + compared.right_only + compared.diff_files
+    assert different == [], "run: pip install -e ."

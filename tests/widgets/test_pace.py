@@ -28,7 +28,12 @@ def test_requests_from_many_threads_never_act_at_once() -> None:
         inside -= 1
 
     pace = Pace(act, seconds=0.001)
-    threads = [threading.Thread(target=lambda: [pace.ask() for _ in range(50)]) for _ in range(8)]
+
+    def ask() -> None:
+        for _ in range(50):
+            pace.ask()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
