@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="TG Workbench",
         version=__version__,
-        description="Train on data you may not leak: five documents' APIs and our own, on one core.",
+        description="Train on data you may not leak: TG-Tinker's API, and what it needs beside it.",
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,

@@ -67,3 +67,9 @@ def test_no_reference_in_the_openapi_document_leads_nowhere(stranger: httpx.Clie
     for name in re.findall(r'"#/components/schemas/([^"]+)"', answer.text):
         assert name in schemas
     assert not re.findall(r'"#/\$defs', answer.text)
+
+
+def test_redoc_does_not_fetch_its_makers_logo(stranger: httpx.Client) -> None:
+    script = stranger.get("/docs-assets/redoc.standalone.js").text
+    assert len(script) > 500_000
+    assert "cdn.redoc.ly" not in script
