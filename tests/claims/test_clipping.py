@@ -260,6 +260,17 @@ class Loose(nn.Module):
         return self.layer(x) * self.scale
 
 
+class Leaking(nn.Module):
+    """Reads the parameter of a layer without a rule once inside it and once outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = Masked(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.layer.gate
+
+
 class Turned(nn.Module):
     """Puts time before the examples."""
 
@@ -276,6 +287,7 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
     "lstm": lambda: nn.LSTM(4, 4, batch_first=True),
     "attention of torch": lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True),
     "a weight used outside its layer": Outside,
+    "a weight used outside a layer without a rule": Leaking,
     "a parameter beside layers": Loose,
     "examples on another axis": Turned,
     "dropout inside a layer without a rule": lambda: Dropping(),

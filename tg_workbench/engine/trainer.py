@@ -33,7 +33,7 @@ from tg_workbench.engine.losses import IGNORED, LOSSES
 from tg_workbench.engine.networks import LanguageModel, Network
 from tg_workbench.engine.optimizers import OptimizerSpec, make_optimizer
 from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
-from tg_workbench.privacy.clipping import ClippedSum, clip, clip_nothing
+from tg_workbench.privacy.clipping import ClippedSum, Clipper
 from tg_workbench.privacy.noise import add_noise
 from tg_workbench.privacy.randomness import SecureRandom
 
@@ -139,6 +139,7 @@ class Trainer:
                 lora.attach(self._module, spec.lora)
         self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
         self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
+        self._clipper = Clipper(self._module)
         self._gradient: ClippedSum | _PlainSum | None = None
         self._repeats = Repeats()
         self._randomness = SecureRandom()
@@ -214,7 +215,7 @@ class Trainer:
             noise = self.spec.privacy.noise_multiplier
             summed = add_noise(self._gradient, noise, generator=self._randomness)
         for name, parameter in self._trainable.items():
-            parameter.grad = summed[name] / self.spec.expected_batch_size
+            parameter.grad = summed[name].div_(self.spec.expected_batch_size)
         used = self.spec.optimizer.learning_rate if learning_rate is None else learning_rate
         for group in self._optimizer.param_groups:
             group["lr"] = used
@@ -229,9 +230,9 @@ class Trainer:
         bound = self.spec.privacy.max_grad_norm
         total: ClippedSum | None = None
         for part in read.parts(micro_batch_size):
-            found = clip(self._module, partial(self._losses, part, loss_name), bound)
+            found = self._clipper.clip(partial(self._losses, part, loss_name), bound)
             total = found if total is None else total + found
-        return total if total is not None else clip_nothing(self._module, bound)
+        return total if total is not None else self._clipper.nothing(bound)
 
     def _plain(
         self, read: Batch, loss_name: str, micro_batch_size: int | None

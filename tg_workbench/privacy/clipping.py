@@ -21,9 +21,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from tg_workbench.errors import InvalidRequest, UnsupportedLayer
-from tg_workbench.privacy.shares import Factors, Share, has_rule, share_of, squared_norm
+from tg_workbench.privacy.shares import Factors, Share, has_rule, norm, share_of
 
 _SLACK = 1.0 - 1e-6
 """Sums are float32: clipping to slightly less than the bound keeps their rounding on the safe side."""
@@ -71,36 +72,55 @@ class ClippedSum:
         )
 
 
-def clip(model: nn.Module, losses: Callable[[], Tensor], max_grad_norm: float) -> ClippedSum:
-    """Σᵢ gᵢ · min(1, max_grad_norm / ‖gᵢ‖), where gᵢ is the gradient of the i-th value that `losses()` gives.
+class Clipper:
+    """Clips the gradients of one model, whose layers and trainable parameters stay what they are now."""
 
-    `losses` runs `model` on one batch and returns one value per example, in the order of the batch's first
-    axis.
-    """
-    bound = _checked(max_grad_norm)
-    names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    with _tapped(model) as taps, torch.enable_grad():
-        values = losses()
-        if values.dim() != 1:
-            raise InvalidRequest("a loss must give one value per example to be clipped")
-        taps.close(examples=len(values))
-        _require_every_use_tapped(model, names, values, taps)
-        torch.autograd.grad(_finite_part(values).sum(), (taps.anchor,), allow_unused=True)
-    with torch.no_grad():
-        return _assemble(names, taps, values.detach(), bound)
+    def __init__(self, model: nn.Module) -> None:
+        self._names = {p: name for name, p in model.named_parameters() if p.requires_grad}
+        self._layers = [
+            _Layer(name, module, own, exact=has_rule(module))
+            for name, module in model.named_modules()
+            if (own := [p for p in module.parameters(recurse=False) if p.requires_grad])
+        ]
+
+    def clip(self, losses: Callable[[], Tensor], max_grad_norm: float) -> ClippedSum:
+        """Σᵢ gᵢ · min(1, max_grad_norm / ‖gᵢ‖), gᵢ being the gradient of the i-th value of `losses()`.
+
+        `losses` runs the model on one batch and returns one value per example, in the order of the
+        batch's first axis.
+        """
+        bound = _checked(max_grad_norm)
+        with _tapped(self._layers) as taps, torch.enable_grad():
+            values = losses()
+            if values.dim() != 1:
+                raise InvalidRequest("a loss must give one value per example to be clipped")
+            taps.close(examples=len(values))
+            _require_every_use_tapped(self._names, values, taps)
+            known = values.detach().isfinite()
+            torch.autograd.grad(values, (taps.anchor,), known.to(values.dtype), allow_unused=True)
+        with torch.no_grad():
+            return _assemble(self._names, taps, values.detach(), known, bound)
+
+    def nothing(self, max_grad_norm: float) -> ClippedSum:
+        """The clipped sum of an empty batch: zero, and as good as any other to add noise to."""
+        return ClippedSum(
+            tensors={name: torch.zeros_like(parameter) for parameter, name in self._names.items()},
+            bound=_checked(max_grad_norm),
+            count=0,
+            norms=torch.zeros(0, dtype=torch.float64),
+            losses=torch.zeros(0),
+            made_by=_MADE_BY_CLIP,
+        )
+
+
+def clip(model: nn.Module, losses: Callable[[], Tensor], max_grad_norm: float) -> ClippedSum:
+    """What `Clipper(model).clip` gives, for a single time."""
+    return Clipper(model).clip(losses, max_grad_norm)
 
 
 def clip_nothing(model: nn.Module, max_grad_norm: float) -> ClippedSum:
-    """The clipped sum of an empty batch: zero, and as good as any other to add noise to."""
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    return ClippedSum(
-        tensors={name: torch.zeros_like(parameter) for name, parameter in trainable.items()},
-        bound=_checked(max_grad_norm),
-        count=0,
-        norms=torch.zeros(0),
-        losses=torch.zeros(0),
-        made_by=_MADE_BY_CLIP,
-    )
+    """What `Clipper(model).nothing` gives, for a single time."""
+    return Clipper(model).nothing(max_grad_norm)
 
 
 def _checked(max_grad_norm: float) -> float:
@@ -109,11 +129,17 @@ def _checked(max_grad_norm: float) -> float:
     return float(max_grad_norm)
 
 
-def _finite_part(values: Tensor) -> Tensor:
-    return torch.where(values.isfinite(), values, torch.zeros_like(values))
-
-
 # ------------------------------------------------------------------------------------------- taps
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A module that owns trainable parameters; `exact` if it reads each of them once per pass."""
+
+    name: str
+    module: nn.Module
+    own: list[nn.Parameter]
+    exact: bool
+
+
 class _Taps:
     """What the layers of one forward and backward pass left behind."""
 
@@ -151,65 +177,57 @@ class _Tap(torch.autograd.Function):
 
 
 @contextmanager
-def _tapped(model: nn.Module) -> Iterator[_Taps]:
-    """Tap the layers of `model` until the block ends; other passes through the model are not seen."""
+def _tapped(layers: list[_Layer]) -> Iterator[_Taps]:
+    """Tap these layers until the block ends; other passes through the model are not seen."""
     taps = _Taps()
-    handles = []
+    handles: list[RemovableHandle] = []
     try:
-        for layer, module in model.named_modules():
-            own = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
-            if own:
-                handles.append(module.register_forward_hook(_hook(taps, layer, own), with_kwargs=True))
+        for layer in layers:
+            handles.append(layer.module.register_forward_hook(_hook(taps, layer), with_kwargs=True))
         yield taps
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _hook(taps: _Taps, layer: str, own: list[nn.Parameter]) -> Callable[..., Any]:
+def _hook(taps: _Taps, layer: _Layer) -> Callable[..., Any]:
     def after_forward(
         module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any
     ) -> Any:
         if taps.closed:
             return output
+        kind = type(module).__name__
         if keywords or not isinstance(output, Tensor) or not all(isinstance(x, Tensor) for x in inputs):
-            raise UnsupportedLayer(layer, f"{type(module).__name__}: not one tensor out of tensors in")
-        for parameter in own:
-            taps.uses[parameter] = taps.uses.get(parameter, 0) + 1
+            raise UnsupportedLayer(layer.name, f"{kind}: not one tensor out of tensors in")
+        inside = None if layer.exact else _uses_in_graph(output, before=inputs)
+        for parameter in layer.own:
+            count = 1 if inside is None else inside.get(parameter, 0)
+            taps.uses[parameter] = taps.uses.get(parameter, 0) + count
         remembered = tuple(x.detach() for x in inputs)
-        versions = tuple(x._version for x in inputs)
+        versions = [x._version for x in inputs]
 
         def record(output_grad: Tensor) -> None:
-            if tuple(x._version for x in inputs) != versions:
-                raise UnsupportedLayer(layer, f"{type(module).__name__}: its input is changed in place")
-            taps.collect(layer, module, remembered, output_grad)
+            if [x._version for x in inputs] != versions:
+                raise UnsupportedLayer(layer.name, f"{kind}: its input is changed in place")
+            taps.collect(layer.name, module, remembered, output_grad)
 
         return _Tap.apply(output, taps.anchor, record)  # type: ignore[no-untyped-call]
 
     return after_forward
 
 
-def _require_every_use_tapped(
-    model: nn.Module, names: dict[nn.Parameter, str], values: Tensor, taps: _Taps
-) -> None:
+def _require_every_use_tapped(names: dict[nn.Parameter, str], values: Tensor, taps: _Taps) -> None:
     """Refuse a model that reads a parameter past the layer that owns it: we would miss that part."""
-    exact = {
-        parameter
-        for module in model.modules()
-        if has_rule(module)
-        for parameter in module.parameters(recurse=False)
-    }
     uses = _uses_in_graph(values)
     for parameter, name in names.items():
-        tapped = taps.uses.get(parameter, 0)
-        if uses.get(parameter, 0) > tapped and (tapped == 0 or parameter in exact):
+        if uses.get(parameter, 0) > taps.uses.get(parameter, 0):
             raise UnsupportedLayer(name, "a parameter used outside the layer that owns it")
 
 
-def _uses_in_graph(values: Tensor) -> dict[nn.Parameter, int]:
-    """How often each leaf is read by the computation that led to `values`."""
+def _uses_in_graph(values: Tensor, before: tuple[Tensor, ...] = ()) -> dict[nn.Parameter, int]:
+    """How often each leaf is read by the computation that led from `before` to `values`."""
     uses: dict[nn.Parameter, int] = {}
-    seen: set[Any] = set()
+    seen: set[Any] = {x.grad_fn for x in before}
     waiting = [values.grad_fn]
     while waiting:
         node = waiting.pop()
@@ -226,14 +244,16 @@ def _uses_in_graph(values: Tensor) -> dict[nn.Parameter, int]:
 
 
 # ----------------------------------------------------------------------------------------- the sum
-def _assemble(names: dict[nn.Parameter, str], taps: _Taps, losses: Tensor, bound: float) -> ClippedSum:
-    squares = torch.zeros(taps.examples, dtype=torch.float64, device=losses.device)
-    for shares in taps.shares.values():
-        squares += squared_norm(shares)
-    norms = squares.sqrt()
-    good = norms.isfinite() & losses.isfinite()
-    weights = torch.where(good, (bound * _SLACK / norms).clamp(max=1.0), 0.0).float()
-    bad = None if bool(good.all()) else ~good
+def _assemble(
+    names: dict[nn.Parameter, str], taps: _Taps, losses: Tensor, known: Tensor, bound: float
+) -> ClippedSum:
+    parts = [norm(shares).double() for shares in taps.shares.values()]
+    norms = torch.stack(parts).norm(dim=0) if parts else torch.zeros(len(losses), dtype=torch.float64)
+    good = norms.isfinite() & known
+    weights = (bound * _SLACK / norms).clamp_(max=1.0).float()
+    bad = None
+    if not bool(good.all()):
+        weights, bad = weights.masked_fill(~good, 0.0), ~good
     return ClippedSum(
         tensors={
             name: _weighted_sum(parameter, taps.shares.get(parameter, []), weights, bad)

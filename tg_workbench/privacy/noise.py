@@ -17,6 +17,8 @@ from tg_workbench.errors import InvalidRequest
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.randomness import SecureRandom
 
+_BLOCK_PAIRS = 32_768
+
 
 def secure_gaussian(
     shape: Sequence[int], *, generator: SecureRandom | None = None, hardened: bool = False
@@ -46,8 +48,14 @@ def add_noise(
 
 
 def _box_muller(count: int, generator: SecureRandom) -> Tensor:
-    pairs = (count + 1) // 2
-    uniforms = generator.uniforms(2 * pairs)
-    radius = torch.from_numpy(np.log(1.0 - uniforms[:pairs])).mul_(-2.0).sqrt_()  # 1 - u lies in (0, 1]
-    angle = torch.from_numpy(uniforms[pairs:]).mul_(2.0 * math.pi)
-    return torch.cat((radius * angle.cos(), radius * angle.sin()))[:count]
+    """Box and Muller 1958, in blocks that stay in the processor's cache."""
+    drawn = torch.empty(count + count % 2, dtype=torch.float64)
+    for block in drawn.split(2 * _BLOCK_PAIRS):
+        pairs = len(block) // 2
+        uniforms = generator.uniforms(2 * pairs)
+        ones_left = np.subtract(1.0, uniforms[:pairs], out=uniforms[:pairs])  # in (0, 1]: its log is finite
+        radius = torch.from_numpy(np.log(ones_left, out=ones_left)).mul_(-2.0).sqrt_()
+        angle = torch.from_numpy(uniforms[pairs:]).mul_(2.0 * math.pi)
+        torch.mul(radius, angle.cos(), out=block[:pairs])
+        torch.mul(radius, angle.sin_(), out=block[pairs:])
+    return drawn[:count]

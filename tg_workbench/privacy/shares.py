@@ -55,11 +55,11 @@ class Factors:
         inner: Tensor = (lefts * rights).sum((1, 2))
         return inner
 
-    def squared_norm(self) -> Tensor:
-        """‖gradient‖² of each example."""
+    def norm(self) -> Tensor:
+        """‖gradient‖ of each example."""
         if self.right.shape[1] == 1 and not self.picks:
-            return _squares(self.left) * _squares(self.right)
-        return self.inner(self)
+            return _norm(self.left).double() * _norm(self.right)
+        return self.inner(self).clamp(min=0.0).sqrt()
 
     def without(self, bad: Tensor) -> Factors:
         """The same with the examples in the mask `bad` set to zero."""
@@ -106,15 +106,15 @@ Share = Tensor | Factors
 Shares = Iterator[tuple[nn.Parameter, Share]]
 
 
-def squared_norm(shares: list[Share]) -> Tensor:
-    """‖Σ shares‖² of each example, in float64."""
-    if len(shares) == 1 and isinstance(shares[0], Factors):
-        return shares[0].squared_norm()
+def norm(shares: list[Share]) -> Tensor:
+    """‖Σ shares‖ of each example."""
+    if len(shares) == 1:
+        return shares[0].norm() if isinstance(shares[0], Factors) else _norm(shares[0])
     factors = [share for share in shares if isinstance(share, Factors)]
-    if len(factors) == len(shares):
-        pairs = [(one, other) for one in factors for other in factors]
-        return torch.stack([one.inner(other) for one, other in pairs]).sum(0).clamp(min=0.0)
-    return _squares(whole(shares))
+    if len(factors) < len(shares):
+        return _norm(whole(shares))
+    pairs = [one.inner(other) for one in factors for other in factors]
+    return torch.stack(pairs).sum(0).clamp(min=0.0).sqrt()
 
 
 def whole(shares: list[Share]) -> Tensor:
@@ -123,17 +123,17 @@ def whole(shares: list[Share]) -> Tensor:
     return sum(tensors[1:], start=tensors[0])
 
 
-def _squares(values: Tensor) -> Tensor:
-    """Each example's sum of squares: float32 over short stretches, float64 over the stretches."""
+def _norm(values: Tensor) -> Tensor:
+    """Each example's length: float32 over short stretches, float64 over the stretches."""
     flat = values.flatten(1)
-    whole_chunks = flat.shape[1] // _CHUNK * _CHUNK
-    if whole_chunks == 0:
+    if flat.shape[1] <= _CHUNK:
         norms: Tensor = torch.linalg.vector_norm(flat, dim=1)
-        return norms.double().square()
-    chunks = flat[:, :whole_chunks].unflatten(1, (-1, _CHUNK))
-    norms = torch.linalg.vector_norm(chunks, dim=2).double()
-    rest: Tensor = torch.linalg.vector_norm(flat[:, whole_chunks:], dim=1).double()
-    return norms.square().sum(1) + rest.square()
+        return norms
+    chunked = flat.shape[1] // _CHUNK * _CHUNK
+    chunks = torch.linalg.vector_norm(flat[:, :chunked].unflatten(1, (-1, _CHUNK)), dim=2)
+    rest = torch.linalg.vector_norm(flat[:, chunked:], dim=1, keepdim=True)
+    norms = torch.linalg.vector_norm(torch.cat((chunks, rest), dim=1).double(), dim=1)
+    return norms
 
 
 # ------------------------------------------------------------------------------------------ rules
