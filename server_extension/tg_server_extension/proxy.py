@@ -194,9 +194,9 @@ class ProxyHandler(Guarded):
         answer.
         """
         self._body.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                await self._received.wait()
+        if not self._received.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._received.wait(), LINGER_SECONDS)
         await self.finish()
 
     @property

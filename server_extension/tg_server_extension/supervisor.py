@@ -29,6 +29,7 @@ from tg_workbench.errors import WorkbenchError
 
 LOG_BYTES = 10 * 1024 * 1024
 TAIL_BYTES = 2000
+STEADY_SECONDS = 2.0  # who was up for so long is started again at once
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Supervisor:
             came_up = await self._run_once()
             if came_up is not None:
                 down_since = time.monotonic()
-            lasted = came_up is not None and time.monotonic() - came_up > self._plan.longest_pause
+            lasted = came_up is not None and time.monotonic() - came_up > STEADY_SECONDS
             pause = 0.0 if lasted else min(self._plan.longest_pause, max(0.25, pause * 2))
             self._log.error("The TG Workbench API %s Starting it again in %.2f s.", self._reason, pause)
             await self._rest(pause, down_since + self._plan.outage_seconds)

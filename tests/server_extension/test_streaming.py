@@ -107,8 +107,8 @@ def test_thirty_two_streams_run_side_by_side(jupyter: Jupyter) -> None:
         assert statistics.median(late) < 1.0
 
     in_threads(32, follow)
-    streams = jupyter.seen()["streams"]
-    assert all(streams[f"many-{number}"] == "closed" for number in range(32))
+    names = [f"many-{number}" for number in range(32)]
+    wait_until(lambda: {jupyter.seen()["streams"][name] for name in names} == {"closed"})
 
 
 def test_a_stream_ends_at_the_api_when_the_caller_leaves(client: httpx.Client, jupyter: Jupyter) -> None:
