@@ -53,29 +53,30 @@ class Futures:
         operation = self._submit(client_id, kind, payload)
         if self.patience is None:
             return operation
-        return checked(await self.settled(operation.id, self.patience))
+        return checked(await self._end_of(operation, self.patience))
 
     async def answer(self, client_id: str, kind: OperationKind, payload: Payload) -> dict[str, Any]:
         """The answer to an operation. Raises OperationFailed; DeadlineExceeded, and then it goes on."""
         operation = self._submit(client_id, kind, payload)
-        operation = checked(await self.settled(operation.id, LONGEST_ANSWER_SECONDS))
+        operation = checked(await self._end_of(operation, LONGEST_ANSWER_SECONDS))
         if operation.result is None:
             raise DeadlineExceeded(operation.id)
         return operation.result
 
     async def settled(self, future_id: str, seconds: float) -> Operation:
         """The operation once it has ended, or as it is after `seconds`. Raises FutureNotFound."""
+        return await self._end_of(self._look(future_id), seconds)
+
+    async def _end_of(self, operation: Operation, seconds: float) -> Operation:
         deadline = time.monotonic() + seconds
-        operation = self._look(future_id)
-        with self.premises.bells.listening(operation.client_id) as rung:
-            while operation.status in UNFINISHED and not self.premises.stopping.is_set():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                await self.premises.bells.heard(rung, min(left, self.premises.bells.FALLBACK_SECONDS))
+        bells, stopping = self.premises.bells, self.premises.stopping
+        ended = operation.status not in UNFINISHED
+        with bells.listening(operation.client_id) as rung:
+            while not ended and not stopping.is_set() and (left := deadline - time.monotonic()) > 0:
+                await bells.heard(rung, min(left, bells.FALLBACK_SECONDS))
                 rung.clear()
-                operation = self._look(future_id)
-        return operation
+                ended = self._has_ended(operation.id)
+        return self._look(operation.id) if seconds > 0 else operation
 
     def _submit(self, client_id: str, kind: OperationKind, payload: Payload) -> Operation:
         with self.premises.database.write() as session:
@@ -87,6 +88,10 @@ class Futures:
                 content_type=payload.content_type,
                 idempotency_key=self.idempotency_key,
             )
+
+    def _has_ended(self, future_id: str) -> bool:
+        with self.premises.database.read() as session:
+            return Operations(session, self.premises.folder).has_ended(future_id)
 
     def _look(self, future_id: str) -> Operation:
         with self.premises.database.read() as session:

@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from tg_workbench.errors import FutureNotFound, IdempotencyConflict, OperationCancelled, QueueFull
@@ -45,6 +46,7 @@ _NEXT_SEQ = Statement(
     .returning(col(TrainingClient.next_seq))
 )
 _INSERT = insertion(Operation)
+_STATUS = Statement(sa.select(col(Operation.status)).where(col(Operation.id) == sa.bindparam("future")))
 
 
 class Operations:
@@ -90,10 +92,15 @@ class Operations:
 
     def get(self, owner: Principal, future_id: str) -> Operation:
         """The operation. Raises FutureNotFound, also when it is somebody else's."""
-        operation = self.session.get(Operation, future_id)
+        without_rows = [defer(Operation.payload)]  # type: ignore[arg-type]  # a batch may be large
+        operation = self.session.get(Operation, future_id, options=without_rows)
         if operation is None or operation.owner_id != owner.id:
             raise FutureNotFound(future_id)
         return operation
+
+    def has_ended(self, future_id: str) -> bool:
+        """Whether it has completed, failed or was cancelled. Cheap: whoever waits asks often."""
+        return _STATUS.run(self.session, future=future_id).scalar() not in ("pending", "running")
 
     def cancel(self, owner: Principal, future_id: str) -> bool:
         """Cancel an operation that has not begun; False when it is too late. Raises FutureNotFound."""
