@@ -259,9 +259,9 @@ class Trainer:
         losses, norms = found.losses.numpy(), found.norms.numpy()
         norms = norms[np.isfinite(norms)]
         return ForwardBackward(
-            loss=_mean_of(losses[np.isfinite(losses)]),
-            grad_norm=_mean_of(norms),
-            grad_norm_after_clip=_mean_of(norms.clip(max=found.bound)),
+            loss=_mean(losses[np.isfinite(losses)]),
+            grad_norm=_mean(norms),
+            grad_norm_after_clip=_mean(norms.clip(max=found.bound)),
             num_clipped=int((norms > found.bound).sum()),
             num_examples=found.count,
             tokens=read.tokens,
@@ -274,7 +274,7 @@ class Trainer:
         else:
             self._gradient = _PlainSum(dict(total))
         norm = math.sqrt(sum(float(t.double().square().sum()) for t in total.values())) / max(1, read.size)
-        return ForwardBackward(_mean(losses), norm, norm, 0, read.size, read.tokens)
+        return ForwardBackward(_mean(losses.numpy()), norm, norm, 0, read.size, read.tokens)
 
     # -------------------------------------------------------------------------------- looking
     def sample(
@@ -308,7 +308,7 @@ class Trainer:
                 correct, counted = _right(said, part.targets, loss_name)
                 right, answers = right + correct, answers + counted
         accuracy = right / answers if answers else None
-        return Evaluation(_mean(torch.cat(losses)), accuracy, read.size)
+        return Evaluation(_mean(torch.cat(losses).numpy()), accuracy, read.size)
 
     def predict(self, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """For each example {class, confidence} (of a language model: the next token), or {value}."""
@@ -376,11 +376,7 @@ class Trainer:
         return LOSSES[loss_name](self._network.answer(part.inputs), part.targets)
 
 
-def _mean(values: Tensor) -> float:
-    return _mean_of(values.numpy())
-
-
-def _mean_of(values: NDArray[Any]) -> float:
+def _mean(values: NDArray[Any]) -> float:
     return float(values.mean(dtype=np.float64)) if values.size else 0.0
 
 
