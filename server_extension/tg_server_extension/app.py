@@ -25,6 +25,12 @@ from tg_server_extension.websocket import AsksForWebSocket, WebSocketProxy
 from tg_workbench.errors import InvalidSetting
 from tg_workbench.settings import Settings
 
+
+def give_xsrf_cookie(handler: Any, **_page: Any) -> None:
+    """Before a page is published: the cookie without which leaving it could not end its kernel."""
+    _ = handler.xsrf_token
+
+
 PUBLISHED = {
     "template": "tg",
     "theme": "system",
@@ -34,6 +40,7 @@ PUBLISHED = {
         "anywidget",
         "jupyterlab-plotly",
     ],
+    "prelaunch_hook": give_xsrf_cookie,
 }
 """How Voila publishes notebooks here, unless whoever runs Jupyter chose otherwise: without the internet."""
 

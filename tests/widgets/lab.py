@@ -15,11 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import nbformat.v4 as notebooks
 import psutil
 from playwright.sync_api import Browser, Locator, Page
 
 START_SECONDS = 60.0
+
+_KERNEL_IS_IDLE = """() =>
+  window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === "idle"
+"""  # before that, "run all" would ask the person for a kernel
 
 _COUNT_COLOURED = """async (png) => {
   const picture = await createImageBitmap(await (await fetch("data:image/png;base64," + png)).blob());
@@ -104,6 +109,11 @@ class Lab:
         )
         (self.root / name).write_text(json.dumps(notebook))
 
+    def kernels(self) -> int:
+        """How many kernels run."""
+        answer = httpx.get(self.url("api/kernels"), timeout=30)
+        return len(answer.json())
+
     def url(self, path: str) -> str:
         """An address of this server that needs no login."""
         return f"http://127.0.0.1:{self.port}/{path}{'&' if '?' in path else '?'}token={self.token}"
@@ -138,9 +148,8 @@ class Visit:
 
     def run_all(self) -> None:
         """Run all cells of the notebook that is open in Lab."""
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000)
-        self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.page.wait_for_function(_KERNEL_IS_IDLE, timeout=60_000)
+        self.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
     def picture(self, part: Locator) -> tuple[int, float]:
         """What is truly seen of a part of the page: its coloured pixels, and how light it is (0 to 1)."""

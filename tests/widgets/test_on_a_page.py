@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from filecmp import dircmp
 from pathlib import Path
@@ -28,6 +29,13 @@ GAUGE = """
 BudgetGauge(dict(
     guarantee="differential_privacy", mode="sampled",
     target_epsilon=3.0, spent_epsilon=1.5, delta=1e-5, steps=10))"""
+UPLOAD = """
+import numpy as np
+from tg_workbench import Workbench
+random = np.random.default_rng(7)
+features = random.normal(size=(256, 4)).astype("float32")
+targets = (features.sum(axis=1) > 0).astype("int64")
+Workbench().datasets.upload("rows of a test", features=features, targets=targets);"""
 EARLY = """
 from tg_widgets import LiveCurve
 curve = LiveCurve(title="Learning")
@@ -132,6 +140,42 @@ def test_in_lab_the_curve_grows_and_a_reload_brings_it_back(lab: Lab, visit: Vis
     reads(visit, "step 300")
     again, _ = visit.picture(visit.page.locator(DRAWN))
     assert again > 300
+
+
+def test_leaving_a_published_page_ends_its_kernel(lab: Lab, visit: Visit) -> None:
+    lab.write("early.ipynb", EARLY)
+    before = lab.kernels()
+    visit.open(lab.url("voila/render/early.ipynb"))
+    reads(visit, "step 1,000")
+    assert lab.kernels() > before
+    visit.page.goto("about:blank")
+    deadline = time.monotonic() + 20
+    while lab.kernels() > before:
+        assert time.monotonic() < deadline, "the kernel of the page still runs"
+        visit.page.wait_for_timeout(200)
+
+
+def test_in_lab_the_panel_creates_trains_and_stops_within_a_second(lab: Lab, visit: Visit) -> None:
+    lab.write("panel.ipynb", UPLOAD, "from tg_widgets import TrainingPanel\nTrainingPanel()")
+    visit.open(lab.url("lab/tree/panel.ipynb?reset"))
+    visit.run_all()
+    press = visit.page.locator
+    press("[data-action=create]").wait_for(timeout=60_000)
+    press("[name=dataset_id] option", has_text="rows of a test").wait_for(state="attached")
+    press("[name=steps]").fill("20000")
+    press("[data-action=create]").click()
+    press("[data-action=train]:enabled").wait_for(timeout=60_000)
+    press(".tgw-steps").fill("20000")
+    press("[data-action=train]").click()
+    reads(visit, "ε spent")
+    visit.page.wait_for_timeout(1_500)
+    asked = time.monotonic()
+    press("[data-action=stop]").click()
+    press("[data-action=train]:enabled").wait_for()
+    assert time.monotonic() - asked < 1.0
+    assert visit.picture(visit.page.locator(".tgw-curve"))[0] > 500
+    assert visit.picture(visit.page.locator(".tgw-gauge"))[0] > 500
+    assert visit.errors == []
 
 
 def test_the_template_that_is_installed_is_the_one_that_lies_here() -> None:

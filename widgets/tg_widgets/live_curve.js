@@ -55,10 +55,12 @@ function smoothed(values, weight) {
   });
 }
 
-const shown = (value, digits) =>
+const shown = (value, { digits, round_up: up }) =>
   value === null || value === undefined
     ? "–"
-    : Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 10 ** -digits)
+    : up
+      ? (Math.ceil(value * 10 ** digits - 1e-9) / 10 ** digits).toFixed(digits)
+      : Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 10 ** -digits)
       ? value.toExponential(2)
       : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
@@ -277,13 +279,13 @@ class CurveView {
     };
     const x = hovered !== null && hovered !== undefined ? this.plot.data[0][hovered] : this.lastX();
     this.readout.replaceChildren(
-      ...lines.flatMap(({ name, label, digits }, index) =>
+      ...lines.flatMap(({ name, label }, index) =>
         !this.store.get(name)?.length ? [] : element(
           "li",
           { style: `--tgw-tone: var(--tgw-${TONES[index % TONES.length]})` },
           element("span.tgw-swatch"),
           element("span.tgw-muted", {}, label || name),
-          element("b", {}, shown(at(index), digits)),
+          element("b", {}, shown(at(index), lines[index])),
         ),
       ),
       ...(x === null ? [] : [element("li.tgw-muted", {}, `${this.model.get("x_label")} ${x.toLocaleString("en")}`)]),
@@ -292,8 +294,8 @@ class CurveView {
   }
 
   describe(lines, at, x) {
-    const values = lines.flatMap(({ name, label, digits }, index) =>
-      this.store.get(name)?.length ? [`${label || name} ${shown(at(index), digits)}`] : [],
+    const values = lines.flatMap(({ name, label }, index) =>
+      this.store.get(name)?.length ? [`${label || name} ${shown(at(index), lines[index])}`] : [],
     );
     this.plotNode.setAttribute(
       "aria-label",

@@ -23,12 +23,16 @@ from tg_widgets.pace import Pace
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a curve: the name used to append to it, and how it is shown."""
+    """One line of a curve: the name used to append to it, and how it is shown.
+
+    `round_up` is for what must never look smaller than it is, such as ε.
+    """
 
     name: str
     label: str = ""
     axis: Literal["left", "right"] = "left"
     digits: int = 4
+    round_up: bool = False
 
 
 class LiveCurve(anywidget.AnyWidget):

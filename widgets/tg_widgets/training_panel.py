@@ -259,7 +259,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
     # ------------------------------------------------------------------------- what is shown
     def _series(self) -> list[Series]:
         loss = Series("loss", "Loss")
-        epsilon = Series("epsilon", "ε spent", "right", digits=2)
+        epsilon = Series("epsilon", "ε spent", "right", digits=2, round_up=True)
         public = Series("public_loss", "Loss on public data")
         return [epsilon, public] if self.published else [loss, epsilon, public]
 
