@@ -91,8 +91,10 @@ def noise_multiplier(
         return _pld(step, steps, delta, relation, interval)
 
     # Searched on a coarse grid, which only rounds ε up and costs a tenth; the last digits on the fine one.
-    coarse = max(curves.FINEST_INTERVAL, target_epsilon / 3000)
-    root = _search(lambda noise: reached(noise, coarse), target_epsilon)
+    def roughly(noise: float) -> float:
+        return reached(noise, _rough_interval(GaussianStep(noise, sample_rate), target_epsilon))
+
+    root = _search(roughly, target_epsilon)
     digit = 10.0 ** (math.floor(math.log10(root)) - 3)
     noise = math.ceil(root / digit) * digit
     while reached(noise) > target_epsilon:
@@ -172,27 +174,36 @@ class Odometer:
         return max(0, self._limits[step, cap] - taken)
 
     def _most(self, counts: Mapping[GaussianStep, int], step: GaussianStep, cap: float, start: int) -> int:
-        """The largest number of `step`s on top of `counts` within `cap`: doubling, then bisection."""
+        """The largest number of `step`s on top of `counts` within `cap`.
 
-        def fits(more: int) -> bool:
+        Rényi costs, which are quick, give a count that surely fits; the rest of the way is read exactly.
+        """
+        is_sampled = not counts and self.accountant == "pld" and 0.0 < step.sample_rate < 1.0
+
+        def after(more: int) -> float:
             total = counts.get(step, 0) + more
-            if not counts and self.accountant == "pld" and 0.0 < step.sample_rate < 1.0:
-                return step.noise_multiplier > 0 and self._exact(step, total) <= cap
-            return self.epsilon({**counts, step: total}) <= cap
+            if is_sampled and step.noise_multiplier > 0:
+                return self._exact(step, total)
+            return self.epsilon({**counts, step: total})
 
-        if not fits(1):
+        def surely_after(more: int) -> float:
+            if is_sampled and step.noise_multiplier > 0 and self.relation == "add_or_remove_one":
+                return _rdp({step: more}, self.delta, self.relation)
+            return after(more)
+
+        if after(1) > cap:
             return 0
-        if start and fits(start) and not fits(start + 1):
+        if start and after(start) <= cap < after(start + 1):
             return start  # the noise was chosen for just this many
-        low, high = (start, 2 * start) if start > 1 and fits(start) else (1, max(2, start))
-        while fits(high):
+        low, high = 1, 2
+        while surely_after(high) <= cap:
             if high >= MOST_STEPS:
                 return MOST_STEPS
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if fits(middle) else (low, middle)
-        return low
+            low, high = (middle, high) if surely_after(middle) <= cap else (low, middle)
+        return min(MOST_STEPS, _last_within(cap, low, after))
 
     def _one_kind(self, step: GaussianStep, count: int) -> float:
         anchors = [limit for (kind, _), limit in self._limits.items() if kind == step]
@@ -214,6 +225,32 @@ class Odometer:
         return curves.pld_epsilon(
             step.noise_multiplier, step.sample_rate, count, self.delta, self.relation, interval
         )
+
+
+def _rough_interval(step: GaussianStep, cap: float) -> float:
+    """A grid for searching near `cap`: coarse beside ε, but fine beside the loss of a single step."""
+    return max(curves.FINEST_INTERVAL, min(cap / 3000, step.sample_rate / (10 * step.noise_multiplier)))
+
+
+def _last_within(cap: float, low: int, after: Callable[[int], float]) -> int:
+    """The last count whose reading is within `cap`, sought upwards from `low`, which is within."""
+    growth = (cap / max(after(low), cap / 10)) ** 2  # ε grows about as the root of the count
+    width = max(1, math.ceil(low * (growth - 1)))
+    while after(low + width) <= cap:
+        low, width = low + width, max(1, width // 4) if width > 4 else 2 * width
+        if low >= MOST_STEPS:
+            return MOST_STEPS
+    high = low + width
+    while high - low > 1:
+        share = (cap - after(low)) / (after(high) - after(low))
+        middle = min(high - 1, max(low + 1, low + int(share * (high - low))))
+        if after(middle) > cap:
+            high = middle
+        elif middle + 1 < high and after(middle + 1) > cap:
+            return middle
+        else:
+            low = middle
+    return low
 
 
 def _next_grid_point(count: int) -> int:

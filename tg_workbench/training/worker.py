@@ -42,6 +42,7 @@ from tg_workbench.training.trainers import trainer_spec
 log = logging.getLogger(__name__)
 ORPHAN_SECONDS = 30.0
 WAIT_SECONDS = 0.5
+SETTLE_SECONDS = 0.05
 LOCK_SECONDS = 5.0
 
 
@@ -184,17 +185,20 @@ class Worker:
         self.yielding.clear()
 
     def _idle(self, operator: Operator) -> bool:
-        """Nothing to do: tell what is untold, save what is unsaved, wait. True when it is time to leave."""
+        """Nothing to do: wait; then tell what is untold, save what is unsaved. True when it is time to leave.
+
+        A caller who steps by hand is back within milliseconds, so the waiting comes first.
+        """
+        if self.bell.wait(SETTLE_SECONDS if operator.points["step"] else WAIT_SECONDS):
+            self._last_look = 0.0
+            return False
         if operator.points["step"]:
             operator.flush(force=True)
+            return False
         self._save(operator)
         rested = time.monotonic() - self.last_active > self.settings.worker_idle_seconds
         asked = self.yielding.is_set()  # another client waits for this worker's place
-        if (asked or (rested and not operator.trainer.pending)) and self.queue.rest():
-            return True
-        if self.bell.wait(WAIT_SECONDS):
-            self._last_look = 0.0
-        return False
+        return (asked or (rested and not operator.trainer.pending)) and self.queue.rest()
 
     # ------------------------------------------------------------------------------- orders
     def _control(self) -> str:
