@@ -44,6 +44,14 @@ function drawable(y, length, isLog) {
   return values;
 }
 
+/** One x for all series. Series that were measured at the same steps, as most are, need no costly join. */
+function aligned(tables) {
+  const [x] = tables.reduce((longest, table) => (table[0].length > longest[0].length ? table : longest));
+  const fits = ([own]) => !own.length || (own.length === x.length && own.every((value, index) => value === x[index]));
+  if (!tables.every(fits)) return uPlot.join(tables);
+  return [x, ...tables.map(([own, values]) => (own.length ? values : new Array(x.length).fill(null)))];
+}
+
 function smoothed(values, weight) {
   let mean = 0;
   let seen = 0;
@@ -144,7 +152,7 @@ class CurveView {
         drawable(points.y, points.length, isLog && axis === "left"),
       ];
     });
-    const joined = tables.length === 1 ? tables[0] : uPlot.join(tables);
+    const joined = aligned(tables);
     const weight = this.model.get("smoothing");
     if (!weight) return joined;
     const means = this.model.get("series").flatMap(({ axis }, index) =>
