@@ -40,8 +40,6 @@ class Settings:
     """`TG_API_KEY`: a key that stands for the local principal; the server extension sets it for kernels."""
     auth_disabled: bool = False
     """`TG_AUTH_DISABLED`: no credential needed; only in development, on a loopback or Unix-socket bind."""
-    allow_hub: bool = False
-    """`TG_ALLOW_HUB`: whether a model may be fetched from the internet."""
     max_workers: int = 4
     """`TG_MAX_WORKERS`: how many training clients may hold a worker process at once."""
     worker_idle_seconds: float = 900.0
@@ -69,7 +67,6 @@ class Settings:
             home=Path(values.get("TG_HOME") or default.home).expanduser().absolute(),
             api_key=values.get("TG_API_KEY") or None,
             auth_disabled=_flag(values, "TG_AUTH_DISABLED", default.auth_disabled),
-            allow_hub=_flag(values, "TG_ALLOW_HUB", default.allow_hub),
             max_workers=_whole(values, "TG_MAX_WORKERS", default.max_workers, 1, 1024),
             worker_idle_seconds=float(
                 _whole(values, "TG_WORKER_IDLE_SECONDS", int(default.worker_idle_seconds), 1, 10**7)

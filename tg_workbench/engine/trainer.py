@@ -1,9 +1,8 @@
 """Trainer: one model and the six things a training client can do to it.
 
 forward_backward, optim_step, sample, evaluate, state out, state in. With a `PrivacySpec` every gradient it
-holds is a sum of clipped per-example gradients, noise is drawn once per `optim_step`, and nothing else
-differs: both ways divide the accumulated sum by `expected_batch_size`, a public number, never by how many
-examples came.
+holds is a sum of clipped per-example gradients, noise is drawn once per `optim_step`, and the sum is divided
+by `expected_batch_size`, a public number, never by how many examples came.
 
 Pitfalls: losses and norms that `forward_backward` returns are not private. An example sent twice before one
 `optim_step` counts twice; `refuse_repeats` refuses it. The trainer does not count ε: charge before
@@ -73,12 +72,17 @@ class TrainerSpec:
     optimizer: OptimizerSpec
     loss: str | None
     privacy: PrivacySpec | None
-    expected_batch_size: float
+    expected_batch_size: float | None
+    """What a step's sum is divided by. None, without privacy only: the number of examples that came."""
     cache_folder: Path
-    allow_hub: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.expected_batch_size < math.inf:
+        if self.expected_batch_size is None:
+            if self.privacy is not None:
+                raise InvalidRequest(
+                    "a private sum is divided by a declared batch size, never by the true one"
+                )
+        elif not 0.0 < self.expected_batch_size < math.inf:
             raise InvalidRequest("the expected batch size must be a finite number above 0")
         if self.loss is not None and self.loss not in LOSSES:
             raise InvalidRequest(f"unknown loss; use one of {', '.join(LOSSES)}")
@@ -123,6 +127,7 @@ class _PlainSum:
     """Without privacy: the sum of gradients and nothing promised about it."""
 
     tensors: dict[str, Tensor]
+    count: int
 
 
 class Trainer:
@@ -214,8 +219,9 @@ class Trainer:
             assert self.spec.privacy is not None  # noqa: S101  (only privacy makes a ClippedSum)
             noise = self.spec.privacy.noise_multiplier
             summed = add_noise(self._gradient, noise, generator=self._randomness)
+        divisor = self.spec.expected_batch_size or max(1, self._gradient.count)
         for name, parameter in self._trainable.items():
-            parameter.grad = summed[name].div_(self.spec.expected_batch_size)
+            parameter.grad = summed[name].div_(divisor)
         used = self.spec.optimizer.learning_rate if learning_rate is None else learning_rate
         for group in self._optimizer.param_groups:
             group["lr"] = used
@@ -271,8 +277,9 @@ class Trainer:
         if isinstance(self._gradient, _PlainSum):
             for name, tensor in self._gradient.tensors.items():
                 tensor += total[name]
+            self._gradient.count += read.size
         else:
-            self._gradient = _PlainSum(dict(total))
+            self._gradient = _PlainSum(dict(total), read.size)
         norm = math.sqrt(sum(float(t.double().square().sum()) for t in total.values())) / max(1, read.size)
         return ForwardBackward(_mean(losses.numpy()), norm, norm, 0, read.size, read.tokens)
 

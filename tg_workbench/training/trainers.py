@@ -14,10 +14,14 @@ def trainer_spec(
 ) -> engine.TrainerSpec:
     """The engine's words for the same client.
 
-    The normaliser is public: N·q when sampled, else as declared.
+    What a private sum is divided by is public: N·q when the server samples, else what was declared. Without
+    privacy it is the mean over the rows that came.
     """
-    declared = float(spec.batch_size * (1 if dataset is not None else spec.gradient_accumulation_steps))
-    expected = dataset.size * plan.sample_rate if dataset is not None and plan is not None else declared
+    expected: float | None = None
+    if plan is not None and dataset is not None:
+        expected = dataset.size * plan.sample_rate
+    elif plan is not None:
+        expected = float(spec.batch_size * spec.gradient_accumulation_steps)
     return engine.TrainerSpec(
         model_ref=spec.model_ref,
         architecture=None
@@ -49,5 +53,4 @@ def trainer_spec(
         else engine.PrivacySpec(noise_multiplier=plan.noise_multiplier, max_grad_norm=plan.max_grad_norm),
         expected_batch_size=expected,
         cache_folder=settings.home / "models",
-        allow_hub=settings.allow_hub,
     )

@@ -222,3 +222,26 @@ def test_spec_nobody_can_train_is_refused(wrong: dict[str, Any]) -> None:
 def test_privacy_nobody_can_keep_is_refused(noise: float, bound: float) -> None:
     with pytest.raises(InvalidRequest):
         PrivacySpec(noise, bound)
+
+
+def test_plain_step_is_the_mean_over_the_rows_that_came(tmp_path: Path) -> None:
+    rows = {"features": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "targets": [0, 1, 1]}
+    spec = TrainerSpec(
+        "mlp", Architecture((2,), 2), None, OptimizerSpec("sgd", 0.5), None, None, None, tmp_path
+    )
+    whole, halves = Trainer(spec), Trainer(spec)
+    halves.load_state(*whole.state())
+    whole.forward_backward(rows)
+    for part in (slice(0, 1), slice(1, 3)):
+        halves.forward_backward({name: values[part] for name, values in rows.items()})
+    whole.optim_step()
+    halves.optim_step()
+    for name, tensor in whole.state()[0].items():
+        torch.testing.assert_close(tensor, halves.state()[0][name])
+
+
+def test_private_sum_needs_a_declared_batch_size(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="declared"):
+        TrainerSpec(
+            "mlp", Architecture((2,), 2), None, OptimizerSpec(), None, PrivacySpec(1.0, 1.0), None, tmp_path
+        )
