@@ -9,20 +9,9 @@ from typing import Any
 import comm
 import pytest
 from comm.base_comm import BaseComm
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.widgets.lab import Lab
-
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.widgets.lab import Lab, running_chromium
 
 
 class Wire:
@@ -96,7 +85,5 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium. It is closed with the module, for no other event loop can run beside Playwright's."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+    with running_chromium() as browser:
         yield browser
-        browser.close()

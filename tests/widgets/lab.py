@@ -12,15 +12,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import nbformat.v4 as notebooks
 import psutil
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 START_SECONDS = 60.0
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 _KERNEL_IS_IDLE = """() =>
   window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === "idle"
@@ -43,11 +54,22 @@ _COUNT_COLOURED = """async (png) => {
 }"""
 
 
+@contextlib.contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """The machine's Chromium, without a window."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert found, f"none of {', '.join(BROWSERS)} is on PATH: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=BROWSER_OPTIONS)
+        yield browser
+        browser.close()
+
+
 class Lab:
     """One JupyterLab with a home of its own; its notebooks lie in `root`."""
 
-    def __init__(self) -> None:
-        """Start it, and wait until it answers."""
+    def __init__(self, **environ: str) -> None:
+        """Start it, and wait until it answers; `environ` joins its environment."""
         self.home = Path(tempfile.mkdtemp(prefix="tgl-"))
         self.root = self.home / "notebooks"
         self.root.mkdir()
@@ -55,6 +77,7 @@ class Lab:
         self._log = self.home / "jupyter.log"
         runtime = self.home / "runtime"
         variables = {
+            "HOME": str(self.home),
             "JUPYTER_RUNTIME_DIR": str(runtime),
             "JUPYTER_CONFIG_DIR": str(self.home / "config"),
             "JUPYTER_DATA_DIR": str(self.home / "data"),
@@ -67,7 +90,7 @@ class Lab:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={self.root}", *options],
-                env={**os.environ, **variables},
+                env={**os.environ, **variables, **environ},
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -109,6 +132,12 @@ class Lab:
         )
         (self.root / name).write_text(json.dumps(notebook))
 
+    def api(self) -> psutil.Process:
+        """The process of the workbench's API."""
+        children = psutil.Process(self._process.pid).children()
+        (api,) = [child for child in children if "--death-fd" in child.cmdline()]
+        return api
+
     def kernels(self) -> int:
         """How many kernels run."""
         answer = httpx.get(self.url("api/kernels"), timeout=30)
@@ -120,24 +149,40 @@ class Lab:
 
 
 class Visit:
-    """One visit of a person: a page of a fresh browser profile that can reach this machine only."""
+    """One visit of a person: a page of a fresh browser profile that can reach this machine only.
 
-    def __init__(self, browser: Browser, *, scheme: Any = "light") -> None:
+    `outside` are the requests for anything else; with an `origin`, for anything but that.
+    """
+
+    def __init__(
+        self, browser: Browser, *, scheme: Any = "light", origin: str = "127.0.0.1:", **options: Any
+    ) -> None:
+        self._ours = (f"http://{origin}", f"ws://{origin}", "data:", "blob:", "about:")
         self.outside: list[str] = []
         self.errors: list[str] = []
         self.received_bytes = 0
-        self._context = browser.new_context(color_scheme=scheme, viewport={"width": 1240, "height": 1000})
+        looks = {"color_scheme": scheme, "viewport": {"width": 1240, "height": 1000}, **options}
+        self._context = browser.new_context(**looks)
+        self._context.route("**/*", self._route)
         self.page: Page = self._context.new_page()
-        self.page.route("**/*", self._route)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("websocket", lambda socket: socket.on("framereceived", self._count))
+        self.page.on("websocket", self._listen)
 
     def _route(self, route: Any) -> None:
-        if route.request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+        if self._is_ours(route.request.url):
             route.continue_()
         else:
-            self.outside.append(route.request.url)
             route.abort()
+
+    def _listen(self, socket: Any) -> None:
+        self._is_ours(socket.url)
+        socket.on("framereceived", self._count)
+
+    def _is_ours(self, url: str) -> bool:
+        is_ours = url.startswith(self._ours)
+        if not is_ours:
+            self.outside.append(url)
+        return is_ours
 
     def _count(self, frame: str | bytes) -> None:
         self.received_bytes += len(frame)
@@ -145,6 +190,11 @@ class Visit:
     def open(self, url: str) -> None:
         """Go there."""
         self.page.goto(url, timeout=90_000)
+
+    def leave(self) -> None:
+        """Go elsewhere. What a page sends at its end would be held back by our watch over its requests."""
+        self._context.unroute_all()
+        self.page.goto("about:blank")
 
     def run_all(self) -> None:
         """Run all cells of the notebook that is open in Lab."""

@@ -1,0 +1,1 @@
+"""What a person sees and presses, in JupyterLab and in Voila, with everything real behind it."""
