@@ -170,7 +170,7 @@ def test_clipped_sum_equals_that_of_opacus() -> None:
     x, y = torch.randn(COUNT, 1, 12, 12), torch.randint(0, 5, (COUNT,))
     theirs = GradSampleModule(model, loss_reduction="sum")
     F.cross_entropy(theirs(x), y, reduction="sum").backward()
-    samples = {name: p.grad_sample for name, p in model.named_parameters()}
+    samples = {name: p.grad_sample for name, p in model.named_parameters()}  # type: ignore[attr-defined]
     norms = torch.stack([s.flatten(1).norm(dim=1) for s in samples.values()]).norm(dim=0)
     bound = float(norms.median())
     weights = (bound / norms).clamp(max=1.0)

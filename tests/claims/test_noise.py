@@ -56,7 +56,7 @@ def clipped() -> ClippedSum:
 
 def test_added_noise_has_the_multiplier_times_the_bound() -> None:
     honest = clipped()
-    noise = flat(add_noise(honest, 3.0)) - flat(honest.tensors)
+    noise = flat(dict(add_noise(honest, 3.0))) - flat(dict(honest.tensors))
     assert stats.kstest(noise.numpy() / 1.5, "norm").pvalue > RARE
 
 

@@ -29,8 +29,8 @@ def outputs(
     """What each cell shows, once the notebook has run."""
     for name, value in {**workbench_server.environment, "DATASET": public_dataset.id}.items():
         monkeypatch.setitem(os.environ, name, value)
-    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]  # type: ignore[no-untyped-call]
-    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(notebook, timeout=240, kernel_name="python3").execute()
     return [cell.outputs for cell in notebook.cells]
 

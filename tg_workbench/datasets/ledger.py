@@ -85,7 +85,7 @@ class Ledger:
     def of_subject(self, subject: str) -> dict[Kind, int]:
         """How often each kind of step was taken on a dataset, or by a client."""
         rows = _COUNTS.run(self.session, of=subject)
-        return {(row[0], row[1]): row[2] for row in rows}
+        return {(row.noise_multiplier, row.sample_rate): row.steps for row in rows}
 
     def of_lineage(self, lineage: Lineage, without: str) -> dict[Kind, int]:
         """How often each kind of step was taken on a model's way here, the client `without` left out."""

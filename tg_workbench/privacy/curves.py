@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Literal
 
-import dp_accounting  # type: ignore[import-untyped]
+import dp_accounting
 import numpy as np
-from dp_accounting.pld import privacy_loss_distribution as pld  # type: ignore[import-untyped]
-from dp_accounting.rdp import rdp_privacy_accountant as rdp  # type: ignore[import-untyped]
+from dp_accounting.pld import privacy_loss_distribution as pld
+from dp_accounting.rdp import rdp_privacy_accountant as rdp
 from numpy.typing import NDArray
-from scipy.special import log_ndtr  # type: ignore[import-untyped]
+from scipy.special import log_ndtr
 
 Relation = Literal["add_or_remove_one", "replace_one"]
 

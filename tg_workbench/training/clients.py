@@ -27,6 +27,7 @@ from tg_workbench.events import Events, StatusChanged
 from tg_workbench.execution import request_worker, ring
 from tg_workbench.identity import Principal
 from tg_workbench.storage.database import after_commit
+from tg_workbench.storage.statements import Statement
 from tg_workbench.training.operations import Operations
 from tg_workbench.training.specs import (
     ENDED,
@@ -38,6 +39,12 @@ from tg_workbench.training.specs import (
     Status,
 )
 from tg_workbench.training.tables import Artifact, Operation, TrainingClient
+
+_STANDING = Statement(
+    sa.select(col(TrainingClient.owner_id), col(TrainingClient.status), col(TrainingClient.reason)).where(
+        col(TrainingClient.id) == sa.bindparam("client")
+    )
+)
 
 
 class TrainingClients:
@@ -108,11 +115,13 @@ class TrainingClients:
 
         Raises TrainingClientNotFound, ClientTerminated, and what `Operations.submit` does.
         """
-        client = self.get(owner, client_id)
-        if client.status in ENDED:
-            raise ClientTerminated(client_id, client.reason)
+        standing = _STANDING.run(self.session, client=client_id).first()
+        if standing is None or standing.owner_id != owner.id:
+            raise TrainingClientNotFound(client_id)
+        if standing.status in ENDED:
+            raise ClientTerminated(client_id, standing.reason)
         return self.operations.submit(
-            client, kind, payload, content_type=content_type, idempotency_key=idempotency_key
+            owner, client_id, kind, payload, content_type=content_type, idempotency_key=idempotency_key
         )
 
     def terminate(self, owner: Principal, client_id: str, reason: str = "it was deleted") -> TrainingClient:

@@ -7,11 +7,11 @@ another body is refused. Operations of one client run in the order they were acc
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from tg_workbench.errors import FutureNotFound, IdempotencyConflict, OperationCancelled, QueueFull
@@ -46,6 +46,11 @@ _NEXT_SEQ = Statement(
     .returning(col(TrainingClient.next_seq))
 )
 _INSERT = insertion(Operation)
+_WITHOUT_ROWS = Statement(
+    sa.select(
+        *(column for column in sa.inspect(Operation).local_table.columns if column.name != "payload")
+    ).where(col(Operation.id) == sa.bindparam("future"))
+)
 _STATUS = Statement(sa.select(col(Operation.status)).where(col(Operation.id) == sa.bindparam("future")))
 
 
@@ -58,7 +63,8 @@ class Operations:
 
     def submit(
         self,
-        client: TrainingClient,
+        owner: Principal,
+        client_id: str,
         kind: OperationKind,
         payload: bytes,
         *,
@@ -69,17 +75,17 @@ class Operations:
         fingerprint = hashlib.sha256(
             kind.encode() + b"\0" + content_type.encode() + b"\0" + payload
         ).hexdigest()
-        if known := self._by_key(client.id, idempotency_key):
+        if known := self._by_key(client_id, idempotency_key):
             if known.fingerprint != fingerprint:
                 raise IdempotencyConflict
             return known
-        if self.waiting(client.id) >= MOST_WAITING:
+        if self.waiting(client_id) >= MOST_WAITING:
             raise QueueFull(MOST_WAITING)
         operation = Operation(
             id=f"fut-{uuid.uuid4()}",
-            client_id=client.id,
-            owner_id=client.owner_id,
-            seq=_NEXT_SEQ.run(self.session, client=client.id).scalar_one() - 1,
+            client_id=client_id,
+            owner_id=owner.id,
+            seq=_NEXT_SEQ.run(self.session, client=client_id).scalar_one() - 1,
             kind=kind,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
@@ -87,16 +93,16 @@ class Operations:
             payload=payload,
         )
         _INSERT.run(self.session, **operation.model_dump())
-        request_worker(self.session, self.folder, client.id, WORK_KIND)
+        request_worker(self.session, self.folder, client_id, WORK_KIND)
         return operation
 
     def get(self, owner: Principal, future_id: str) -> Operation:
-        """The operation. Raises FutureNotFound, also when it is somebody else's."""
-        without_rows = [defer(Operation.payload)]  # type: ignore[arg-type]  # a batch may be large
-        operation = self.session.get(Operation, future_id, options=without_rows)
-        if operation is None or operation.owner_id != owner.id:
+        """The operation, without its payload. Raises FutureNotFound, also when it is somebody else's."""
+        row = _WITHOUT_ROWS.run(self.session, future=future_id).mappings().first()
+        if row is None or row["owner_id"] != owner.id:
             raise FutureNotFound(future_id)
-        return operation
+        read = {name: json.loads(row[name]) for name in ("progress", "result", "error") if row[name]}
+        return Operation(**{**row, "progress": None, "result": None, "error": None, **read})
 
     def has_ended(self, future_id: str) -> bool:
         """Whether it has completed, failed or was cancelled. Cheap: whoever waits asks often."""

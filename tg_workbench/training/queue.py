@@ -24,6 +24,11 @@ APPLIES_GRADIENT = (OperationKind.OPTIM_STEP, OperationKind.LOAD_STATE)
 STEP_VALUES = ("step", "privacy", "dp_metrics", "lineage")
 Also = Callable[[Session], None]
 
+_ORDERS = Statement(
+    sa.select(
+        col(TrainingClient.status), col(TrainingClient.paused), col(TrainingClient.stop_requested)
+    ).where(col(TrainingClient.id) == sa.bindparam("client"))
+)
 _BEGIN = Statement(
     sa.update(Operation)
     .where(
@@ -83,6 +88,12 @@ class WorkQueue:
         """The client's row as it is now."""
         with self.database.read() as session:
             return session.exec(select(TrainingClient).where(TrainingClient.id == self.client_id)).one()
+
+    def orders(self) -> tuple[str, bool, bool]:
+        """What the client's row asks of its worker: status, whether it is held, whether a run is to stop."""
+        with self.database.read() as session:
+            row = _ORDERS.run(session, client=self.client_id).one()
+        return row.status, bool(row.paused), bool(row.stop_requested)
 
     def begin_next(self) -> Operation | None:
         """Take the oldest waiting operation, or nothing."""

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 ORPHAN_SECONDS = 30.0
 WAIT_SECONDS = 0.5
 SETTLE_SECONDS = 0.05
+ROLL_CALL_SECONDS = 5.0
 LOCK_SECONDS = 5.0
 
 
@@ -68,6 +69,7 @@ class Worker:
         self.yielding = threading.Event()
         self.last_active = time.monotonic()
         self._last_look = 0.0
+        self._last_roll_call = 0.0
         self._order = "go"
 
     def run(self) -> None:
@@ -205,15 +207,17 @@ class Worker:
         """What the client's row says: go, hold, stop or end. Looked up when rung, or after a while."""
         rung = self.bell.wait(0)
         if rung or time.monotonic() - self._last_look > WAIT_SECONDS:
-            client = self.queue.client()
+            status, paused, stop_requested = self.queue.orders()
             self._last_look = time.monotonic()
             self._order = "go"
-            if client.status in ENDED:
+            if status in ENDED:
                 self._order = "end"
-            elif client.stop_requested:
+            elif stop_requested:
                 self._order = "stop"
-            elif client.paused:
+            elif paused:
                 self._order = "hold"
+        if time.monotonic() - self._last_roll_call > ROLL_CALL_SECONDS:
+            self._last_roll_call = time.monotonic()
             self._leave_when_orphaned()
         return self._order
 

@@ -225,7 +225,7 @@ def test_privacy_nobody_can_keep_is_refused(noise: float, bound: float) -> None:
 
 
 def test_plain_step_is_the_mean_over_the_rows_that_came(tmp_path: Path) -> None:
-    rows = {"features": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "targets": [0, 1, 1]}
+    rows: dict[str, list[Any]] = {"features": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "targets": [0, 1, 1]}
     spec = TrainerSpec(
         "mlp", Architecture((2,), 2), None, OptimizerSpec("sgd", 0.5), None, None, None, tmp_path
     )
