@@ -138,10 +138,10 @@ class Lab:
         (api,) = [child for child in children if "--death-fd" in child.cmdline()]
         return api
 
-    def kernels(self) -> int:
-        """How many kernels run."""
+    def kernels(self) -> set[str]:
+        """The kernels that run."""
         answer = httpx.get(self.url("api/kernels"), timeout=30)
-        return len(answer.json())
+        return {kernel["id"] for kernel in answer.json()}
 
     def url(self, path: str) -> str:
         """An address of this server that needs no login."""

@@ -292,6 +292,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
 
     def _shown_standing(self, standing: Standing) -> dict[str, Any]:
         shown = asdict(standing)
+        shown["reason"] = standing.reason and _sentence(standing.reason)
         if self.published:  # reasons and notices may tell of single rows
             ended_badly = standing.status == "error"
             shown.update(reason="It stopped with an error." if ended_badly else None, notice="", config={})
