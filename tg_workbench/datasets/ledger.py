@@ -56,9 +56,11 @@ _INSERT = Statement(
     .returning(col(LedgerEvent.id))
 )
 _COUNTS = Statement(
-    sa.select(col(LedgerCount.noise_multiplier), col(LedgerCount.sample_rate), col(LedgerCount.count)).where(
-        col(LedgerCount.subject) == sa.bindparam("of")
-    )
+    sa.select(
+        col(LedgerCount.noise_multiplier),
+        col(LedgerCount.sample_rate),
+        col(LedgerCount.count).label("steps"),
+    ).where(col(LedgerCount.subject) == sa.bindparam("of"))
 )
 _ADD_ONE = Statement(
     sa.update(LedgerCount)
@@ -83,7 +85,7 @@ class Ledger:
         self.session = session
 
     def of_subject(self, subject: str) -> dict[Kind, int]:
-        """How often each kind of step was taken on a dataset, or by a client."""
+        return {(noise, rate): steps for noise, rate, steps in rows}
         rows = _COUNTS.run(self.session, of=subject)
         return {(row.noise_multiplier, row.sample_rate): row.steps for row in rows}
 
