@@ -97,7 +97,9 @@ class Worker:
             self._rest_for_good()
             return
         if self.assignment.give_up:
-            self._fail_client(WorkerLost(f"{self.assignment.previous_exit}, again and again"))
+            self._fail_client(
+                WorkerLost(f"{self.assignment.previous_exit}, again and again; see logs/workers.log")
+            )
             return
         try:
             operator = self._load(client)
@@ -260,6 +262,7 @@ class Worker:
     def _fail_client(self, failure: WorkbenchError) -> None:
         """The client cannot go on: say why, and let nobody wait for it."""
         log.error("training client %s failed: %s", self.assignment.work_id, type(failure).__name__)
+        self.queue.take_up()
         while operation := self.queue.begin_next():
             self.queue.fail(operation, ClientFailed(f"its training client failed: {failure}"))
         self.queue.announce(Status.ERROR, str(failure))
