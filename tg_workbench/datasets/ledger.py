@@ -85,9 +85,11 @@ class Ledger:
         self.session = session
 
     def of_subject(self, subject: str) -> dict[Kind, int]:
-        return {(noise, rate): steps for noise, rate, steps in rows}
-        rows = _COUNTS.run(self.session, of=subject)
-        return {(row.noise_multiplier, row.sample_rate): row.steps for row in rows}
+        """How often each kind of step was taken on a dataset, or by a client."""
+        counts: dict[Kind, int] = {}
+        for row in _COUNTS.run(self.session, of=subject):
+            counts[row.noise_multiplier, row.sample_rate] = row.steps
+        return counts
 
     def of_lineage(self, lineage: Lineage, without: str) -> dict[Kind, int]:
         """How often each kind of step was taken on a model's way here, the client `without` left out."""
