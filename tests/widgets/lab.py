@@ -120,11 +120,11 @@ class Lab:
 
     def write(self, name: str, *cells: str, **metadata: Any) -> None:
         """Write a notebook of code cells; one that starts with # is prose."""
-        notebook = notebooks.new_notebook(  # type: ignore[no-untyped-call]
+        notebook = notebooks.new_notebook(
             cells=[
-                notebooks.new_markdown_cell(cell)  # type: ignore[no-untyped-call]
+                notebooks.new_markdown_cell(cell)
                 if cell.startswith("# ")
-                else notebooks.new_code_cell(cell)  # type: ignore[no-untyped-call]
+                else notebooks.new_code_cell(cell)
                 for cell in cells
             ],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
