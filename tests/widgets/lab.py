@@ -122,9 +122,7 @@ class Lab:
         """Write a notebook of code cells; one that starts with # is prose."""
         notebook = notebooks.new_notebook(
             cells=[
-                notebooks.new_markdown_cell(cell)
-                if cell.startswith("# ")
-                else notebooks.new_code_cell(cell)
+                notebooks.new_markdown_cell(cell) if cell.startswith("# ") else notebooks.new_code_cell(cell)
                 for cell in cells
             ],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
