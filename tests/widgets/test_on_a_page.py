@@ -81,6 +81,13 @@ def test_a_published_page_has_its_mathematics_and_icons_without_the_internet(lab
     assert visit.page.evaluate(font) > 0
 
 
+def test_no_script_of_a_published_page_names_a_place_outside(lab: Lab) -> None:
+    lab.write("early.ipynb", EARLY)
+    page = httpx.get(lab.url("voila/render/early.ipynb"), timeout=60).text
+    assert "rendered_cells" in page
+    assert "cdn" not in page.lower()
+
+
 def test_points_from_before_the_page_opened_are_drawn(lab: Lab, visit: Visit) -> None:
     lab.write("early.ipynb", EARLY)
     visit.open(lab.url("voila/render/early.ipynb"))
