@@ -43,7 +43,8 @@ class Watchman:
     def __init__(self, folder: Path) -> None:
         (folder / "sitecustomize.py").write_text(WATCHMAN)
         self._book = folder / "book"
-        self.environ = {"PYTHONPATH": str(folder), "WATCHMAN": str(self._book)}
+        path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+        self.environ = {"PYTHONPATH": path, "WATCHMAN": str(self._book)}
 
     @property
     def saw(self) -> list[str]:
@@ -88,7 +89,7 @@ FAILED = pytest.StashKey[bool]()
 
 @pytest.fixture
 def new_visit(lab: Lab, browser: Browser, request: pytest.FixtureRequest) -> Iterator[NewVisit]:
-    """Visits of people. None may make the browser ask another machine; a failing test leaves pictures."""
+    """Visits of people, none of whom is led elsewhere; a failing test leaves pictures and logs."""
     visits: list[Visit] = []
     here = f"127.0.0.1:{lab.port}"
 
@@ -102,6 +103,8 @@ def new_visit(lab: Lab, browser: Browser, request: pytest.FixtureRequest) -> Ite
         RESULTS.mkdir(exist_ok=True)
         for number, visit in enumerate(visits):
             visit.page.screenshot(path=RESULTS / f"{request.node.name}-{number}.png")
+        for log in [lab.home / "jupyter.log", *(lab.home / "workbench" / "logs").glob("*.log")]:
+            shutil.copy(log, RESULTS / f"{request.node.name}-{log.name}")
     for visit in visits:
         visit.close()
     assert [outside for visit in visits for outside in visit.outside] == []

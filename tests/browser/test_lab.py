@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from tests.browser.conftest import NewVisit, Watchman
+from tests.browser.conftest import NewClient, NewVisit, Watchman
 from tests.browser.panel import Panel, Watch, errors_of_the_notebook
-from tests.widgets.lab import Lab
+from tests.widgets.lab import Lab, Visit
+from tg_workbench import TrainingClient
 
-ATTACH = """
-from pathlib import Path
+NOTEBOOK = "lab/tree/101_first_private_model.ipynb?reset"
+PICTURE_BYTES = 300_000
+WIDTH = 1060
+FOLLOW = """
 from tg_widgets import TrainingPanel
+from tg_workbench import Workbench
 wb = Workbench()
-client = wb.attach(Path("client").read_text())"""
-RESTART = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+TrainingPanel(wb.attach("{}"))"""
+RESTART = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+FITS = """() => {
+  const plot = document.querySelector(".tgw-plot");
+  const width = plot.querySelector("canvas").width / devicePixelRatio;
+  return !document.querySelector("#jp-left-stack").offsetWidth && Math.abs(width - plot.clientWidth) < 2;
+}"""
+THEME = """(theme) => new Promise((resolve) => {
+  window.jupyterapp.commands.execute("apputils:change-theme", { theme });
+  const look = () => (document.body.dataset.jpThemeName === theme ? resolve() : requestAnimationFrame(look));
+  look();
+})"""
+
+
+def follow(visit: Visit, lab: Lab, client: TrainingClient) -> Panel:
+    """Open a notebook that shows the panel of a client."""
+    lab.write("follow.ipynb", FOLLOW.format(client.id))
+    visit.open(lab.url("lab/tree/follow.ipynb?reset"))
+    visit.run_all()
+    return Panel(visit)
 
 
 def test_the_first_notebook_runs_to_its_end_while_its_panel_moves(
     new_visit: NewVisit, lab: Lab, pictures: Path | None, watchman: Watchman
 ) -> None:
-    visit = new_visit(viewport={"width": 1060, "height": 1000}, device_scale_factor=2 if pictures else 1)
-    visit.open(lab.url("lab/tree/101_first_private_model.ipynb?reset"))
+    visit = new_visit(viewport={"width": WIDTH, "height": 1300}, device_scale_factor=1.5 if pictures else 1)
+    visit.open(lab.url(NOTEBOOK))
     watch = Watch(visit)
     visit.run_all()
     assert errors_of_the_notebook(visit) == []
@@ -30,15 +53,72 @@ def test_the_first_notebook_runs_to_its_end_while_its_panel_moves(
     assert 2.5 < panel.spent <= 3.0
     assert panel.coloured(".tgw-curve canvas") > 800
     assert panel.coloured(".tgw-gauge") > 800
-    assert visit.page.locator(".jp-Dialog, .jp-Notification").count() == 0
+    assert visit.page.locator(".jp-Dialog, .Toastify__toast").count() == 0
     assert watchman.saw == []
     if pictures is not None:
-        take_pictures(panel, pictures)
+        take_picture(panel, pictures / "training_panel.png")
 
 
-def take_pictures(panel: Panel, folder: Path) -> None:
-    """The picture for our words, and its dark sister beside it in test-results."""
+def take_picture(panel: Panel, file: Path) -> None:
+    """The picture for our words: JupyterLab from its menu down to the panel's gauge."""
     page = panel.page
-    page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
-    page.wait_for_timeout(1000)
-    page.screenshot(path=folder / "x.png")
+    page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
+    page.wait_for_function(FITS)
+    cell = page.locator(".jp-CodeCell", has=panel.whole)
+    cell.evaluate("(node) => node.scrollIntoView({ block: 'start' })")
+    lowest = panel.part(".tgw-middle-row").bounding_box()
+    assert lowest
+    clip: Any = {"x": 0, "y": 0, "width": WIDTH, "height": lowest["y"] + lowest["height"] + 12}
+    file.parent.mkdir(exist_ok=True)
+    page.screenshot(path=file, clip=clip)
+    assert file.stat().st_size < PICTURE_BYTES
+
+
+def test_pause_resume_and_stop_answer_within_a_second_while_training(
+    visit: Visit, lab: Lab, new_client: NewClient
+) -> None:
+    client = new_client()
+    panel = follow(visit, lab, client)
+    panel.part(".tgw-steps").fill("20000")
+    panel.press("train")
+    panel.reaches(20)
+    assert panel.seconds_until("Paused", after="pause") < 1.0
+    standing = client.refresh().step
+    assert panel.seconds_until("Training", "Busy", after="resume") < 1.0
+    panel.reaches(standing + 20)
+    assert panel.seconds_until("Ready", after="stop") < 1.0
+    panel.part(".tgw-steps").fill("5")
+    panel.press("train")
+    panel.says("The run is over, after 5 steps.")
+    assert client.refresh().status == "ready"
+
+
+def test_a_panel_follows_its_run_again_after_the_kernel_restarted(
+    visit: Visit, lab: Lab, new_client: NewClient
+) -> None:
+    client = new_client()
+    run = client.train(steps=20_000, progress=False)
+    panel = follow(visit, lab, client)
+    panel.reaches(20)
+    visit.page.evaluate(RESTART)
+    before = client.refresh().step
+    watch = Watch(visit)
+    visit.run_all()
+    panel.reaches(before + 20)
+    watch.saw_it_grow(times=2)
+    assert panel.seconds_until("Ready", after="stop") < 1.0
+    assert run.result(timeout=60).stopped
+
+
+def test_the_panel_is_light_or_dark_with_jupyterlab(visit: Visit, lab: Lab, new_client: NewClient) -> None:
+    client = new_client(max_steps=50)
+    client.train(steps=50, progress=False)
+    panel = follow(visit, lab, client)
+    panel.reaches(50)
+    light = visit.picture(panel.whole)
+    visit.page.evaluate(THEME, "JupyterLab Dark")
+    visit.page.wait_for_function("document.querySelector('.tgw-curve canvas')?.width")
+    dark = visit.picture(panel.whole)
+    assert min(light[0], dark[0]) > 2000
+    assert light[1] > 0.8
+    assert dark[1] < 0.25
