@@ -58,7 +58,11 @@ class DatasetRows:
 
     def take(self, rows: Sequence[int] | slice) -> Batch:
         """Some rows as a batch."""
-        return {name: column[rows] for name, column in self.columns.items()}
+        batch = {name: column[rows] for name, column in self.columns.items()}
+        if "attention_mask" in batch:  # padded on the right: no more is needed than the longest
+            longest = max(1, int(batch["attention_mask"].sum(axis=1).max(initial=0)))
+            batch = {name: column[:, :longest] for name, column in batch.items()}
+        return batch
 
 
 def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:
