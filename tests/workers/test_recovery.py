@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,14 @@ def test_operation_that_kills_three_workers_fails_and_the_client_goes_on(
     }
     endless = workshop.submit(client, "sample", body)
     pids: set[int | None] = {None}
-    for _ in range(3):
-        workshop.until(
-            lambda: workshop.operation(endless).status == "running" and workshop.worker(client) not in pids
-        )
+
+    def being_tried(attempt: int) -> bool:
+        operation = workshop.operation(endless)
+        new = workshop.worker(client) not in pids
+        return operation.status == "running" and operation.attempt == attempt and new
+
+    for attempt in range(3):
+        workshop.until(partial(being_tried, attempt))
         pids.add(workshop.kill_worker(client))
     ended = workshop.ended(endless)
     assert ended.status == "failed"

@@ -28,7 +28,7 @@ from tg_workbench.storage.database import Database, now
 LOOK_SECONDS = 0.25
 DISPATCHER_LEASE_SECONDS = 6.0
 GRACE_SECONDS = 6.0
-MOST_FAILURES = 3
+MOST_FAILURES = 5  # above the attempts an operation gets: one bad operation must not end its client
 
 
 class Dispatcher:

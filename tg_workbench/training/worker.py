@@ -21,7 +21,7 @@ from sqlmodel import col, select
 from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.datasets import Dataset
 from tg_workbench.engine.trainer import Trainer
-from tg_workbench.errors import ClientFailed, StorageFull, WorkbenchError, WorkerLost
+from tg_workbench.errors import ClientFailed, OperationCancelled, StorageFull, WorkbenchError, WorkerLost
 from tg_workbench.events import ClientInterrupted
 from tg_workbench.execution import Assignment, Bell, Fence, Fenced, run_folder
 from tg_workbench.execution.bells import bell_name
@@ -113,11 +113,14 @@ class Worker:
                 return
             if order == "stop":  # whatever was to be stopped has ended
                 self._clear_stop()
+            if self._order == "hold":
+                self.queue.give_back_taken()
             operation = self.queue.begin_next() if self._order == "go" else None
             if operation is not None:
                 self._do(operator, operation)
             elif self._idle(operator):
                 return
+        self.queue.give_back_taken()
         self._save(operator)
 
     def _load(self, client: TrainingClient) -> Operator:
@@ -262,14 +265,20 @@ class Worker:
     def _fail_client(self, failure: WorkbenchError) -> None:
         """The client cannot go on: say why, and let nobody wait for it."""
         log.error("training client %s failed: %s", self.assignment.work_id, type(failure).__name__)
-        self.queue.take_up()
-        while operation := self.queue.begin_next():
-            self.queue.fail(operation, ClientFailed(f"its training client failed: {failure}"))
+        self._answer_all(ClientFailed(f"its training client failed: {failure}"))
         self.queue.announce(Status.ERROR, str(failure))
         self._rest_for_good()
 
     def _rest_for_good(self) -> None:
+        """The client has ended: nothing of it may stay unanswered, and no worker comes after this one."""
+        self._answer_all(OperationCancelled("its training client has ended"))
         self.queue.rest()
+
+    def _answer_all(self, error: WorkbenchError) -> None:
+        self.queue.give_back_taken()
+        self.queue.take_up()
+        while operation := self.queue.begin_next():
+            self.queue.fail(operation, error)
 
     def _dataset(self, client: TrainingClient) -> Dataset | None:
         with self.database.read() as session:
