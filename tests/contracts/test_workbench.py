@@ -225,6 +225,15 @@ def test_the_history_misses_no_point(caller: Caller, public: dict[str, Any]) -> 
     assert steps == list(range(1, 301))
 
 
+def test_a_failed_operation_is_told_in_the_contracts_words(caller: Caller, client_id: str) -> None:
+    path = f"/api/v1/training_clients/{client_id}/optim_step"
+    assert caller.http.post(path, json={}, headers={"Prefer": "wait=30"}).status_code == 400
+    history = caller.http.get(f"/workbench/v1/training_clients/{client_id}/history").json()["events"]
+    (told,) = [event["data"] for event in history if event["type"] == "operation"]
+    assert (told["status"], told["error"]["code"]) == ("failed", "NO_GRADIENT")
+    assert set(told["error"]) == {"code", "message", "details"}
+
+
 def test_checkpoints_are_listed_newest_first(caller: Caller, client_id: str) -> None:
     for _ in range(2):
         caller.step(client_id)

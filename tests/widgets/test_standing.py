@@ -40,10 +40,10 @@ def test_a_pause_offers_to_resume_and_a_resumed_run_is_busy_again() -> None:
     assert resumed.status == "busy"
 
 
-def test_a_failed_operation_says_why() -> None:
+def test_a_refused_operation_says_why() -> None:
     error = {"code": "DP_BUDGET_EXCEEDED", "message": "the privacy budget of this run is spent"}
     standing = told(READY, ("operation", {"operation": "train", "status": "failed", "error": error}))
-    assert standing.notice == "Training failed: the privacy budget of this run is spent."
+    assert standing.notice == "Training was refused: the privacy budget of this run is spent."
     assert standing.alarm
 
 

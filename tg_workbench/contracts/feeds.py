@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from starlette.responses import StreamingResponse
 
 from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.tg_tinker.views import message_of
 from tg_workbench.events import EventRow, Events
 
 HEARTBEAT_SECONDS = 15.0
@@ -46,5 +47,5 @@ async def _events(premises: Premises, client_id: str, after: int) -> AsyncIterat
 
 
 def _as_event(row: EventRow) -> bytes:
-    data = to_json(row.as_message(), inf_nan_mode="null").decode()
+    data = to_json(message_of(row), inf_nan_mode="null").decode()
     return format_sse_event(data_str=data, event=row.type, id=str(row.id))

@@ -88,7 +88,10 @@ class Standing:
             after = replace(self, status=status, is_training=False, done_steps=None, total_steps=None)
         if data.get("status") == "failed":
             told = str(error.get("message") or "no reason was given").rstrip(".")
-            return replace(after, notice=f"{_NAMES.get(operation, operation)} failed: {told}.", alarm=True)
+            happened = "was refused" if error.get("code") in _REFUSALS else "failed"
+            return replace(
+                after, notice=f"{_NAMES.get(operation, operation)} {happened}: {told}.", alarm=True
+            )
         if operation == "train" and data.get("status") == "completed":
             return replace(after, notice=f"The run is over, after {self.done_steps or 0} steps.", alarm=False)
         return after
@@ -98,6 +101,7 @@ class Standing:
         return list(_ACTIONS.get(self.status, ()))
 
 
+_REFUSALS = ("DP_BUDGET_EXCEEDED", "PRIVACY_REFUSED", "NO_GRADIENT", "CONFLICT")
 _NAMES = {
     "train": "Training",
     "forward_backward": "forward_backward",

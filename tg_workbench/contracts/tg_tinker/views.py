@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from tg_workbench.contracts.failures import Failure
 from tg_workbench.contracts.route import ErrorNote
 from tg_workbench.contracts.tg_tinker.errors import code_of, facts_of
+from tg_workbench.events import EventRow
 from tg_workbench.training import Operation, Status, TrainingClient
 
 ClientStatus = Literal["initializing", "ready", "busy", "error", "terminated"]
@@ -216,10 +217,21 @@ def iso(seconds: float) -> str:
 
 def error_of(operation: Operation) -> ErrorNote | None:
     """The error a future has stored, in the document's words."""
-    if operation.error is None:
-        return None
-    failure = Failure.of_record(operation.error)
+    return None if operation.error is None else note_of(operation.error)
+
+
+def note_of(record: dict[str, Any]) -> ErrorNote:
+    """A stored error in the document's words."""
+    failure = Failure.of_record(record)
     return ErrorNote(code=code_of(failure)[0], message=failure.message, details=facts_of(failure))
+
+
+def message_of(event: EventRow) -> dict[str, Any]:
+    """An event as listeners get it, its error in the document's words."""
+    message = event.as_message()
+    if error := message["data"].get("error"):
+        message["data"]["error"] = note_of(error).model_dump()
+    return message
 
 
 def result_of(result: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -113,7 +113,7 @@ async def list_history(
     """The same events, a page at a time."""
     clients.get(owner, client_id)
     rows = events.after(client_id, after, limit)
-    return schemas.EventList(events=[row.as_message() for row in rows])
+    return schemas.EventList(events=[views.message_of(row) for row in rows])
 
 
 @router.get(CLIENT + "/artifacts")
