@@ -177,7 +177,8 @@ def test_a_run_can_be_held_and_stopped(caller: Caller, public: dict[str, Any]) -
 def events_of(http: httpx.Client, client_id: str, enough: int, **headers: str) -> list[dict[str, Any]]:
     """The first events of a live feed."""
     found: list[dict[str, Any]] = []
-    with http.stream("GET", f"/workbench/v1/training_clients/{client_id}/events", headers=headers) as answer:
+    path = f"/workbench/v1/training_clients/{client_id}/events"
+    with http.stream("GET", path, headers=headers, timeout=60) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         event: dict[str, Any] = {}
         for line in answer.iter_lines():

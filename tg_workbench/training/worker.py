@@ -109,6 +109,7 @@ class Worker:
         while not self.leaving.is_set():
             order = self._control()
             if order == "end":
+                operator.flush(force=True)
                 self._rest_for_good()
                 return
             if order == "stop":  # whatever was to be stopped has ended
@@ -121,6 +122,7 @@ class Worker:
             elif self._idle(operator):
                 return
         self.queue.give_back_taken()
+        operator.flush(force=True)
         self._save(operator)
 
     def _load(self, client: TrainingClient) -> Operator:
