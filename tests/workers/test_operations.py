@@ -123,6 +123,23 @@ def test_loading_an_older_checkpoint_gives_no_budget_back(workshop: Workshop, tw
     assert workshop.client(client).privacy["spent_epsilon"] == spent > 0  # type: ignore[index]
 
 
+def test_private_client_takes_up_no_weights_that_saw_unprotected_rows(
+    workshop: Workshop, two_moons: Rows
+) -> None:
+    plain = workshop.create(ClientSpec("mlp", architecture=SMALL))
+    untouched = workshop.do(plain, "save_state")
+    workshop.do(plain, "forward_backward", own_rows(two_moons))
+    workshop.do(plain, "optim_step")
+    workshop.until(lambda: (workshop.client(plain).last_checkpoint or {}).get("step") == 1)
+    workshop.kill_worker(plain)  # what the weights saw is remembered by the next worker, too
+    workshop.until(lambda: bool(workshop.events(plain, "interrupted")))
+    saved = workshop.do(plain, "save_state")
+    private = workshop.create(ClientSpec("mlp", architecture=SMALL, dp=DPSpec(noise_multiplier=1.0)))
+    error = workshop.refused(private, "load_state", {"artifact_id": saved["artifact_id"]})
+    assert error["type"] == "PrivacyRefused"
+    assert workshop.do(private, "load_state", {"artifact_id": untouched["artifact_id"]})["step"] == 0
+
+
 @pytest.mark.parametrize("damage", ["edited", "cut", "swapped"])
 def test_damaged_checkpoint_is_refused_and_nothing_changes(
     workshop: Workshop, two_moons: Rows, damage: str

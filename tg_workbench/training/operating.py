@@ -26,6 +26,7 @@ from tg_workbench.training.tables import Artifact, Operation, TrainingClient
 
 AUTOSAVE_SHARE = 0.05  # automatic checkpoints may cost one part in twenty of the time
 PROGRESS_SECONDS = 0.1
+UNPROTECTED = "has_unprotected_rows"
 
 
 class Operator:
@@ -54,6 +55,7 @@ class Operator:
         self.checkpoints = Checkpoints(client, database, blobs, keyring, fence)
         self.points: dict[str, list[Any]] = {"step": [], "loss": [], "epsilon": []}
         self.saved_step = -1
+        self.has_unprotected_rows = False  # whether the weights saw a caller's rows without privacy
         self._last_flush = 0.0
         self._save_cost = 0.0
         self._last_save = time.monotonic()
@@ -149,6 +151,7 @@ class Operator:
             )
         if not isinstance(batch, dict):
             raise InvalidRequest("send a 'batch' or a 'dataset_id'")
+        self.has_unprotected_rows |= self.plan is None
         return batch
 
     # ------------------------------------------------------------------------------- looking
@@ -221,7 +224,14 @@ class Operator:
         The ledger is never lowered: lineages are joined. Raises CheckpointInvalid.
         """
         loaded = self.checkpoints.load(request_of(operation)["artifact_id"])
+        unprotected = loaded.metadata.get(UNPROTECTED, False)
+        if unprotected and self.plan is not None:
+            raise PrivacyRefused(
+                "this checkpoint learned from rows without differential privacy, and no ε would cover them: "
+                "load it into a client without dp_config"
+            )
         self.trainer.load_state(loaded.tensors, loaded.metadata)
+        self.has_unprotected_rows |= unprotected
         self.step = loaded.artifact.step
         self.lineage = join(self.lineage, loaded.artifact.lineage)
         if self.budget is not None:
@@ -244,6 +254,7 @@ class Operator:
     ) -> Artifact:
         """Write a checkpoint of the model as it is now."""
         tensors, metadata = self.trainer.state(include_optimizer=include_optimizer)
+        metadata[UNPROTECTED] = self.has_unprotected_rows
         artifact = self.checkpoints.save(
             tensors,
             metadata,

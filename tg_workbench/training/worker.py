@@ -30,7 +30,7 @@ from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.storage.database import now
-from tg_workbench.training.operating import Operator
+from tg_workbench.training.operating import UNPROTECTED, Operator
 from tg_workbench.training.plan import Plan, choose_plan
 from tg_workbench.training.queue import WorkQueue
 from tg_workbench.training.rows import architecture_of
@@ -158,6 +158,7 @@ class Worker:
             loaded = operator.checkpoints.load(newest.id)
             operator.trainer.load_state(loaded.tensors, loaded.metadata)
             operator.step = operator.saved_step = newest.step
+            operator.has_unprotected_rows = loaded.metadata.get(UNPROTECTED, False)
         told = client.step + operator.untold_steps(client)
         lost_steps = max(0, told - operator.step)
         how = self.assignment.previous_exit
