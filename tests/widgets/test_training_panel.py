@@ -34,7 +34,9 @@ def patients(workbench: Workbench) -> Dataset:
 
 @pytest.fixture
 def panel(wire: Wire, workbench: Workbench) -> Iterator[TrainingPanel]:
-    """A panel on a page, with a form for a new client."""
+    """A panel on a page, with a form for a new client and no other client to follow."""
+    for client in workbench.training_clients.list():
+        client.terminate()
     panel = TrainingPanel(workbench=workbench)
     panel._bar._act("ready", {})
     wait_for(lambda: panel._bar.now["connection"] == "connected")
