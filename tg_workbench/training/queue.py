@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.errors import WorkbenchError, WorkerLost
 from tg_workbench.events import Events, Fact, OperationEnded, StatusChanged
-from tg_workbench.execution import Fence, Work, ring
+from tg_workbench.execution import Fence, Work, release_work, ring
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement
@@ -208,9 +208,7 @@ class WorkQueue:
             )
             if session.exec(waiting.limit(1)).first() is not None:
                 return False
-            session.connection().execute(
-                sa.update(Work).where(col(Work.id) == self.client_id).values(wanted=False)
-            )
+            release_work(session, self.client_id)
         return True
 
     def write(self, change: Also) -> None:
