@@ -114,7 +114,7 @@ class Events:
 
     def record(self, subject: str, fact: Fact) -> None:
         """Store `fact` about `subject` with the transaction that made it true."""
-        _INSERT.run(self.session, subject=subject, type=fact.type, at=now(), data=json.dumps(asdict(fact)))
+        _INSERT.change(self.session, subject=subject, type=fact.type, at=now(), data=json.dumps(asdict(fact)))
 
     def after(self, subject: str, event_id: int, limit: int = 500) -> list[EventRow]:
         """The facts about `subject` that came after `event_id`, oldest first."""

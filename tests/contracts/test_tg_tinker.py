@@ -120,6 +120,18 @@ def test_a_step_without_gradient_is_refused(caller: Caller, client_id: str) -> N
     assert error["details"]["future_id"].startswith("fut-")
 
 
+def test_a_step_may_be_answered_with_its_end(caller: Caller, client_id: str) -> None:
+    base = f"/api/v1/training_clients/{client_id}"
+    failed = caller.http.post(f"{base}/optim_step", params={"wait": 40})
+    assert (failed.status_code, failed.json()["status"]) == (200, "failed")
+    assert failed.json()["error"]["code"] == "NO_GRADIENT"
+    learned = caller.http.post(f"{base}/forward_backward", json={"batch": ROWS}, params={"wait": 40})
+    assert (learned.status_code, learned.json()["status"]) == (200, "completed")
+    at_once = caller.http.post(f"{base}/optim_step", params={"wait": 0})
+    assert (at_once.status_code, at_once.json()["status"]) == (202, "pending")
+    assert caller.http.post(f"{base}/optim_step", params={"wait": 41}).status_code == 422
+
+
 def test_a_retry_is_the_same_operation(caller: Caller, client_id: str, key: str) -> None:
     caller.post(client_id, "forward_backward", {"batch": ROWS})
     answers = [caller.post(client_id, "optim_step", **{"Idempotency-Key": key}).json() for _ in range(3)]

@@ -24,13 +24,8 @@ from tg_workbench.execution import Work, run_folder
 from tg_workbench.identity import LOCAL_PRINCIPAL
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
-from tg_workbench.training import (
-    ClientSpec,
-    Operation,
-    OperationKind,
-    TrainingClient,
-    TrainingClients,
-)
+from tg_workbench.training import ClientSpec, Operation, OperationKind, TrainingClient, TrainingClients
+from tg_workbench.training.tables import OperationRow
 
 DISPATCH = """
 from tg_workbench.execution.dispatcher import dispatch
@@ -112,7 +107,7 @@ class Workshop:
 
     def operation(self, future_id: str) -> Operation:
         with self.database.read() as session:
-            return session.get_one(Operation, future_id)
+            return session.get_one(OperationRow, future_id)
 
     def ended(self, future_id: str) -> Operation:
         self.until(lambda: self.operation(future_id).status not in ("pending", "running"))

@@ -12,10 +12,12 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header
 from pydantic import BaseModel
+from starlette.requests import Request
 
 from tg_workbench.contracts.failures import OperationFailed
-from tg_workbench.contracts.premises import Premises
-from tg_workbench.contracts.providers import IdempotencyKey, SignedIn, ThePremises
+from tg_workbench.contracts.premises import Premises, premises_of
+from tg_workbench.contracts.providers import IdempotencyKey
+from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.errors import DeadlineExceeded
 from tg_workbench.identity import Principal
 from tg_workbench.training import Operation, OperationKind, Operations, TrainingClients
@@ -48,11 +50,16 @@ class Futures:
         self.idempotency_key = key
         self.patience = _seconds_in(prefer)
 
-    async def place(self, client_id: str, kind: OperationKind, payload: Payload) -> Operation:
-        """Hand in an operation; with `Prefer: wait`, its end. Raises what `submit` does, OperationFailed."""
+    async def place(
+        self, client_id: str, kind: OperationKind, payload: Payload, wait: float = 0.0
+    ) -> Operation:
+        """Hand in an operation, and look at it once more after `wait` seconds or at its end.
+
+        With `Prefer: wait` its failure is the answer. Raises what `submit` does, OperationFailed.
+        """
         operation = self._submit(client_id, kind, payload)
         if self.patience is None:
-            return operation
+            return await self._end_of(operation, wait)
         return checked(await self._end_of(operation, self.patience))
 
     async def answer(self, client_id: str, kind: OperationKind, payload: Payload) -> dict[str, Any]:
@@ -70,13 +77,15 @@ class Futures:
     async def _end_of(self, operation: Operation, seconds: float) -> Operation:
         deadline = time.monotonic() + seconds
         bells, stopping = self.premises.bells, self.premises.stopping
-        ended = operation.status not in UNFINISHED
         with bells.listening(operation.client_id) as rung:
-            while not ended and not stopping.is_set() and (left := deadline - time.monotonic()) > 0:
+            while operation.status in UNFINISHED and not stopping.is_set():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
                 await bells.heard(rung, min(left, bells.FALLBACK_SECONDS))
                 rung.clear()
-                ended = self._has_ended(operation.id)
-        return self._look(operation.id) if seconds > 0 else operation
+                operation = self._look(operation.id)
+        return operation
 
     def _submit(self, client_id: str, kind: OperationKind, payload: Payload) -> Operation:
         with self.premises.database.write() as session:
@@ -88,10 +97,6 @@ class Futures:
                 content_type=payload.content_type,
                 idempotency_key=self.idempotency_key,
             )
-
-    def _has_ended(self, future_id: str) -> bool:
-        with self.premises.database.read() as session:
-            return Operations(session, self.premises.folder).has_ended(future_id)
 
     def _look(self, future_id: str) -> Operation:
         with self.premises.database.read() as session:
@@ -112,18 +117,17 @@ def _seconds_in(prefer: str | None) -> float | None:
 
 
 async def _futures(
-    premises: ThePremises,
-    owner: SignedIn,
+    request: Request,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[
         str | None, Header(description="`wait=N`: answer with the end, if it comes in N s.")
     ] = None,
 ) -> Futures:
-    return Futures(premises, owner, idempotency_key, prefer)
+    return Futures(premises_of(request), request.scope[PRINCIPAL], idempotency_key, prefer)
 
 
-async def _watch(premises: ThePremises, owner: SignedIn) -> Futures:
-    return Futures(premises, owner, None, None)
+async def _watch(request: Request) -> Futures:
+    return Futures(premises_of(request), request.scope[PRINCIPAL], None, None)
 
 
 FuturesDesk = Annotated[Futures, Depends(_futures)]

@@ -87,7 +87,7 @@ class Ledger:
     def of_subject(self, subject: str) -> dict[Kind, int]:
         """How often each kind of step was taken on a dataset, or by a client."""
         counts: dict[Kind, int] = {}
-        for row in _COUNTS.run(self.session, of=subject):
+        for row in _COUNTS.rows(self.session, of=subject):
             counts[row.noise_multiplier, row.sample_rate] = row.steps
         return counts
 
@@ -112,11 +112,11 @@ class Ledger:
         The caller holds the writing transaction and has checked the caps.
         """
         event = {name: getattr(charge, name) for name in charge.__slots__ if name != "dataset_epsilon_after"}
-        event_id = _INSERT.run(self.session, **event, at=now()).scalar_one()
+        event_id = _INSERT.value(self.session, **event, at=now())
         for subject in filter(None, (charge.client_id, charge.dataset_id)):
             self._count(subject, charge.kind)
         if charge.dataset_id is not None and charge.dataset_epsilon_after is not None:
-            _SET_SPENT.run(self.session, dataset=charge.dataset_id, spent=charge.dataset_epsilon_after)
+            _SET_SPENT.change(self.session, dataset=charge.dataset_id, spent=charge.dataset_epsilon_after)
         return int(event_id)
 
     def newest(self, client_id: str) -> int:
@@ -138,7 +138,7 @@ class Ledger:
         return list(self.session.exec(query))
 
     def _count(self, subject: str, kind: Kind) -> None:
-        if not _ADD_ONE.run(self.session, of=subject, noise=kind[0], rate=kind[1]).rowcount:
+        if not _ADD_ONE.change(self.session, of=subject, noise=kind[0], rate=kind[1]):
             first = LedgerCount(subject=subject, noise_multiplier=kind[0], sample_rate=kind[1], count=1)
             self.session.add(first)
             self.session.flush()

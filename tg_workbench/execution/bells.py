@@ -77,7 +77,7 @@ class Bell:
 
 def ring(folder: Path, pattern: str, topic: str = "") -> None:
     """Ring every bell whose file name matches `pattern`; bells whose owner is gone are taken down."""
-    for path in folder.glob(pattern):
+    for path in folder.glob(pattern) if "*" in pattern else (folder / pattern,):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             try:

@@ -59,7 +59,7 @@ class Assignment:
 
 def request_worker(session: Session, folder: Path, work_id: str, kind: str) -> None:
     """Make sure `work_id` has a worker that looks at its queue, from the moment this transaction commits."""
-    if not _WANT.run(session, work=work_id, time=now()).rowcount:
+    if not _WANT.change(session, work=work_id, time=now()):
         session.add(Work(id=work_id, kind=kind, last_active=now()))
     worker_bell = folder / bell_name(work_id)
 
@@ -83,7 +83,7 @@ class Fence:
 
     def hold(self, session: Session) -> None:
         """Check, inside a writing transaction, that this worker is still the one. Raises Fenced."""
-        if _EPOCH.run(session, work=self.work_id).scalar_one_or_none() != self.epoch:
+        if _EPOCH.value(session, work=self.work_id) != self.epoch:
             raise Fenced(f"worker {self.epoch} of {self.work_id} was replaced")
 
     def renew(self, session: Session, **values: object) -> None:

@@ -94,10 +94,13 @@ class Connection:
         body: Body | None = None,
         query: Query = NO_QUERY,
         *,
+        wait: float = 0.0,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> dict[str, Any]:
-        """Do something once, under a key of its own."""
+        """Do something once, under a key of its own. `wait` as for `get`."""
         key = {"Idempotency-Key": str(uuid.uuid4())}
+        if wait > 0:
+            query = {**query, "wait": f"{wait:.3f}"}
         return self.send(Call("POST", path, query, body, key, answer_seconds))
 
     def delete(self, path: str) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class Future(Generic[T]):
         self._connection = connection
         self._record = record
         self._read = read
+        self.was_awaited = False
+        """Whether somebody has blocked for its end."""
 
     @property
     def id(self) -> str:
@@ -55,6 +57,7 @@ class Future(Generic[T]):
         Raises what the operation failed with, OperationCancelled, or DeadlineExceeded after `timeout` seconds
         (the operation goes on; ask again).
         """
+        self.was_awaited = True
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()

@@ -33,6 +33,7 @@ from tg_workbench.sdk.values import (
 T = TypeVar("T")
 LONG_ANSWER_SECONDS = 630.0
 """The workbench holds the answer of a waiting verb back for up to 600 s."""
+ANSWER_STAYS_SECONDS = 0.05
 AT_WORK = ("initializing", "busy", "paused")
 
 
@@ -48,6 +49,7 @@ class TrainingClient:
         self._view = view
         self._api = f"/api/v1/training_clients/{view.training_client_id}"
         self._workbench = f"/workbench/v1/training_clients/{view.training_client_id}"
+        self._last: dict[str, Future[Any]] = {}
 
     # ------------------------------------------------------------------------- what it is
     @property
@@ -291,7 +293,15 @@ class TrainingClient:
 
     # ------------------------------------------------------------------------- how it asks
     def _future(self, verb: str, body: Body, read: Callable[[Mapping[str, Any]], T]) -> Future[T]:
-        return Future(self._connection, self._connection.post(f"{self._api}/{verb}", body), read)
+        """Hand an operation in. Whoever blocked for the last one of its kind will block for this one too.
+
+        So its answer may stay a moment: the end of a quick step then comes with it, in one request less.
+        """
+        before = self._last.get(verb)
+        wait = ANSWER_STAYS_SECONDS if before is not None and before.was_awaited else 0.0
+        record = self._connection.post(f"{self._api}/{verb}", body, wait=wait)
+        future = self._last[verb] = Future(self._connection, record, read)
+        return future
 
     def _ask(self, path: str, body: Body) -> dict[str, Any]:
         """A verb that waits for its answer; if that takes longer than one request may, ask on."""

@@ -6,6 +6,7 @@ write at once wait for each other instead of failing.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +20,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
 from tg_workbench.errors import DatabaseUnavailable, StorageFull
+from tg_workbench.storage.statements import CURSOR
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 15_000
+LOCK_LOOK_SECONDS = 0.0001
 AFTER_COMMIT = "after_commit_calls"
 _SIGNS_OF_ABSENCE = (
     "unable to open",
@@ -48,6 +51,7 @@ class Database:
         if self.is_sqlite and parsed.database and parsed.database != ":memory:":
             Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.engine = sa.create_engine(parsed, **options)
+        self._writing = self.engine.execution_options(tg_write=True)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -55,7 +59,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for looking; nothing it changes is kept. Raises DatabaseUnavailable."""
-        with _named_failures(), Session(self.engine, expire_on_commit=False) as session:
+        with self._named_failures(), self._transaction(self.engine) as (session, _):
             yield session
 
     @contextmanager
@@ -64,13 +68,27 @@ class Database:
 
         Raises DatabaseUnavailable when nothing answers and StorageFull when the disk has no room.
         """
-        writer = self.engine.execution_options(tg_write=True)
-        with _named_failures(), Session(writer, expire_on_commit=False) as session:
+        with self._named_failures(), self._transaction(self._writing) as (session, connection):
             yield session
-            session.commit()
+            session.flush()
+            connection.commit()
             calls: list[Callable[[], None]] = session.info.pop(AFTER_COMMIT, [])
         for call in calls:
             call()
+
+    @contextmanager
+    def _transaction(self, engine: sa.Engine) -> Iterator[tuple[Session, sa.Connection]]:
+        """One transaction, for the ORM and for prepared statements alike; rolled back unless committed.
+
+        The session joins it only when the ORM is used, which is what costs.
+        """
+        with engine.connect() as connection:
+            connection.begin()
+            with Session(
+                connection, expire_on_commit=False, join_transaction_mode="rollback_only"
+            ) as session:
+                session.info[CURSOR] = connection.connection.cursor()
+                yield session, connection
 
     def ping(self) -> None:
         """Ask the database for a sign of life. Raises DatabaseUnavailable."""
@@ -87,7 +105,7 @@ class Database:
 
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with _named_failures(), self.engine.execution_options(tg_write=True).connect() as connection:
+        with self._named_failures(), self._writing.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             connection.commit()
@@ -95,6 +113,20 @@ class Database:
     def close(self) -> None:
         """Let go of every connection."""
         self.engine.dispose()
+
+    @contextmanager
+    def _named_failures(self) -> Iterator[None]:
+        """What the driver says, in our words: prepared statements raise it bare, the ORM wraps it."""
+        try:
+            yield
+        except (DBAPIError, self.engine.dialect.loaded_dbapi.Error) as failure:
+            text = str(getattr(failure, "orig", failure)).lower()
+            if "disk is full" in text or "no space left" in text:
+                raise StorageFull from failure
+            gone = isinstance(failure, DBAPIError) and failure.connection_invalidated
+            if gone or any(sign in text for sign in _SIGNS_OF_ABSENCE):
+                raise DatabaseUnavailable from failure
+            raise
 
     def _revision(self) -> str | None:
         try:
@@ -134,18 +166,24 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("tg_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    """Begin; a writer takes its lock at once.
 
-
-@contextmanager
-def _named_failures() -> Iterator[None]:
+    SQLite itself waits for a lock by sleeping for whole milliseconds; our transactions last less than one.
+    """
+    driver: Any = connection.connection
+    if not connection.get_execution_options().get("tg_write", False):
+        driver.execute("BEGIN")
+        return
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    driver.execute("PRAGMA busy_timeout=0")
     try:
-        yield
-    except DBAPIError as failure:
-        text = str(failure.orig).lower()
-        if "disk is full" in text or "no space left" in text:
-            raise StorageFull from failure
-        if failure.connection_invalidated or any(sign in text for sign in _SIGNS_OF_ABSENCE):
-            raise DatabaseUnavailable from failure
-        raise
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as failure:
+                if failure.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(LOCK_LOOK_SECONDS)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")

@@ -38,7 +38,7 @@ from tg_workbench.training.specs import (
     OperationKind,
     Status,
 )
-from tg_workbench.training.tables import Artifact, Operation, TrainingClient
+from tg_workbench.training.tables import Artifact, Operation, OperationRow, TrainingClient
 
 _STANDING = Statement(
     sa.select(col(TrainingClient.owner_id), col(TrainingClient.status), col(TrainingClient.reason)).where(
@@ -115,7 +115,7 @@ class TrainingClients:
 
         Raises TrainingClientNotFound, ClientTerminated, and what `Operations.submit` does.
         """
-        standing = _STANDING.run(self.session, client=client_id).first()
+        standing = _STANDING.first(self.session, client=client_id)
         if standing is None or standing.owner_id != owner.id:
             raise TrainingClientNotFound(client_id)
         if standing.status in ENDED:
@@ -147,10 +147,10 @@ class TrainingClients:
         """End running and waiting `train` operations at the next step border; the client stays usable."""
         client = self._steer(owner, client_id, paused=False)
         client.stop_requested = True
-        query = select(Operation.id).where(
-            Operation.client_id == client_id,
-            Operation.status == "pending",
-            Operation.kind == OperationKind.TRAIN,
+        query = select(OperationRow.id).where(
+            OperationRow.client_id == client_id,
+            OperationRow.status == "pending",
+            OperationRow.kind == OperationKind.TRAIN,
         )
         for future_id in list(self.session.exec(query)):
             self.operations.cancel_waiting(

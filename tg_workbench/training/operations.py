@@ -7,7 +7,6 @@ another body is refused. Operations of one client run in the order they were acc
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from pathlib import Path
 
@@ -21,22 +20,25 @@ from tg_workbench.identity import Principal
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement, insertion
 from tg_workbench.training.specs import WORK_KIND, OperationKind
-from tg_workbench.training.tables import Operation, TrainingClient
+from tg_workbench.training.tables import Operation, OperationRow, TrainingClient
 
 MOST_WAITING = 1000
 
+_WITHOUT_PAYLOAD = [
+    column for column in sa.inspect(OperationRow).local_table.columns if column.name != "payload"
+]
 _WAITING = Statement(
     sa.select(sa.func.count())
-    .select_from(Operation)
+    .select_from(OperationRow)
     .where(
-        col(Operation.client_id) == sa.bindparam("client"),
-        sa.or_(col(Operation.status) == "pending", col(Operation.status) == "running"),
+        col(OperationRow.client_id) == sa.bindparam("client"),
+        sa.or_(col(OperationRow.status) == "pending", col(OperationRow.status) == "running"),
     )
 )
 _BY_KEY = Statement(
-    sa.select(col(Operation.id)).where(
-        col(Operation.client_id) == sa.bindparam("client"),
-        col(Operation.idempotency_key) == sa.bindparam("key"),
+    sa.select(*_WITHOUT_PAYLOAD).where(
+        col(OperationRow.client_id) == sa.bindparam("client"),
+        col(OperationRow.idempotency_key) == sa.bindparam("key"),
     )
 )
 _NEXT_SEQ = Statement(
@@ -45,13 +47,8 @@ _NEXT_SEQ = Statement(
     .values(next_seq=col(TrainingClient.next_seq) + 1)
     .returning(col(TrainingClient.next_seq))
 )
-_INSERT = insertion(Operation)
-_WITHOUT_ROWS = Statement(
-    sa.select(
-        *(column for column in sa.inspect(Operation).local_table.columns if column.name != "payload")
-    ).where(col(Operation.id) == sa.bindparam("future"))
-)
-_STATUS = Statement(sa.select(col(Operation.status)).where(col(Operation.id) == sa.bindparam("future")))
+_INSERT = insertion(OperationRow)
+_BY_ID = Statement(sa.select(*_WITHOUT_PAYLOAD).where(col(OperationRow.id) == sa.bindparam("future")))
 
 
 class Operations:
@@ -85,28 +82,23 @@ class Operations:
             id=f"fut-{uuid.uuid4()}",
             client_id=client_id,
             owner_id=owner.id,
-            seq=_NEXT_SEQ.run(self.session, client=client_id).scalar_one() - 1,
+            seq=_NEXT_SEQ.value(self.session, client=client_id) - 1,
             kind=kind,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
             content_type=content_type,
             payload=payload,
         )
-        _INSERT.run(self.session, **operation.model_dump())
+        _INSERT.change(self.session, **operation.model_dump())
         request_worker(self.session, self.folder, client_id, WORK_KIND)
         return operation
 
     def get(self, owner: Principal, future_id: str) -> Operation:
         """The operation, without its payload. Raises FutureNotFound, also when it is somebody else's."""
-        row = _WITHOUT_ROWS.run(self.session, future=future_id).mappings().first()
-        if row is None or row["owner_id"] != owner.id:
+        row = _BY_ID.first(self.session, future=future_id)
+        if row is None or row.owner_id != owner.id:
             raise FutureNotFound(future_id)
-        read = {name: json.loads(row[name]) for name in ("progress", "result", "error") if row[name]}
-        return Operation(**{**row, "progress": None, "result": None, "error": None, **read})
-
-    def has_ended(self, future_id: str) -> bool:
-        """Whether it has completed, failed or was cancelled. Cheap: whoever waits asks often."""
-        return _STATUS.run(self.session, future=future_id).scalar() not in ("pending", "running")
+        return Operation.of(row)
 
     def cancel(self, owner: Principal, future_id: str) -> bool:
         """Cancel an operation that has not begun; False when it is too late. Raises FutureNotFound."""
@@ -121,10 +113,12 @@ class Operations:
         reason: str = "the operation was cancelled before it began",
     ) -> int:
         """Cancel what waits in a client's queue and return how many operations that were."""
-        query = select(Operation).where(Operation.client_id == client_id, Operation.status == "pending")
+        query = select(OperationRow).where(
+            OperationRow.client_id == client_id, OperationRow.status == "pending"
+        )
         if only is not None:
-            query = query.where(Operation.id == only)
-        operations = list(self.session.exec(query.order_by(col(Operation.seq))))
+            query = query.where(OperationRow.id == only)
+        operations = list(self.session.exec(query.order_by(col(OperationRow.seq))))
         for operation in operations:
             operation.status, operation.completed_at, operation.payload = "cancelled", now(), None
             operation.error = OperationCancelled(reason).as_record()
@@ -137,8 +131,8 @@ class Operations:
 
     def waiting(self, client_id: str) -> int:
         """How many of the client's operations are not finished."""
-        return int(_WAITING.run(self.session, client=client_id).scalar_one())
+        return int(_WAITING.value(self.session, client=client_id))
 
     def _by_key(self, client_id: str, key: str | None) -> Operation | None:
-        known = _BY_KEY.run(self.session, client=client_id, key=key).scalar() if key is not None else None
-        return self.session.get(Operation, known) if known is not None else None
+        row = _BY_KEY.first(self.session, client=client_id, key=key) if key is not None else None
+        return None if row is None else Operation.of(row)

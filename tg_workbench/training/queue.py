@@ -17,12 +17,14 @@ from tg_workbench.storage import Database
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement
 from tg_workbench.training.specs import OperationKind, Status
-from tg_workbench.training.tables import Operation, TrainingClient
+from tg_workbench.training.tables import Operation, OperationRow, TrainingClient
 
 MOST_ATTEMPTS = 3
 APPLIES_GRADIENT = (OperationKind.OPTIM_STEP, OperationKind.LOAD_STATE)
 STEP_VALUES = ("step", "privacy", "dp_metrics", "lineage")
 Also = Callable[[Session], None]
+
+_COLUMNS = list(sa.inspect(OperationRow).local_table.columns)
 
 _ORDERS = Statement(
     sa.select(
@@ -30,21 +32,36 @@ _ORDERS = Statement(
     ).where(col(TrainingClient.id) == sa.bindparam("client"))
 )
 _BEGIN = Statement(
-    sa.update(Operation)
+    sa.update(OperationRow)
     .where(
-        col(Operation.id)
-        == sa.select(col(Operation.id))
-        .where(col(Operation.client_id) == sa.bindparam("client"), col(Operation.status) == "pending")
-        .order_by(col(Operation.seq))
+        col(OperationRow.id)
+        == sa.select(col(OperationRow.id))
+        .where(col(OperationRow.client_id) == sa.bindparam("client"), col(OperationRow.status) == "pending")
+        .order_by(col(OperationRow.seq))
         .limit(sa.literal_column("1"))
         .scalar_subquery()
     )
-    .values(status="running", started_at=sa.func.coalesce(col(Operation.started_at), sa.bindparam("time")))
-    .returning(*sa.inspect(Operation).local_table.columns)
+    .values(status="running", started_at=sa.func.coalesce(col(OperationRow.started_at), sa.bindparam("time")))
+    .returning(*_COLUMNS)
+)
+_RUNNING = Statement(
+    sa.select(*_COLUMNS)
+    .where(col(OperationRow.client_id) == sa.bindparam("client"), col(OperationRow.status) == "running")
+    .order_by(col(OperationRow.seq))
+)
+_REPLAYED = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        col(OperationRow.client_id) == sa.bindparam("client"),
+        col(OperationRow.kind) == OperationKind.FORWARD_BACKWARD.value,
+        col(OperationRow.status) == "completed",
+        col(OperationRow.payload).is_not(None),
+    )
+    .order_by(col(OperationRow.seq))
 )
 _END = Statement(
-    sa.update(Operation)
-    .where(col(Operation.id) == sa.bindparam("operation"))
+    sa.update(OperationRow)
+    .where(col(OperationRow.id) == sa.bindparam("operation"))
     .values(
         status=sa.bindparam("new_status"),
         result=sa.bindparam("new_result"),
@@ -64,12 +81,12 @@ _PROVE_ALIVE = Statement(
     .values(failures=sa.literal_column("0"), last_active=sa.bindparam("time"))
 )
 _FORGET_ROWS = Statement(
-    sa.update(Operation)
+    sa.update(OperationRow)
     .where(
-        col(Operation.client_id) == sa.bindparam("client"),
-        col(Operation.seq) < sa.bindparam("before"),
-        col(Operation.payload).is_not(None),
-        col(Operation.status) != "pending",
+        col(OperationRow.client_id) == sa.bindparam("client"),
+        col(OperationRow.seq) < sa.bindparam("before"),
+        col(OperationRow.payload).is_not(None),
+        col(OperationRow.status) != "pending",
     )
     .values(payload=sa.null())
 )
@@ -93,7 +110,7 @@ class WorkQueue:
     def orders(self) -> tuple[str, bool, bool]:
         """What the client's row asks of its worker: status, whether it is held, whether a run is to stop."""
         with self.database.read() as session:
-            row = _ORDERS.run(session, client=self.client_id).one()
+            row = _ORDERS.first(session, client=self.client_id)
         return row.status, bool(row.paused), bool(row.stop_requested)
 
     def begin_next(self) -> Operation | None:
@@ -183,15 +200,8 @@ class WorkQueue:
         The second value says whether an operation was cut off in the middle.
         """
         with self.database.read() as session:
-            mine = col(Operation.client_id) == self.client_id
-            running = list(session.exec(select(Operation).where(mine, Operation.status == "running")))
-            replay = select(Operation).where(
-                mine,
-                Operation.kind == OperationKind.FORWARD_BACKWARD,
-                Operation.status == "completed",
-                col(Operation.payload).is_not(None),
-            )
-            gradients = list(session.exec(replay.order_by(col(Operation.seq))))
+            running = [Operation.of(row) for row in _RUNNING.rows(session, client=self.client_id)]
+            gradients = [Operation.of(row) for row in _REPLAYED.rows(session, client=self.client_id)]
         for operation in running:
             if operation.attempt + 1 >= MOST_ATTEMPTS:
                 self.fail(operation, WorkerLost(f"{operation.attempt + 1} workers ended while doing this"))
@@ -203,8 +213,8 @@ class WorkQueue:
         """Say that no worker is needed, unless something has arrived. True when this worker may leave."""
         with self.database.write() as session:
             self.fence.hold(session)
-            waiting = select(Operation.id).where(
-                Operation.client_id == self.client_id, col(Operation.status).in_(("pending", "running"))
+            waiting = select(OperationRow.id).where(
+                OperationRow.client_id == self.client_id, col(OperationRow.status).in_(("pending", "running"))
             )
             if session.exec(waiting.limit(1)).first() is not None:
                 return False
@@ -229,7 +239,7 @@ class WorkQueue:
         keep_rows: bool = False,
     ) -> None:
         def change(session: Session) -> None:
-            _END.run(
+            _END.change(
                 session,
                 operation=operation.id,
                 new_status=status,
@@ -249,21 +259,20 @@ class WorkQueue:
         self.write(change)
 
     def _begin(self, session: Session) -> Operation | None:
-        row = _BEGIN.run(session, client=self.client_id, time=now()).mappings().first()
+        row = _BEGIN.first(session, client=self.client_id, time=now())
         if row is None:
             return None
-        progress = json.loads(row["progress"]) if row["progress"] else None
-        return Operation(**{**row, "progress": progress, "result": None, "error": None})
+        return Operation.of(row)
 
     def _set_operation(self, session: Session, operation_id: str, values: dict[str, Any]) -> None:
         session.connection().execute(
-            sa.update(Operation).where(col(Operation.id) == operation_id).values(**values)
+            sa.update(OperationRow).where(col(OperationRow.id) == operation_id).values(**values)
         )
 
     def _set_client(self, session: Session, values: dict[str, Any]) -> None:
         if values.keys() == set(STEP_VALUES):
             told = {f"new_{name}": json.dumps(values[name]) for name in STEP_VALUES if name != "step"}
-            _SET_STEP.run(session, client=self.client_id, new_step=values["step"], **told)
+            _SET_STEP.change(session, client=self.client_id, new_step=values["step"], **told)
             return
         session.connection().execute(
             sa.update(TrainingClient).where(col(TrainingClient.id) == self.client_id).values(**values)
@@ -271,8 +280,8 @@ class WorkQueue:
 
     def _prove_alive(self, session: Session) -> None:
         """Something was achieved, so earlier deaths of workers were not this client's fault for ever."""
-        _PROVE_ALIVE.run(session, client=self.client_id, time=now())
+        _PROVE_ALIVE.change(session, client=self.client_id, time=now())
 
     def _forget_rows(self, session: Session, seq: int) -> None:
         """Rows that callers sent are kept only until the step that used them."""
-        _FORGET_ROWS.run(session, client=self.client_id, before=seq)
+        _FORGET_ROWS.change(session, client=self.client_id, before=seq)

@@ -10,6 +10,7 @@ from tg_workbench import (
     DeadlineExceeded,
     InvalidBatch,
     InvalidRequest,
+    NoGradient,
     TrainingClient,
     TrainingClientNotFound,
     Workbench,
@@ -174,3 +175,40 @@ def test_termination_may_be_said_twice(server: ScriptedServer, client: TrainingC
     server.script = [hang_up, answer(at(status="terminated"))]
     assert client.terminate().status == "terminated"
     assert [seen.method for seen in server.seen] == ["DELETE", "DELETE", "GET"]
+
+
+def test_whoever_blocks_for_each_step_gets_its_end_with_the_answer(
+    server: ScriptedServer, client: TrainingClient
+) -> None:
+    pending = {"future_id": "fut-1", "operation": "optim_step", "status": "pending"}
+    done = {**pending, "status": "completed", "result": {"step": 1, "learning_rate": 0.1, "dp_metrics": None}}
+    server.script = [answer(pending, 202), answer(done), answer(done)]
+    client.optim_step().result()
+    client.optim_step().result()
+    path = "/api/v1/training_clients/tc-1/optim_step"
+    assert [seen.path for seen in server.seen] == [
+        path,
+        "/api/v1/futures/fut-1?wait=40.000",
+        f"{path}?wait=0.050",
+    ]
+
+
+def test_whoever_hands_in_many_steps_is_never_held_up(server: ScriptedServer, client: TrainingClient) -> None:
+    pending = {"future_id": "fut-1", "operation": "optim_step", "status": "pending"}
+    server.script = [answer(pending, 202)] * 3
+    for _ in range(3):
+        client.optim_step()
+    assert {seen.path for seen in server.seen} == {"/api/v1/training_clients/tc-1/optim_step"}
+
+
+def test_a_step_that_fails_at_once_fails_where_it_is_asked_for(
+    server: ScriptedServer, client: TrainingClient
+) -> None:
+    error = {"code": "NO_GRADIENT", "message": "no", "details": {}}
+    failed = {"future_id": "fut-1", "operation": "optim_step", "status": "failed", "error": error}
+    server.script = [answer({**failed, "status": "pending"}, 202), answer(failed), answer(failed)]
+    with pytest.raises(NoGradient):
+        client.optim_step().result()
+    second = client.optim_step()
+    with pytest.raises(NoGradient):
+        second.result()

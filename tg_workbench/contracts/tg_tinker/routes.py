@@ -1,7 +1,8 @@
 """TG-Tinker's routes: S0-01 … S0-12, a list, and futures; S0-13 … S0-15 are the application's.
 
-`forward_backward` and `optim_step` answer 202 with a future; `Prefer: wait=N` answers 200 with its end. The
-other operations answer when they are done.
+`forward_backward` and `optim_step` answer 202 with a future, and 200 when it has ended before the answer
+leaves: `wait=N` gives it N seconds and answers with the future as it is then, `Prefer: wait=N` answers with
+its failure as a failure. The other operations answer when they are done.
 """
 
 from __future__ import annotations
@@ -114,19 +115,23 @@ async def terminate_training_client(
     openapi_extra=described(schemas.ForwardBackward),
 )
 async def forward_backward(
-    client_id: ClientId, rows: Rows, futures: FuturesDesk, answer: Response
+    client_id: ClientId, rows: Rows, futures: FuturesDesk, answer: Response, wait: Wait = 0
 ) -> views.FutureView:
     """Execute a forward-backward pass; gradients add up until `optim_step`."""
-    operation = await futures.place(client_id, OperationKind.FORWARD_BACKWARD, rows)
+    operation = await futures.place(client_id, OperationKind.FORWARD_BACKWARD, rows, wait)
     return accepted(operation, answer)
 
 
 @router.post("/training_clients/{client_id}/optim_step", status_code=202)
 async def optim_step(
-    client_id: ClientId, futures: FuturesDesk, answer: Response, body: schemas.OptimStep = STEP
+    client_id: ClientId,
+    futures: FuturesDesk,
+    answer: Response,
+    body: schemas.OptimStep = STEP,
+    wait: Wait = 0,
 ) -> views.FutureView:
     """Execute an optimizer step, with DP noise where the client trains privately."""
-    operation = await futures.place(client_id, OperationKind.OPTIM_STEP, Payload.of(body))
+    operation = await futures.place(client_id, OperationKind.OPTIM_STEP, Payload.of(body), wait)
     return accepted(operation, answer)
 
 
