@@ -171,6 +171,8 @@ class ProxyHandler(Guarded):
             put = self.add_header if name.lower() in seen else self.set_header
             put(name, value)
             seen.add(name.lower())
+        if response.content_type == "text/html":
+            _ = self.xsrf_token  # sets the cookie with which the page proves that it may write
         if not self._received.is_set():
             self.set_header("Connection", "close")
 

@@ -42,6 +42,7 @@ class Documents:
         document = get_openapi(
             title=title, version=self.app.version, description=self.app.description, routes=chosen
         )
+        document["servers"] = [{"url": "./" if name is None else "../"}]  # from where the document was read
         components = document.setdefault("components", {})
         _, by_hand = models_json_schema(
             [(form, "validation") for form in READ_BY_HAND], ref_template="#/components/schemas/{model}"

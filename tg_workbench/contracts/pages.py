@@ -37,9 +37,16 @@ SWAGGER = (
     + '<body><div id="swagger-ui"></div><script src="docs-assets/swagger-ui-bundle.js"></script>'
     '<script src="docs-assets/start.js"></script></body></html>'
 )
-START = """window.ui = SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true,
-  presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout", validatorUrl: null});
+START = """const proof = () => (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1];
+window.ui = SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true,
+  presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout", validatorUrl: null,
+  requestInterceptor: (request) => {
+    if (proof() && new URL(request.url, location.href).origin === location.origin)
+      request.headers["X-XSRFToken"] = decodeURIComponent(proof());
+    return request;
+  }});
 """
+"""Behind Jupyter, whoever may write proves with its cookie that the page is one of Jupyter's own."""
 REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
 REDOC = (
     _HEAD.format(title="TG Workbench: the API", more=_ICON)
