@@ -40,6 +40,8 @@ APP = create_app(
     )
 )
 schema = schemathesis.openapi.from_dict(APP.openapi())
+# What nobody knows in a query is passed over, as everywhere on the web.
+schema.config.generation.update(allow_extra_parameters=False)
 
 
 @pytest.fixture(scope="module")
