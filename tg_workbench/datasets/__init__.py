@@ -5,7 +5,7 @@ client gives nothing back. The batch drawn from a protected set is never returne
 """
 
 from tg_workbench.datasets.catalogue import Datasets, DatasetSpec, read_header
-from tg_workbench.datasets.ledger import Charge, Counts, Ledger
-from tg_workbench.datasets.tables import Dataset, LedgerEvent
+from tg_workbench.datasets.ledger import Counts, Ledger
+from tg_workbench.datasets.tables import Charge, Dataset, LedgerEvent
 
 __all__ = ["Charge", "Counts", "Dataset", "DatasetSpec", "Datasets", "Ledger", "LedgerEvent", "read_header"]

@@ -9,12 +9,11 @@ counts twice and nothing is ever lowered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.datasets.tables import Dataset, LedgerCount, LedgerEvent
+from tg_workbench.datasets.tables import Charge, Dataset, LedgerCount, LedgerEvent
 from tg_workbench.storage.database import now
 from tg_workbench.storage.statements import Statement
 
@@ -22,32 +21,6 @@ Kind = tuple[float, float]
 """(noise_multiplier, sample_rate) of a step."""
 Counts = Mapping[Kind, int]
 Lineage = Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What one optimizer step is about to reveal."""
-
-    dataset_id: str | None
-    client_id: str
-    tenant_id: str
-    actor: str
-    operation_id: str
-    attempt: int
-    ordinal: int
-    mode: str
-    noise_multiplier: float
-    sample_rate: float
-    max_grad_norm: float
-    step: int
-    epsilon_after: float
-    dataset_epsilon_after: float | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """What the accountant needs to know of it."""
-        return (self.noise_multiplier, self.sample_rate)
-
 
 _EVENT_COLUMNS = [name for name in LedgerEvent.model_fields if name != "id"]
 _INSERT = Statement(
@@ -106,17 +79,16 @@ class Ledger:
                 total[sigma, rate] = total.get((sigma, rate), 0) + count
         return total
 
-    def append(self, charge: Charge) -> int:
+    def append(self, charge: Charge, dataset_epsilon_after: float | None = None) -> int:
         """Write one event and return its id.
 
         The caller holds the writing transaction and has checked the caps.
         """
-        event = {name: getattr(charge, name) for name in charge.__slots__ if name != "dataset_epsilon_after"}
-        event_id = _INSERT.value(self.session, **event, at=now())
+        event_id = _INSERT.value(self.session, **charge.model_dump(), at=now())
         for subject in filter(None, (charge.client_id, charge.dataset_id)):
             self._count(subject, charge.kind)
-        if charge.dataset_id is not None and charge.dataset_epsilon_after is not None:
-            _SET_SPENT.change(self.session, dataset=charge.dataset_id, spent=charge.dataset_epsilon_after)
+        if charge.dataset_id is not None and dataset_epsilon_after is not None:
+            _SET_SPENT.change(self.session, dataset=charge.dataset_id, spent=dataset_epsilon_after)
         return int(event_id)
 
     def newest(self, client_id: str) -> int:

@@ -33,18 +33,9 @@ class Dataset(SQLModel, table=True):
     deleted_at: float | None = None
 
 
-class LedgerEvent(SQLModel, table=True):
-    """One noisy release: an optimizer step that used private rows. Never changed, never removed."""
+class Charge(SQLModel):
+    """What one optimizer step is about to reveal."""
 
-    __tablename__ = "ledger_events"
-    __table_args__ = (
-        sa.UniqueConstraint("operation_id", "attempt", "ordinal"),
-        sa.Index("ix_ledger_client", "client_id", "id"),
-        sa.Index("ix_ledger_dataset", "dataset_id", "id"),
-        {"sqlite_autoincrement": True},
-    )
-
-    id: int | None = Field(default=None, primary_key=True)
     dataset_id: str | None = None
     client_id: str
     tenant_id: str
@@ -58,6 +49,25 @@ class LedgerEvent(SQLModel, table=True):
     max_grad_norm: float
     step: int
     epsilon_after: float
+
+    @property
+    def kind(self) -> tuple[float, float]:
+        """What the accountant needs to know of it."""
+        return (self.noise_multiplier, self.sample_rate)
+
+
+class LedgerEvent(Charge, table=True):
+    """One noisy release: an optimizer step that used private rows. Never changed, never removed."""
+
+    __tablename__ = "ledger_events"
+    __table_args__ = (
+        sa.UniqueConstraint("operation_id", "attempt", "ordinal"),
+        sa.Index("ix_ledger_client", "client_id", "id"),
+        sa.Index("ix_ledger_dataset", "dataset_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
     at: float = Field(default_factory=now)
 
 

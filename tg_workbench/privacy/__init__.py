@@ -15,7 +15,6 @@ from tg_workbench.privacy.accounting import (
     epsilon,
     noise_multiplier,
 )
-from tg_workbench.privacy.budget import PrivacyBudget
 from tg_workbench.privacy.curves import Relation
 from tg_workbench.privacy.randomness import SecureRandom
 from tg_workbench.privacy.sampling import PoissonSampler
@@ -25,7 +24,6 @@ __all__ = [
     "GaussianStep",
     "Odometer",
     "PoissonSampler",
-    "PrivacyBudget",
     "Relation",
     "SecureRandom",
     "epsilon",

@@ -75,8 +75,7 @@ class RunBudget:
                 self.odometer, self._run_counts(), self.spent, self.plan.target_epsilon, "run"
             )
             dataset_after = self._admit_on_dataset()
-            charge = self._charge(operation, ordinal, step, after, dataset_after)
-            if self._write(charge):
+            if self._write(self._charge(operation, ordinal, step, after), dataset_after):
                 break
         charged = Charged(after, max(0.0, after - self.spent))
         self.own[self.kind] = self.own.get(self.kind, 0) + 1
@@ -181,7 +180,7 @@ class RunBudget:
             after = min(after, cap)
         return max(after, spent)
 
-    def _write(self, charge: Charge) -> bool:
+    def _write(self, charge: Charge, dataset_after: float | None) -> bool:
         """Write the event, unless somebody else has used the dataset since we read it."""
         with self.database.write() as session:
             self.fence.hold(session)
@@ -190,12 +189,10 @@ class RunBudget:
                 seen, self.of_dataset = self.of_dataset, ledger.of_subject(charge.dataset_id)
                 if seen != self.of_dataset:
                     return False
-            ledger.append(charge)
+            ledger.append(charge, dataset_after)
         return True
 
-    def _charge(
-        self, operation: Operation, ordinal: int, step: int, after: float, dataset_after: float | None
-    ) -> Charge:
+    def _charge(self, operation: Operation, ordinal: int, step: int, after: float) -> Charge:
         return Charge(
             dataset_id=self.plan.dataset_id,
             client_id=self.client.id,
@@ -210,7 +207,6 @@ class RunBudget:
             max_grad_norm=self.plan.max_grad_norm,
             step=step,
             epsilon_after=after,
-            dataset_epsilon_after=dataset_after,
         )
 
     def _left(self, odometer: Odometer, counts: Mapping[Kind, int], cap: float) -> int:
