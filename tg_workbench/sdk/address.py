@@ -37,7 +37,9 @@ class Address:
         Raises CallFailed, saying how to start one, when nothing names a workbench.
         """
         values = os.environ if environ is None else environ
-        key = api_key or values.get("TG_API_KEY") or values.get("TG_TINKER_API_KEY") or None
+        key = (api_key or values.get("TG_API_KEY") or values.get("TG_TINKER_API_KEY") or "").strip() or None
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise CallFailed("this API key holds characters that no key has: copy it again")
         if socket is None and base_url is None:
             socket = values.get("TG_SOCKET") or None
         if socket is not None:

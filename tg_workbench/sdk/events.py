@@ -7,19 +7,16 @@ comes twice, also when the API is restarted.
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-
-import httpx
 
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.sdk.connection import AWAY, Call, Connection, error_of
 from tg_workbench.sdk.patience import Patience
 from tg_workbench.sdk.values import PrivacyView, Value
+from tg_workbench.sdk.wire import Answer, WireBroken
 
 LONGEST_SILENCE = 40.0
 """The workbench sends a heartbeat every 15 s; after so long without one the connection is dead."""
@@ -60,7 +57,7 @@ class EventStream:
         self._patience = Patience(connection.patience if patience is None else patience)
         self._path = f"/workbench/v1/training_clients/{client_id}/events"
         self._closed = threading.Event()
-        self._open: httpx.Response | None = None
+        self._open: Answer | None = None
         self._last_status = ""
 
     def __iter__(self) -> Iterator[Event]:
@@ -70,7 +67,7 @@ class EventStream:
             try:
                 yield from self._connected()
                 failure = self._connection.unreachable(EOFError("the event stream broke off"))
-            except httpx.TransportError as broken:
+            except WireBroken as broken:
                 failure = self._connection.unreachable(broken)
             if self._last_status in ENDED:
                 yield from self._last_words()
@@ -82,10 +79,8 @@ class EventStream:
         """Stop, also while another thread waits for the next event."""
         self._closed.set()
         answer = self._open
-        stream = answer.extensions.get("network_stream") if answer is not None else None
-        if stream is not None:
-            with suppress(OSError, AttributeError):
-                stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        if answer is not None:
+            answer.abort()
 
     def __enter__(self) -> EventStream:
         """For `with`: closed at its end."""
@@ -104,7 +99,7 @@ class EventStream:
             if answer.status_code != 200:
                 answer.read()
                 if answer.status_code in AWAY:
-                    raise httpx.ReadError(str(error_of(answer)))
+                    raise WireBroken(str(error_of(answer)))
                 raise error_of(answer)
             for message in _messages(self._chunks(answer)):
                 event = Event.from_wire(message)
@@ -129,8 +124,8 @@ class EventStream:
                 self._note(event)
                 yield event
 
-    def _chunks(self, answer: httpx.Response) -> Iterator[bytes]:
-        for chunk in answer.iter_bytes():
+    def _chunks(self, answer: Answer) -> Iterator[bytes]:
+        for chunk in answer.pieces():
             self._patience.restore()
             if self._closed.is_set():
                 return

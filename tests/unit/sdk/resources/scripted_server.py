@@ -104,6 +104,7 @@ class ScriptedServer:
     script: list[Step] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     routes: dict[str, Step] = field(default_factory=dict)
+    peers: list[socket.socket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -128,6 +129,7 @@ class ScriptedServer:
                 peer, _ = self._listener.accept()
             except OSError:
                 return
+            self.peers.append(peer)
             threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
