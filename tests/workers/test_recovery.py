@@ -134,3 +134,31 @@ def test_a_client_that_waits_for_a_worker_gets_the_one_that_rested_longest(
         second = shop.create(ClientSpec("mlp", architecture=SMALL))
         assert shop.do(second, "evaluate", own_rows(two_moons))["num_examples"] == 16
         assert shop.do(first, "evaluate", own_rows(two_moons))["num_examples"] == 16
+
+
+def test_a_paused_client_gives_its_place_to_one_that_waits(tmp_path: Path, two_moons: Rows) -> None:
+    with opened(tmp_path, TG_MAX_WORKERS="1") as shop:
+        dataset = shop.dataset(*two_moons)
+        held = shop.create(ClientSpec("mlp", dataset_id=dataset.id, batch_size=20, max_steps=3000))
+        run = shop.submit(held, "train", {"steps": 300})
+        shop.until(lambda: shop.client(held).step > 20)
+        shop.steer("pause", held)
+        other = shop.create(ClientSpec("mlp", architecture=SMALL))
+        assert shop.do(other, "evaluate", own_rows(two_moons))["num_examples"] == 16
+        assert shop.operation(run).status == "pending"
+        shop.steer("resume", held)
+        result = shop.ended(run).result
+        assert result is not None
+        assert (result["steps_done"], shop.client(held).step) == (300, 300)
+        assert len(shop.ledger(held)) == 300, "nothing was charged twice and nothing was lost"
+
+
+def test_a_paused_client_whose_worker_left_can_be_ended(tmp_path: Path, two_moons: Rows) -> None:
+    with opened(tmp_path, TG_MAX_WORKERS="1", TG_WORKER_IDLE_SECONDS="1") as shop:
+        held = shop.create(ClientSpec("mlp", architecture=SMALL))
+        shop.steer("pause", held)
+        waiting = shop.submit(held, "evaluate", own_rows(two_moons))
+        shop.until(lambda: shop.worker(held) is None)
+        assert shop.operation(waiting).status == "pending"
+        shop.steer("terminate", held)
+        assert shop.ended(waiting).status == "cancelled"

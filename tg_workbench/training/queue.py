@@ -16,7 +16,7 @@ from tg_workbench.execution import Fence, Work, release_work, ring
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement
-from tg_workbench.training.specs import OperationKind, Status
+from tg_workbench.training.specs import ENDED, OperationKind, Status
 from tg_workbench.training.tables import Operation, OperationRow, TrainingClient
 
 MOST_ATTEMPTS = 3
@@ -210,9 +210,16 @@ class WorkQueue:
         return gradients, bool(running)
 
     def rest(self) -> bool:
-        """Say that no worker is needed, unless something has arrived. True when this worker may leave."""
+        """Say that no worker is needed, unless something has arrived. True when this worker may leave.
+
+        What a paused client's operations wait for is not a worker: resuming asks for one.
+        """
         with self.database.write() as session:
             self.fence.hold(session)
+            orders = _ORDERS.first(session, client=self.client_id)
+            if orders.paused and orders.status not in ENDED:
+                release_work(session, self.client_id)
+                return True
             waiting = select(OperationRow.id).where(
                 OperationRow.client_id == self.client_id, col(OperationRow.status).in_(("pending", "running"))
             )

@@ -192,7 +192,8 @@ class Worker:
             operator.flush()
         self._autosave(operator)
         self.last_active = time.monotonic()
-        self.yielding.clear()
+        if self._order == "go":
+            self.yielding.clear()
 
     def _idle(self, operator: Operator) -> bool:
         """Nothing to do: wait; then tell what is untold, save what is unsaved. True when it is time to leave.
@@ -230,11 +231,16 @@ class Worker:
         return self._order
 
     def _control_run(self) -> str:
-        """The same for a run: being asked to leave, or ended, comes first; holding waits for the bell."""
+        """The same for a run: being asked to leave, or ended, comes first; holding waits for the bell.
+
+        Whoever is held gives its place to a client that waits for one.
+        """
         order = self._control()
         if self.leaving.is_set() or order == "end":
             return "leave"
         if order == "hold":
+            if self.yielding.is_set():
+                return "leave"
             self.bell.wait(WAIT_SECONDS)
             self._last_look = 0.0
         return order
