@@ -129,6 +129,25 @@ def test_a_dataset_in_use_stays(caller: Caller, private_client: str, protected: 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "CONFLICT")
 
 
+def test_the_ledger_outlives_its_dataset(caller: Caller) -> None:
+    made = caller.http.post(
+        "/workbench/v1/datasets", params={"name": "soon gone"}, content=rows(SIZE), headers=SAFETENSORS
+    ).json()
+    client_id = caller.create(
+        dataset_id=made["dataset_id"],
+        batch_size=16,
+        architecture=None,
+        dp_config={"enabled": True, "noise_multiplier": 1.0},
+    )
+    assert caller.own(client_id, "train", {"steps": 2}).json()["status"] == "completed"
+    caller.http.delete(f"/api/v1/training_clients/{client_id}")
+    assert caller.http.delete(f"/workbench/v1/datasets/{made['dataset_id']}").json() == {"deleted": True}
+    asked = {"dataset_id": made["dataset_id"]}
+    ledger = caller.http.get("/workbench/v1/ledger", params=asked).json()
+    assert len(ledger["events"]) == 2
+    assert ledger["spent_epsilon"] > 0
+
+
 def test_protected_rows_are_not_evaluated_on(
     caller: Caller, private_client: str, protected: dict[str, Any]
 ) -> None:

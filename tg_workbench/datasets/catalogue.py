@@ -76,10 +76,12 @@ class Datasets:
         self.session.flush()
         return dataset
 
-    def get(self, owner: Principal, dataset_id: str) -> Dataset:
+    def get(self, owner: Principal, dataset_id: str, *, even_deleted: bool = False) -> Dataset:
         """The dataset. Raises DatasetNotFound, also when it is somebody else's."""
         dataset = self.session.get(Dataset, dataset_id)
-        if dataset is None or dataset.deleted_at is not None or dataset.owner_id != owner.id:
+        if dataset is None or dataset.owner_id != owner.id:
+            raise DatasetNotFound(dataset_id)
+        if dataset.deleted_at is not None and not even_deleted:
             raise DatasetNotFound(dataset_id)
         return dataset
 

@@ -134,10 +134,10 @@ async def read_ledger(
     after: After = 0,
     limit: Limit = 100,
 ) -> schemas.LedgerPage:
-    """Every noisy release of a dataset, or of a client, and what they add up to."""
+    """Every noisy release of a dataset, deleted ones included, or of a client, and what they add up to."""
     if (dataset_id is None) == (training_client_id is None):
         raise InvalidRequest("ask for the ledger of a dataset_id or of a training_client_id")
-    dataset = datasets.get(owner, dataset_id) if dataset_id else None
+    dataset = datasets.get(owner, dataset_id, even_deleted=True) if dataset_id else None
     client = clients.get(owner, training_client_id) if training_client_id else None
     events = ledger.page(dataset_id=dataset_id, client_id=training_client_id, after=after, limit=limit)
     return schemas.LedgerPage.of(events, dataset, client)
