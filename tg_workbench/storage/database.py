@@ -52,6 +52,7 @@ class Database:
             Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.engine = sa.create_engine(parsed, **options)
         self._writing = self.engine.execution_options(tg_write=True)
+        self._writing_down = self.engine.execution_options(tg_write=True, tg_durable=True)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -63,12 +64,15 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, durable: bool = False) -> Iterator[Session]:
         """A session that commits when the block ends well, and rolls back when it raises.
 
-        Raises DatabaseUnavailable when nothing answers and StorageFull when the disk has no room.
+        What is committed survives the death of any process; `durable`, and whatever was committed before it,
+        survives a power cut too. Raises DatabaseUnavailable when nothing answers and StorageFull when the
+        disk has no room.
         """
-        with self._named_failures(), self._transaction(self._writing) as (session, connection):
+        engine = self._writing_down if durable else self._writing
+        with self._named_failures(), self._transaction(engine) as (session, connection):
             yield session
             session.flush()
             connection.commit()
@@ -171,10 +175,12 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     SQLite itself waits for a lock by sleeping for whole milliseconds; our transactions last less than one.
     """
     driver: Any = connection.connection
-    if not connection.get_execution_options().get("tg_write", False):
+    options = connection.get_execution_options()
+    if not options.get("tg_write", False):
         driver.execute("BEGIN")
         return
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    driver.execute(f"PRAGMA synchronous={'FULL' if options.get('tg_durable', False) else 'NORMAL'}")
     driver.execute("PRAGMA busy_timeout=0")
     try:
         while True:

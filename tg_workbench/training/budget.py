@@ -181,8 +181,11 @@ class RunBudget:
         return max(after, spent)
 
     def _write(self, charge: Charge, dataset_after: float | None) -> bool:
-        """Write the event, unless somebody else has used the dataset since we read it."""
-        with self.database.write() as session:
+        """Write the event, unless somebody else has used the dataset since we read it.
+
+        It is on the disk before any noise is drawn: a power cut must not forget what was revealed.
+        """
+        with self.database.write(durable=True) as session:
             self.fence.hold(session)
             ledger = Ledger(session)
             if charge.dataset_id is not None:

@@ -153,3 +153,9 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(database: Database) -> 
         fill()
     with database.read() as session:
         assert [row.id for row in ALL.rows(session)] == ["a"]
+
+
+def test_what_must_outlive_a_power_cut_is_flushed_to_the_disk(database: Database) -> None:
+    for durable, level in [(True, 2), (False, 1), (True, 2)]:
+        with database.write(durable=durable) as session:
+            assert session.connection().exec_driver_sql("PRAGMA synchronous").scalar_one() == level
