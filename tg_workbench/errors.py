@@ -255,8 +255,8 @@ class StorageFull(WorkbenchError):
 class DeadlineExceeded(WorkbenchError):
     """The answer is not there yet; the operation goes on and can be asked for again."""
 
-    def __init__(self, future_id: str) -> None:
-        super().__init__(f"not finished yet; ask for future {future_id} again")
+    def __init__(self, future_id: str, message: str | None = None) -> None:
+        super().__init__(message or f"not finished yet; ask for future {future_id} again")
         self.future_id = future_id
 
 

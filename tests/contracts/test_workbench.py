@@ -101,6 +101,41 @@ def test_a_dataset_with_an_impossible_policy_is_refused(api: httpx.Client, query
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(("dtype", "code"), [("F32", "f"), ("F64", "d")])
+def test_a_dataset_with_a_number_that_is_none_is_refused(
+    api: httpx.Client, number: float, dtype: str, code: str
+) -> None:
+    for place in (0, 300_000):  # the first, and one beyond the first piece that is looked at
+        features = [1.0] * 300_001
+        features[place] = number
+        body = tensors(
+            features=(dtype, [300_001, 1], struct.pack(f"<300001{code}", *features)),
+            targets=("U8", [300_001], bytes(300_001)),
+        )
+        answer = api.post("/workbench/v1/datasets", params={"name": "x"}, content=body, headers=SAFETENSORS)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+        assert "NaN or infinity" in answer.json()["error"]["message"]
+
+
+def test_a_target_above_the_datasets_cap_is_refused_and_a_default_stays_below_it(caller: Caller) -> None:
+    made = caller.http.post(
+        "/workbench/v1/datasets",
+        params={"name": "tight", "epsilon_cap": 2},
+        content=rows(SIZE),
+        headers=SAFETENSORS,
+    ).json()
+    asked = {"model_ref": "mlp", "dataset_id": made["dataset_id"], "dp_config": {"target_epsilon": 2.5}}
+    refused = caller.http.post("/api/v1/training_clients", json=asked)
+    assert refused.status_code == 400
+    assert "at most 2" in refused.json()["error"]["message"]
+    client_id = caller.create(dataset_id=made["dataset_id"], architecture=None, batch_size=16)
+    privacy = caller.until(client_id, lambda view: view["privacy"] is not None)["privacy"]
+    assert (privacy["target_epsilon"], privacy["dataset_epsilon_cap"]) == (2, 2)
+    assert privacy["steps_left"] > 0
+    caller.http.delete(f"/api/v1/training_clients/{client_id}")
+
+
 def test_a_run_trains_privately_and_accounts_for_it(
     caller: Caller, private_client: str, protected: dict[str, Any]
 ) -> None:

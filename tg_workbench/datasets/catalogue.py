@@ -6,7 +6,9 @@ import hashlib
 import json
 import math
 import struct
+import sys
 import uuid
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,8 @@ from tg_workbench.storage.database import now
 
 DEFAULT_EPSILON_CAP = 10.0
 LARGEST_HEADER_BYTES = 1_000_000
+PIECE_BYTES = 1 << 20
+FLOATS = {"F64": "d", "F32": "f"}
 NUMBERS = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "I16": 2, "U8": 1, "I8": 1, "BOOL": 1}
 
 
@@ -122,7 +126,26 @@ def _describe(spec: DatasetSpec) -> tuple[int, dict[str, Any] | None]:
     sizes = {tensor["shape"][0] if tensor["shape"] else 0 for tensor in tensors.values()}
     if len(sizes) != 1 or sizes == {0}:
         raise InvalidRequest("every tensor must have the same number of rows, and at least one")
+    for name in tensors:
+        if not _is_finite(spec.content, name):
+            raise InvalidRequest(f"{name} hold NaN or infinity: fill or drop what is missing")
     return sizes.pop(), tensors
+
+
+def _is_finite(content: bytes, name: str) -> bool:
+    """Whether a tensor holds finite numbers only, without NumPy: a sum keeps any NaN or infinity."""
+    length = int.from_bytes(content[:8], "little")
+    entry = json.loads(content[8 : 8 + length])[name]
+    if entry["dtype"] not in FLOATS:
+        return True
+    start, end = (8 + length + offset for offset in entry["data_offsets"])
+    for piece in range(start, end, PIECE_BYTES):
+        numbers = array(FLOATS[entry["dtype"]], content[piece : min(end, piece + PIECE_BYTES)])
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
+            return False
+    return True
 
 
 def _texts(content: bytes) -> list[str]:

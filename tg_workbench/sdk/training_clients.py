@@ -285,7 +285,9 @@ class TrainingClient:
         yield pause
         while self._view.status in AT_WORK:
             if deadline is not None and time.monotonic() >= deadline:
-                raise DeadlineExceeded(self.id)
+                raise DeadlineExceeded(
+                    self.id, f"training client {self.id} is still at work after {timeout:g} s and goes on"
+                )
             pause = min(0.5, pause + 0.02)
             yield pause
         if self._view.status == "error":

@@ -249,6 +249,11 @@ def _check_privacy(spec: ClientSpec, dataset: Dataset) -> None:
         raise PrivacyRefused(
             f"dataset {dataset.id} is protected: it is only trained on with differential privacy"
         )
+    if dp.target_epsilon is not None and dp.target_epsilon > dataset.epsilon_cap:
+        raise PrivacyRefused(
+            f"target_epsilon {dp.target_epsilon:g} is above the cap of dataset {dataset.id}: ask for at most "
+            f"{dataset.epsilon_cap:g}"
+        )
     if dp.target_delta is not None and dp.target_delta != dataset.delta:
         raise PrivacyRefused(
             "delta is fixed per dataset so that runs compose: leave target_delta out or give "

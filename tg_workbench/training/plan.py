@@ -52,7 +52,8 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
     protected = dataset is not None and dataset.privacy == "protected"
     if not protected and (spec.dp is None or not spec.dp.enabled):
         return None
-    dp = spec.dp or DPSpec(target_epsilon=DEFAULT_TARGET_EPSILON)
+    cap = dataset.epsilon_cap if protected and dataset is not None else None
+    dp = spec.dp or DPSpec(target_epsilon=min(DEFAULT_TARGET_EPSILON, cap or math.inf))
     accountant = "rdp" if dp.accountant_type in ("rdp", "moments") else "pld"
     steps = spec.max_steps or (_default_steps(spec, dataset) if dataset is not None else None)
     rate = min(1.0, spec.batch_size / dataset.size) if dataset is not None else 1.0
@@ -67,8 +68,8 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
         plan_steps=steps,
         accountant=accountant,
         dataset_id=dataset.id if dataset is not None else None,
-        dataset_epsilon_cap=dataset.epsilon_cap if protected and dataset is not None else None,
-        note=_note(spec, dataset, steps),
+        dataset_epsilon_cap=cap,
+        note=_note(spec, dataset, dp, steps),
     )
 
 
@@ -92,10 +93,8 @@ def _default_steps(spec: ClientSpec, dataset: Dataset) -> int:
     return max(1, math.ceil(DEFAULT_PASSES * dataset.size / spec.batch_size))
 
 
-def _note(spec: ClientSpec, dataset: Dataset | None, steps: int | None) -> str:
+def _note(spec: ClientSpec, dataset: Dataset | None, dp: DPSpec, steps: int | None) -> str:
     if dataset is None:
         return "the caller chooses the rows: every step counts in full (no amplification by sampling)"
-    chosen = (
-        "" if spec.dp is not None else f"default plan: ε = {DEFAULT_TARGET_EPSILON:g} over {steps} steps; "
-    )
+    chosen = "" if spec.dp is not None else f"default plan: ε = {dp.target_epsilon:g} over {steps} steps; "
     return f"{chosen}batches are drawn by the server (Poisson sampling)"

@@ -158,7 +158,7 @@ def test_waiting_tells_why_a_client_failed(server: ScriptedServer, client: Train
 
 def test_waiting_has_an_end_if_one_is_given(server: ScriptedServer, client: TrainingClient) -> None:
     server.script = [answer(at(status="busy"))]
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceeded, match=r"client tc-1 is still at work after .* s"):
         client.wait_blocking(timeout=0.1)
 
 

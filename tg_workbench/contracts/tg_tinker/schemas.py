@@ -128,7 +128,7 @@ class CreateTrainingClient(ExactForm):
     dp_config: DPConfig | None = None
     batch_size: int = Field(default=8, ge=1, le=1_000_000)
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=10_000)
-    max_steps: int | None = Field(default=None, ge=1, le=10_000_000)
+    max_steps: int | None = Field(default=None, ge=1, le=1_000_000)
     metadata: Metadata = {}
     dataset_id: Id | None = None
     architecture: ArchitectureForm | None = None
