@@ -162,7 +162,8 @@ def test_an_ended_client_says_that_it_has_ended(new_client: NewClient) -> None:
 
 
 def test_a_dataset_lives_and_is_forgotten(workbench: Workbench, new_client: NewClient, rows: Rows) -> None:
-    points = workbench.datasets.upload("more points", **rows, privacy="public")
+    more = {**rows, "features": rows["features"] + 0.02}
+    points = workbench.datasets.upload("more points", **more, privacy="public")
     assert points.id in [listed.id for listed in workbench.datasets.list()]
     client = new_client(dataset=points)
     with pytest.raises(DatasetInUse, match="delete those first"):

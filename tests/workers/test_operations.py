@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import resource
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.workers.conftest import Workshop
 from tests.workers.test_recovery import SMALL, Rows, own_rows
+from tg_workbench.errors import DatasetNotFound, InvalidRequest, PrivacyRefused
 from tg_workbench.storage import Blobs
 from tg_workbench.training import Architecture, Artifact, ClientSpec, DPSpec, OptimizerSpec
 
@@ -95,6 +97,64 @@ def test_clients_on_one_dataset_never_pass_its_cap_together(workshop: Workshop, 
     assert max(spent) <= 1.5
     steps = sum(len(workshop.ledger(client)) for client in clients)
     assert steps == sum(result["steps_done"] for result in results)
+
+
+def test_datasets_about_the_same_people_never_pass_their_cap_together(
+    workshop: Workshop, two_moons: Rows
+) -> None:
+    first = workshop.dataset(*two_moons, epsilon_cap=1.5)
+    second = workshop.dataset(*two_moons, population=first.id)
+    assert (second.population, second.epsilon_cap, second.delta) == (first.population, 1.5, first.delta)
+    specs = [
+        ClientSpec("mlp", dataset_id=dataset.id, batch_size=40, dp=DPSpec(noise_multiplier=1.5))
+        for dataset in (first, second)
+    ]
+    clients = [workshop.create(spec) for spec in specs]
+    runs = [workshop.submit(client, "train", {"steps": 200}) for client in clients]
+    results = [workshop.ended(run).result or {} for run in runs]
+    assert all("budget of this dataset is spent" in result["reason"] for result in results)
+    steps = sum(len(workshop.ledger(client)) for client in clients)
+    alone = workshop.create(
+        ClientSpec(
+            "mlp",
+            dataset_id=workshop.dataset(*two_moons, epsilon_cap=1.5).id,
+            batch_size=40,
+            dp=DPSpec(noise_multiplier=1.5),
+        )
+    )
+    assert steps == workshop.do(alone, "train", {"steps": 200})["steps_done"]
+    shown = [workshop.found(dataset.id).spent_epsilon for dataset in (first, second)]
+    assert shown[0] == shown[1] <= 1.5
+
+
+def test_rows_that_come_again_bring_what_was_spent_on_them(workshop: Workshop, two_moons: Rows) -> None:
+    first = workshop.dataset(*two_moons, epsilon_cap=2.0)
+    spec = ClientSpec("mlp", batch_size=40, dp=DPSpec(noise_multiplier=1.5))
+    client = workshop.create(replace(spec, dataset_id=first.id))
+    workshop.do(client, "train", {"steps": 3})
+    workshop.steer("terminate", client)
+    workshop.forget(first.id)
+    again = workshop.dataset_of(first)
+    assert (again.id != first.id, again.population) == (True, first.population)
+    assert again.spent_epsilon > 0
+    heir = workshop.create(replace(spec, dataset_id=again.id))
+    workshop.do(heir, "train", {"steps": 1})
+    assert workshop.found(again.id).spent_epsilon > again.spent_epsilon
+    with pytest.raises(InvalidRequest, match="only be raised"):
+        workshop.dataset_of(first, epsilon_cap=1.0)
+    with pytest.raises(InvalidRequest, match="delta is fixed"):
+        workshop.dataset_of(first, delta=1e-6)
+    with pytest.raises(PrivacyRefused, match="registered as protected"):
+        workshop.dataset_of(first, privacy="public")
+    other = workshop.dataset(*two_moons)
+    with pytest.raises(PrivacyRefused, match="another population already"):
+        workshop.dataset_of(first, population=other.id)
+    with pytest.raises(DatasetNotFound):
+        workshop.dataset(*two_moons, population="ds-nobody")
+    with pytest.raises(InvalidRequest, match="has no population"):
+        workshop.dataset(*two_moons, population=other.id, privacy="public")
+    assert workshop.dataset_of(first, epsilon_cap=3.0).epsilon_cap == 3.0
+    assert workshop.found(again.id).epsilon_cap == 3.0, "the curator raised it for these people"
 
 
 def test_checkpoint_brings_model_and_lineage_to_another_client(workshop: Workshop, two_moons: Rows) -> None:

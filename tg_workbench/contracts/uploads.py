@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 
 from tg_workbench.contracts.bodies import SAFETENSORS, media_type, read_json
-from tg_workbench.contracts.providers import IdempotencyKey
+from tg_workbench.contracts.providers import AnyId, IdempotencyKey
 from tg_workbench.contracts.workbench.schemas import Privacy, Texts
 from tg_workbench.datasets import DatasetSpec
 from tg_workbench.errors import InvalidRequest
@@ -25,15 +25,18 @@ async def _received(
     privacy: Annotated[Privacy, Query()] = "protected",
     delta: Delta = None,
     epsilon_cap: Cap = None,
+    population: AnyId = None,
     key: IdempotencyKey = None,
 ) -> DatasetSpec:
     if media_type(request) == SAFETENSORS:
         if name is None:
             raise InvalidRequest("give the dataset a name: ?name=…")
-        return DatasetSpec(name, await request.body(), "safetensors", privacy, delta, epsilon_cap, key)
+        content = await request.body()
+        return DatasetSpec(name, content, "safetensors", privacy, delta, epsilon_cap, population, key)
     form = await read_json(request, Texts)
     content = to_json(form.texts)
-    return DatasetSpec(form.name, content, "texts", form.privacy, form.delta, form.epsilon_cap, key)
+    policy = (form.privacy, form.delta, form.epsilon_cap, form.population)
+    return DatasetSpec(form.name, content, "texts", *policy, key)
 
 
 ReceivedDataset = Annotated[DatasetSpec, Depends(_received)]

@@ -16,7 +16,13 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from tg_workbench.datasets.tables import Dataset
-from tg_workbench.errors import DatasetInUse, DatasetNotFound, IdempotencyConflict, InvalidRequest
+from tg_workbench.errors import (
+    DatasetInUse,
+    DatasetNotFound,
+    IdempotencyConflict,
+    InvalidRequest,
+    PrivacyRefused,
+)
 from tg_workbench.identity import Principal
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import now
@@ -39,6 +45,8 @@ class DatasetSpec:
     privacy: str = "protected"
     delta: float | None = None
     epsilon_cap: float | None = None
+    population: str | None = None
+    """A dataset that is about the same people. Identical rows need not say so: they are found."""
     idempotency_key: str | None = None
 
 
@@ -50,7 +58,12 @@ class Datasets:
         self.blobs = blobs
 
     def register(self, owner: Principal, spec: DatasetSpec) -> Dataset:
-        """Check a dataset and keep it. Raises InvalidRequest, IdempotencyConflict, StorageFull."""
+        """Check a dataset and keep it.
+
+        What was ever spent on the same people counts: on the `population` that is named, and on identical
+        rows that were registered before, deleted ones too. Raises InvalidRequest, DatasetNotFound,
+        PrivacyRefused, IdempotencyConflict, StorageFull.
+        """
         fingerprint = hashlib.sha256(spec.content + repr((spec.name, spec.format, spec.privacy)).encode())
         if known := self._by_key(owner, spec.idempotency_key):
             if known.fingerprint != fingerprint.hexdigest():
@@ -61,8 +74,13 @@ class Datasets:
         if spec.privacy not in ("protected", "public"):
             raise InvalidRequest("privacy must be 'protected' or 'public'")
         size, tensors = _describe(spec)
+        dataset_id = f"ds-{uuid.uuid4()}"
+        blob = self.blobs.put(spec.content)
+        kin = self._kin(owner, spec, blob)
         dataset = Dataset(
-            id=f"ds-{uuid.uuid4()}",
+            id=dataset_id,
+            population=kin.population if kin is not None else dataset_id,
+            spent_epsilon=kin.spent_epsilon if kin is not None else 0.0,
             owner_id=owner.id,
             tenant_id=owner.tenant_id,
             name=spec.name.strip(),
@@ -70,14 +88,16 @@ class Datasets:
             format=spec.format,
             size=size,
             tensors=json.dumps(tensors) if tensors else None,
-            blob=self.blobs.put(spec.content),
-            delta=_delta(spec.delta, size),
-            epsilon_cap=_cap(spec.epsilon_cap),
+            blob=blob,
+            delta=_delta(spec.delta, size, kin),
+            epsilon_cap=_cap(spec.epsilon_cap, kin),
             idempotency_key=spec.idempotency_key,
             fingerprint=fingerprint.hexdigest(),
         )
         self.session.add(dataset)
         self.session.flush()
+        if kin is not None and dataset.epsilon_cap > kin.epsilon_cap:
+            self._raise_cap(dataset.population, dataset.epsilon_cap)
         return dataset
 
     def get(self, owner: Principal, dataset_id: str, *, even_deleted: bool = False) -> Dataset:
@@ -107,6 +127,34 @@ class Datasets:
         query = select(Dataset.id).where(Dataset.blob == dataset.blob, col(Dataset.deleted_at).is_(None))
         if self.session.exec(query).first() is None:
             self.blobs.delete(dataset.blob)
+
+    def _kin(self, owner: Principal, spec: DatasetSpec, blob: str) -> Dataset | None:
+        """A protected dataset about the same people: the one that is named, or the same rows."""
+        if spec.population is not None and spec.privacy == "public":
+            raise InvalidRequest("a public dataset has no population: nothing is spent on it")
+        same_rows = select(Dataset).where(
+            Dataset.tenant_id == owner.tenant_id, Dataset.blob == blob, Dataset.privacy == "protected"
+        )
+        same = self.session.exec(same_rows.order_by(col(Dataset.created_at))).first()
+        if same is not None and spec.privacy == "public":
+            raise PrivacyRefused(
+                "these very rows were registered as protected: they cannot be public as well"
+            )
+        if spec.population is None:
+            return same
+        named = self.get(owner, spec.population, even_deleted=True)
+        if named.privacy == "public":
+            raise InvalidRequest(f"dataset {named.id} is public: nothing is spent on it that could be shared")
+        if same is not None and same.population != named.population:
+            raise PrivacyRefused(
+                f"these very rows are in another population already, that of dataset {same.id}: name that one"
+            )
+        return named
+
+    def _raise_cap(self, population: str, cap: float) -> None:
+        """The curator's decision holds for everything that is about the same people."""
+        members = sa.update(Dataset).where(col(Dataset.population) == population)
+        self.session.connection().execute(members.values(epsilon_cap=cap))
 
     def _by_key(self, owner: Principal, key: str | None) -> Dataset | None:
         if key is None:
@@ -185,16 +233,30 @@ def _checked(entry: dict[str, Any], room: int) -> dict[str, Any]:
     return {"shape": shape, "dtype": entry["dtype"]}
 
 
-def _delta(asked: float | None, size: int) -> float:
+def _delta(asked: float | None, size: int, kin: Dataset | None) -> float:
+    if kin is not None and asked not in (None, kin.delta):
+        raise InvalidRequest(
+            "delta is fixed for the people these rows are about, so that what is spent adds up: leave it out "
+            f"or give {kin.delta:g}, as for dataset {kin.id}"
+        )
+    if kin is not None and kin.delta > 1 / size:
+        raise InvalidRequest(f"the population's delta, {kin.delta:g}, is above 1/N = {1 / size:.2g}")
+    if kin is not None:
+        return kin.delta
     delta = min(1e-5, size**-1.1) if asked is None else asked
     if not 0 < delta < 1 or (asked is not None and asked > 1 / size):
         raise InvalidRequest(f"delta must lie between 0 and 1/N = {1 / size:.2g}")
     return delta
 
 
-def _cap(asked: float | None) -> float:
+def _cap(asked: float | None, kin: Dataset | None) -> float:
     if asked is None:
-        return DEFAULT_EPSILON_CAP
+        return kin.epsilon_cap if kin is not None else DEFAULT_EPSILON_CAP
+    if kin is not None and asked < kin.epsilon_cap:
+        raise InvalidRequest(
+            f"epsilon_cap can only be raised: it is {kin.epsilon_cap:g} for the people these rows are about, "
+            f"from dataset {kin.id}"
+        )
     if not 0 < asked <= 1000:
         raise InvalidRequest("epsilon_cap must lie between 0 and 1000")
     return asked

@@ -1,9 +1,9 @@
 """The ledger: every noisy release, written before its noise is drawn.
 
-A dataset's ε composes all of its events. A model's ε composes the events on its lineage: its own, and those
-of the clients whose checkpoints it was loaded from, up to the event each checkpoint was saved at. That set
-is a map `{client: newest event}`; joining two lineages keeps the newer event of each client, so nothing
-counts twice and nothing is ever lowered.
+A dataset's ε composes all events of its population: of every dataset that is about the same people. A model's
+ε composes the events on its lineage: its own, and those of the clients whose checkpoints it was loaded from,
+up to the event each checkpoint was saved at. That set is a map `{client: newest event}`; joining two lineages
+keeps the newer event of each client, so nothing counts twice and nothing is ever lowered.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ADD_ONE = Statement(
 )
 _SET_SPENT = Statement(
     sa.update(Dataset)
-    .where(col(Dataset.id) == sa.bindparam("dataset"))
+    .where(col(Dataset.population) == sa.bindparam("population"))
     .values(spent_epsilon=sa.bindparam("spent"))
 )
 
@@ -58,7 +58,7 @@ class Ledger:
         self.session = session
 
     def of_subject(self, subject: str) -> dict[Kind, int]:
-        """How often each kind of step was taken on a dataset, or by a client."""
+        """How often each kind of step was taken on a population, or by a client."""
         counts: dict[Kind, int] = {}
         for row in _COUNTS.rows(self.session, of=subject):
             counts[row.noise_multiplier, row.sample_rate] = row.steps
@@ -79,16 +79,18 @@ class Ledger:
                 total[sigma, rate] = total.get((sigma, rate), 0) + count
         return total
 
-    def append(self, charge: Charge, dataset_epsilon_after: float | None = None) -> int:
-        """Write one event and return its id.
+    def append(
+        self, charge: Charge, population: str | None = None, population_epsilon_after: float | None = None
+    ) -> int:
+        """Write one event and return its id. `population`: that of the charge's dataset.
 
         The caller holds the writing transaction and has checked the caps.
         """
         event_id = _INSERT.value(self.session, **charge.model_dump(), at=now())
-        for subject in filter(None, (charge.client_id, charge.dataset_id)):
+        for subject in filter(None, (charge.client_id, population)):
             self._count(subject, charge.kind)
-        if charge.dataset_id is not None and dataset_epsilon_after is not None:
-            _SET_SPENT.change(self.session, dataset=charge.dataset_id, spent=dataset_epsilon_after)
+        if population is not None and population_epsilon_after is not None:
+            _SET_SPENT.change(self.session, population=population, spent=population_epsilon_after)
         return int(event_id)
 
     def newest(self, client_id: str) -> int:
@@ -97,14 +99,15 @@ class Ledger:
         return self.session.exec(query).one() or 0
 
     def page(
-        self, *, dataset_id: str | None = None, client_id: str | None = None, after: int = 0, limit: int = 100
+        self, *, population: str | None = None, client_id: str | None = None, after: int = 0, limit: int = 100
     ) -> list[LedgerEvent]:
-        """Events of a dataset or a client in the order they were written."""
+        """Events of a population or a client in the order they were written."""
         query = (
             select(LedgerEvent).where(col(LedgerEvent.id) > after).order_by(col(LedgerEvent.id)).limit(limit)
         )
-        if dataset_id is not None:
-            query = query.where(LedgerEvent.dataset_id == dataset_id)
+        if population is not None:
+            members = select(Dataset.id).where(Dataset.population == population)
+            query = query.where(col(LedgerEvent.dataset_id).in_(members))
         if client_id is not None:
             query = query.where(LedgerEvent.client_id == client_id)
         return list(self.session.exec(query))

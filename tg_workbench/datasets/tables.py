@@ -9,7 +9,10 @@ from tg_workbench.storage.database import now
 
 
 class Dataset(SQLModel, table=True):
-    """A registered dataset and its privacy policy. Its rows lie in one blob."""
+    """A registered dataset and its privacy policy. Its rows lie in one blob.
+
+    Datasets about the same people share a `population`: one ledger, one δ, one cap.
+    """
 
     __tablename__ = "datasets"
 
@@ -22,6 +25,7 @@ class Dataset(SQLModel, table=True):
     size: int
     tensors: str | None = Field(default=None, sa_type=sa.Text)
     blob: str
+    population: str = Field(index=True)
     unit: str = "example"
     relation: str = "add_or_remove_one"
     delta: float
@@ -72,7 +76,7 @@ class LedgerEvent(Charge, table=True):
 
 
 class LedgerCount(SQLModel, table=True):
-    """How many events of one kind a dataset or a client has, so that a step need not count them."""
+    """How many events of one kind a population or a client has, so that a step need not count them."""
 
     __tablename__ = "ledger_counts"
 

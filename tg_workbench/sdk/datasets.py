@@ -21,6 +21,7 @@ class Dataset(Value):
     dataset_id: str
     name: str = ""
     privacy: str = "protected"
+    population: str = ""
     unit: str = "example"
     relation: str = "add_or_remove_one"
     delta: float | None = None
@@ -62,11 +63,14 @@ class Datasets:
         privacy: str = "protected",
         delta: float | None = None,
         epsilon_cap: float | None = None,
+        population: Dataset | str | None = None,
     ) -> Dataset:
         """Hand rows over: features and targets, or tokens, or texts for a language model.
 
-        `privacy` is protected (default: never trained on without differential privacy) or public. Raises
-        InvalidBatch, InvalidRequest, StorageFull.
+        `privacy` is protected (default: never trained on without differential privacy) or public.
+        `population` names a dataset that is about the same people: they share one budget. Identical rows
+        always do; a larger `epsilon_cap` raises the cap they share. Raises InvalidBatch, InvalidRequest,
+        PrivacyRefused, DatasetNotFound, StorageFull.
         """
         members = {
             "features": features,
@@ -78,7 +82,12 @@ class Datasets:
         tensors = {key: value for key, value in members.items() if value is not None}
         if (texts is None) == (not tensors):
             raise InvalidBatch("give features and targets, or input_ids, or texts; one of these kinds")
-        policy = {"privacy": privacy, "delta": delta, "epsilon_cap": epsilon_cap}
+        policy = {
+            "privacy": privacy,
+            "delta": delta,
+            "epsilon_cap": epsilon_cap,
+            "population": dataset_id_of(population),
+        }
         path = "/workbench/v1/datasets"
         if texts is not None:
             given = {key: value for key, value in policy.items() if value is not None}

@@ -60,7 +60,7 @@ class RunBudget:
             ledger = Ledger(session)
             self.inherited = ledger.of_lineage(lineage, without=self.client.id)
             self.own = ledger.of_subject(self.client.id)
-            self.of_dataset = ledger.of_subject(self.plan.dataset_id) if self.plan.dataset_id else {}
+            self.of_dataset = ledger.of_subject(self.plan.population) if self.plan.population else {}
         self.spent = self._read(self.odometer, self._run_counts())
         self.dataset_spent = self._read(self.dataset_odometer, self.of_dataset)
         self.read_ahead()
@@ -188,11 +188,11 @@ class RunBudget:
         with self.database.write(durable=True) as session:
             self.fence.hold(session)
             ledger = Ledger(session)
-            if charge.dataset_id is not None:
-                seen, self.of_dataset = self.of_dataset, ledger.of_subject(charge.dataset_id)
+            if self.plan.population is not None:
+                seen, self.of_dataset = self.of_dataset, ledger.of_subject(self.plan.population)
                 if seen != self.of_dataset:
                     return False
-            ledger.append(charge, dataset_after)
+            ledger.append(charge, self.plan.population, dataset_after)
         return True
 
     def _charge(self, operation: Operation, ordinal: int, step: int, after: float) -> Charge:

@@ -38,6 +38,7 @@ class Plan:
     dataset_id: str | None
     dataset_epsilon_cap: float | None
     note: str
+    population: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For the database."""
@@ -70,6 +71,7 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
         dataset_id=dataset.id if dataset is not None else None,
         dataset_epsilon_cap=cap,
         note=_note(spec, dataset, dp, steps),
+        population=dataset.population if dataset is not None else None,
     )
 
 

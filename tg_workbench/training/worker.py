@@ -132,6 +132,8 @@ class Worker:
         if spec.architecture is None and spec.model_ref in ("mlp", "cnn") and dataset is not None:
             spec = replace(spec, architecture=architecture_of(dataset, self.blobs))
         plan = Plan(**client.plan) if client.plan else choose_plan(spec, dataset)
+        if plan is not None and dataset is not None and plan.population is None:  # planned before 0003
+            plan = replace(plan, population=dataset.population)
         trainer = Trainer(trainer_spec(spec, plan, dataset, self.settings))
         client.plan = plan.as_json() if plan else None
         operator = Operator(

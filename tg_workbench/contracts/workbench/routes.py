@@ -139,7 +139,8 @@ async def read_ledger(
         raise InvalidRequest("ask for the ledger of a dataset_id or of a training_client_id")
     dataset = datasets.get(owner, dataset_id, even_deleted=True) if dataset_id else None
     client = clients.get(owner, training_client_id) if training_client_id else None
-    events = ledger.page(dataset_id=dataset_id, client_id=training_client_id, after=after, limit=limit)
+    population = dataset.population if dataset else None
+    events = ledger.page(population=population, client_id=training_client_id, after=after, limit=limit)
     return schemas.LedgerPage.of(events, dataset, client)
 
 

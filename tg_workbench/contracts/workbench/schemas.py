@@ -68,6 +68,7 @@ class Texts(ExactForm):
     texts: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     delta: float | None = Field(default=None, gt=0, lt=1)
     epsilon_cap: float | None = Field(default=None, gt=0, le=1_000)
+    population: Id | None = None
 
 
 class IssueApiKey(ExactForm):
@@ -183,6 +184,7 @@ class DatasetView(View):
     name: str
     privacy: Privacy
     format: str
+    population: str
     unit: str
     relation: str
     delta: float
@@ -198,7 +200,7 @@ class DatasetView(View):
         return cls(
             **dataset.model_dump(
                 include={
-                    *("name", "privacy", "format", "unit", "relation"),
+                    *("name", "privacy", "format", "population", "unit", "relation"),
                     *("delta", "epsilon_cap", "spent_epsilon", "size"),
                 }
             ),
