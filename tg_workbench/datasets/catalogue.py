@@ -239,13 +239,13 @@ def _delta(asked: float | None, size: int, kin: Dataset | None) -> float:
             "delta is fixed for the people these rows are about, so that what is spent adds up: leave it out "
             f"or give {kin.delta:g}, as for dataset {kin.id}"
         )
-    if kin is not None and kin.delta > 1 / size:
-        raise InvalidRequest(f"the population's delta, {kin.delta:g}, is above 1/N = {1 / size:.2g}")
+    if kin is not None and kin.delta >= 1 / size:
+        raise InvalidRequest(f"the population's delta, {kin.delta:g}, is not below 1/N = {1 / size:.2g}")
     if kin is not None:
         return kin.delta
     delta = min(1e-5, size**-1.1) if asked is None else asked
-    if not 0 < delta < 1 or (asked is not None and asked > 1 / size):
-        raise InvalidRequest(f"delta must lie between 0 and 1/N = {1 / size:.2g}")
+    if not 0 < delta < 1 or (asked is not None and asked >= 1 / size):
+        raise InvalidRequest(f"delta must lie above 0 and below 1/N = {1 / size:.2g}")
     return delta
 
 
