@@ -75,7 +75,7 @@ class Datasets:
             raise InvalidRequest("privacy must be 'protected' or 'public'")
         size, tensors = _describe(spec)
         dataset_id = f"ds-{uuid.uuid4()}"
-        blob = self.blobs.put(spec.content)
+        blob = hashlib.sha256(spec.content).hexdigest()
         kin = self._kin(owner, spec, blob)
         dataset = Dataset(
             id=dataset_id,
@@ -94,6 +94,7 @@ class Datasets:
             idempotency_key=spec.idempotency_key,
             fingerprint=fingerprint.hexdigest(),
         )
+        self.blobs.put(spec.content)  # last: what is refused leaves no rows behind
         self.session.add(dataset)
         self.session.flush()
         if kin is not None and dataset.epsilon_cap > kin.epsilon_cap:
@@ -140,6 +141,11 @@ class Datasets:
             raise PrivacyRefused(
                 "these very rows were registered as protected: they cannot be public as well"
             )
+        if spec.privacy == "protected" and (known := self._public_twin(owner, blob)) is not None:
+            raise PrivacyRefused(
+                f"these very rows are registered as public, as dataset {known}: what everybody may see "
+                "cannot be protected. Delete that one first"
+            )
         if spec.population is None:
             return same
         named = self.get(owner, spec.population, even_deleted=True)
@@ -150,6 +156,15 @@ class Datasets:
                 f"these very rows are in another population already, that of dataset {same.id}: name that one"
             )
         return named
+
+    def _public_twin(self, owner: Principal, blob: str) -> str | None:
+        query = select(Dataset.id).where(
+            Dataset.tenant_id == owner.tenant_id,
+            Dataset.blob == blob,
+            Dataset.privacy == "public",
+            col(Dataset.deleted_at).is_(None),
+        )
+        return self.session.exec(query).first()
 
     def _raise_cap(self, population: str, cap: float) -> None:
         """The curator's decision holds for everything that is about the same people."""
@@ -188,9 +203,11 @@ def _is_finite(content: bytes, name: str) -> bool:
         return True
     start, end = (8 + length + offset for offset in entry["data_offsets"])
     for piece in range(start, end, PIECE_BYTES):
-        numbers = array(FLOATS[entry["dtype"]], content[piece : min(end, piece + PIECE_BYTES)])
+        numbers: array[float] = array(FLOATS[entry["dtype"]], content[piece : min(end, piece + PIECE_BYTES)])
         if sys.byteorder == "big":
             numbers.byteswap()
+        if numbers.typecode == "d":
+            numbers = array("f", numbers)  # what training computes with: 1e300 is infinite there
         if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
             return False
     return True

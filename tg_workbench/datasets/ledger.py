@@ -47,7 +47,12 @@ _ADD_ONE = Statement(
 _SET_SPENT = Statement(
     sa.update(Dataset)
     .where(col(Dataset.population) == sa.bindparam("population"))
-    .values(spent_epsilon=sa.bindparam("spent"))
+    .values(
+        spent_epsilon=sa.case(
+            (col(Dataset.spent_epsilon) < sa.bindparam("spent"), sa.bindparam("spent")),
+            else_=col(Dataset.spent_epsilon),
+        )
+    )
 )
 
 

@@ -348,6 +348,10 @@ class Trainer:
         optimizer = self._optimizer if include_optimizer else None
         return states.collect(self._trainable, optimizer, self._identity(), self.step)
 
+    def check_state(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+        """Raise what `load_state` would, and change nothing."""
+        states.check(tensors, metadata, self._trainable, self._optimizer, self._identity())
+
     def load_state(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         """Become what `state` described. Checked whole first; on CheckpointMismatch nothing has changed."""
         plan = states.check(tensors, metadata, self._trainable, self._optimizer, self._identity())

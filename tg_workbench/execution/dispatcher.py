@@ -55,7 +55,8 @@ class Dispatcher:
                 if self._hold_lease():
                     self._look()
                 bell.wait(LOOK_SECONDS)
-            self._stop_workers()
+            if self._hold_lease():  # else they are another dispatcher's
+                self._stop_workers()
         finally:
             self.zygote.close()
             self._release_lease()
@@ -165,6 +166,7 @@ class Dispatcher:
     def _stop_workers(self) -> None:
         with self.database.read() as session:
             pids = {row.id: row.pid for row in session.exec(select(Work).where(col(Work.pid).is_not(None)))}
+        pids = {key: pid for key, pid in pids.items() if LifeLock(self.folder, key).is_held()}
         for pid in pids.values():
             _signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS

@@ -64,7 +64,7 @@ def request_worker(session: Session, folder: Path, work_id: str, kind: str) -> N
     worker_bell = folder / bell_name(work_id)
 
     def wake() -> None:
-        ring(folder, bell_name(work_id) if worker_bell.exists() else "dispatcher")
+        ring(folder, bell_name(work_id) if worker_bell.exists() else "dispatcher-*")
 
     after_commit(session, wake)
 

@@ -47,7 +47,9 @@ class Database:
         self.url = url
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {} if self.is_sqlite else {"pool_pre_ping": True}
+        options: dict[str, Any] = {"hide_parameters": True}  # a traceback must not print rows
+        if not self.is_sqlite:
+            options["pool_pre_ping"] = True
         if self.is_sqlite and parsed.database and parsed.database != ":memory:":
             Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.engine = sa.create_engine(parsed, **options)

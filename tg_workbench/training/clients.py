@@ -118,7 +118,7 @@ class TrainingClients:
         standing = _STANDING.first(self.session, client=client_id)
         if standing is None or standing.owner_id != owner.id:
             raise TrainingClientNotFound(client_id)
-        if standing.status in ENDED:
+        if standing.status in ENDED and not self.operations.knows(client_id, idempotency_key):
             raise ClientTerminated(client_id, standing.reason)
         return self.operations.submit(
             owner, client_id, kind, payload, content_type=content_type, idempotency_key=idempotency_key

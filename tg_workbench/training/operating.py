@@ -5,6 +5,7 @@ Runs in the worker. Errors of ours end as a failed operation; the client stays a
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -12,7 +13,14 @@ from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.datasets import Dataset
 from tg_workbench.datasets.ledger import join
 from tg_workbench.engine.trainer import ForwardBackward, OptimStep, Trainer
-from tg_workbench.errors import DatasetNotFound, InvalidRequest, NoGradient, PrivacyRefused, Refused
+from tg_workbench.errors import (
+    DatasetNotFound,
+    InvalidRequest,
+    NoGradient,
+    PrivacyRefused,
+    Refused,
+    StorageFull,
+)
 from tg_workbench.events import Progressed
 from tg_workbench.execution import Fence
 from tg_workbench.privacy import PoissonSampler
@@ -24,9 +32,11 @@ from tg_workbench.training.queue import WorkQueue
 from tg_workbench.training.rows import Batch, DatasetRows, request_of
 from tg_workbench.training.tables import Artifact, Operation, TrainingClient
 
+log = logging.getLogger(__name__)
 AUTOSAVE_SHARE = 0.05  # automatic checkpoints may cost one part in twenty of the time
 PROGRESS_SECONDS = 0.1
 UNPROTECTED = "has_unprotected_rows"
+NOT_SAVED = -1
 
 
 class Operator:
@@ -54,8 +64,9 @@ class Operator:
         self.budget = RunBudget(plan, client, database, fence) if plan is not None else None
         self.checkpoints = Checkpoints(client, database, blobs, keyring, fence)
         self.points: dict[str, list[Any]] = {"step": [], "loss": [], "epsilon": []}
-        self.saved_step = -1
+        self.saved_step = NOT_SAVED
         self.has_unprotected_rows = False  # whether the weights saw a caller's rows without privacy
+        self._charges = 0
         self._last_flush = 0.0
         self._save_cost = 0.0
         self._last_save = time.monotonic()
@@ -95,7 +106,7 @@ class Operator:
             raise PrivacyRefused(
                 "this client trains with differential privacy: apply_dp_noise cannot be false"
             )
-        taken = self.apply(operation, ordinal=0, learning_rate=request.get("learning_rate"))
+        taken = self.apply(operation, learning_rate=request.get("learning_rate"))
         return {"step": taken.step, "learning_rate": taken.learning_rate, "dp_metrics": self.dp_metrics}
 
     def learn(self, batch: Batch, *, allow_empty: bool = False) -> ForwardBackward:
@@ -108,7 +119,14 @@ class Operator:
         return outcome
 
     def learn_sampled(self) -> ForwardBackward:
-        """One pass over a fresh draw from the client's dataset; a draw may be empty."""
+        """One pass over a fresh draw from the client's dataset; a draw may be empty.
+
+        Raises Refused when this step's batch is drawn already: one charge pays for one draw.
+        """
+        if self.trainer.pending and self.plan is not None:
+            raise Refused(
+                "this step's batch is drawn already: call optim_step before the next forward_backward"
+            )
         if self.client.dataset_id is None:
             raise InvalidRequest("this client has no dataset: send a batch, or create it with a dataset_id")
         _, rows = self.dataset_rows(self.client.dataset_id)
@@ -119,13 +137,14 @@ class Operator:
             self._sampler = PoissonSampler(rows.size, rate)
         return self.learn(rows.take(self._sampler.draw()), allow_empty=True)
 
-    def apply(self, operation: Operation, *, ordinal: int, learning_rate: float | None = None) -> OptimStep:
+    def apply(self, operation: Operation, *, learning_rate: float | None = None) -> OptimStep:
         """Take one optimizer step: the charge is in the ledger before the noise is drawn."""
         if not self.trainer.pending:
             raise NoGradient
         charged = None
         if self.budget is not None:
-            charged = self.budget.charge(operation, ordinal=ordinal, step=self.step + 1)
+            self._charges += 1
+            charged = self.budget.charge(operation, ordinal=self._charges, step=self.step + 1)
         taken = self.trainer.optim_step(learning_rate=learning_rate)
         self.step = taken.step
         self._note_step(taken, charged)
@@ -136,10 +155,6 @@ class Operator:
             raise PrivacyRefused(
                 "a training client draws batches only from the dataset it was created with: its privacy plan "
                 "is made for that one. Create a client with this dataset_id"
-            )
-        if self.trainer.pending and self.plan is not None:
-            raise Refused(
-                "this step's batch is drawn already: call optim_step before the next forward_backward"
             )
         return self.learn_sampled()
 
@@ -216,12 +231,16 @@ class Operator:
         artifact = self.save(
             include_optimizer=request.get("include_optimizer", True), details=request.get("metadata") or {}
         )
+        if not request.get("include_optimizer", True):
+            self.saved_step = NOT_SAVED  # a worker that is lost must not go on without its optimizer's state
+            self.autosave(force=True)
         return artifact_view(artifact)
 
     def load_state(self, operation: Operation) -> dict[str, Any]:
         """Take up a checkpoint.
 
-        The ledger is never lowered: lineages are joined. Raises CheckpointInvalid.
+        The ledger is never lowered: lineages are joined, and what the weights have spent is written down
+        before they are taken. Raises CheckpointInvalid.
         """
         loaded = self.checkpoints.load(request_of(operation)["artifact_id"])
         unprotected = loaded.metadata.get(UNPROTECTED, False)
@@ -230,12 +249,15 @@ class Operator:
                 "this checkpoint learned from rows without differential privacy, and no ε would cover them: "
                 "load it into a client without dp_config"
             )
+        self.trainer.check_state(loaded.tensors, loaded.metadata)
+        lineage = join(self.lineage, loaded.artifact.lineage)
+        if self.budget is not None:
+            self.budget.reload(lineage)
+        self.queue.record(client_values={"lineage": lineage})
+        self.lineage = lineage
         self.trainer.load_state(loaded.tensors, loaded.metadata)
         self.has_unprotected_rows |= unprotected
-        self.step = loaded.artifact.step
-        self.lineage = join(self.lineage, loaded.artifact.lineage)
-        if self.budget is not None:
-            self.budget.reload(self.lineage)
+        self.step, self.saved_step = loaded.artifact.step, NOT_SAVED
         self.flush(force=True)
         self.autosave(force=True)
         return {
@@ -269,12 +291,19 @@ class Operator:
         return artifact
 
     def autosave(self, *, force: bool = False) -> None:
-        """Write an automatic checkpoint when one is due: as often as a twentieth of the time allows."""
+        """Write an automatic checkpoint when one is due: as often as a twentieth of the time allows.
+
+        A gradient that waits is no part of it: its rows are kept, and it is formed again. A full disk is no
+        reason to end what goes on.
+        """
         began = time.monotonic()
         due = began - self._last_save > self._save_cost / AUTOSAVE_SHARE
-        if self.trainer.pending or self.step == self.saved_step or not (force or due):
+        if self.step == self.saved_step or not (force or due):
             return
-        self.save(automatic=True)
+        try:
+            self.save(automatic=True)
+        except StorageFull:
+            log.warning("the disk is full: no automatic checkpoint")
         self._last_save = time.monotonic()
         self._save_cost = self._last_save - began
 

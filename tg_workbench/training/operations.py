@@ -129,6 +129,10 @@ class Operations:
         self.session.flush()
         return len(operations)
 
+    def knows(self, client_id: str, idempotency_key: str | None) -> bool:
+        """Whether an operation was accepted under this key: asking again for it is no new request."""
+        return self._by_key(client_id, idempotency_key) is not None
+
     def waiting(self, client_id: str) -> int:
         """How many of the client's operations are not finished."""
         return int(_WAITING.value(self.session, client=client_id))

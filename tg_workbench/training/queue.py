@@ -185,14 +185,16 @@ class WorkQueue:
 
     def announce(self, status: Status, reason: str | None = None, **client_values: Any) -> None:
         """Store and tell a new status."""
-        client = self.client()
-        if client.status == Status.TERMINATED:
-            return
-        step = client_values.get("step", client.step)
-        self.record(
-            StatusChanged(status, step, client.paused, reason),
-            client_values={"status": status, "reason": reason, **client_values},
-        )
+
+        def change(session: Session) -> None:
+            client = session.get_one(TrainingClient, self.client_id)
+            if client.status == Status.TERMINATED:
+                return
+            step = client_values.get("step", client.step)
+            self._set_client(session, {"status": status, "reason": reason, **client_values})
+            Events(session).record(self.client_id, StatusChanged(status, step, client.paused, reason))
+
+        self.write(change)
 
     def take_up(self) -> tuple[list[Operation], bool]:
         """After another worker: requeue what it was doing, and return the gradients to form again, in order.

@@ -59,9 +59,10 @@ class DatasetRows:
     def take(self, rows: Sequence[int] | slice) -> Batch:
         """Some rows as a batch."""
         batch = {name: column[rows] for name, column in self.columns.items()}
-        if "attention_mask" in batch:  # padded on the right: no more is needed than the longest
-            longest = max(1, int(batch["attention_mask"].sum(axis=1).max(initial=0)))
-            batch = {name: column[:, :longest] for name, column in batch.items()}
+        if "attention_mask" in batch:  # no column is dropped that any row needs, wherever its padding is
+            used = np.flatnonzero(batch["attention_mask"].any(axis=0))
+            width = int(used[-1]) + 1 if len(used) else 1
+            batch = {name: column[:, :width] for name, column in batch.items()}
         return batch
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tg_workbench.errors import BudgetExhausted, InvalidRequest
+from tg_workbench.errors import BudgetExhausted, InvalidRequest, Refused
 from tg_workbench.training.operating import Operator
 from tg_workbench.training.rows import request_of
 from tg_workbench.training.tables import Operation
@@ -37,11 +37,15 @@ class Run:
         progress = operation.progress or {"first_step": operator.step}
         self.first_step: int = min(progress["first_step"], operator.step)
         self.total = self._wanted_steps()
-        self.ordinal = 0
         self.loss: float | None = None
 
     def go(self) -> dict[str, Any]:
-        """Take the steps. Returns why it ended; raises Leaving when another worker has to go on."""
+        """Take the steps. Returns why it ended; raises Leaving when another worker has to go on.
+
+        Raises Refused while a gradient waits: a run's first step would take it along.
+        """
+        if self.operator.trainer.pending:
+            raise Refused("a gradient waits for its step: call optim_step before train")
         reason: str | None = None
         while self.done < self.total and reason is None:
             order = self.control()
@@ -51,6 +55,9 @@ class Run:
                 reason = "stopped"
             elif order == "go":
                 reason = self._take_step()
+            elif self.operator.points["step"]:  # held: what was taken is told and kept before the waiting
+                self._report(force=True)
+                self.operator.autosave(force=True)
         self._report(force=True)
         self.operator.autosave(force=True)
         return {
@@ -73,11 +80,10 @@ class Run:
         if outcome.num_examples:
             self.loss = outcome.loss
         try:
-            self.operator.apply(self.operation, ordinal=self.ordinal)
+            self.operator.apply(self.operation)
         except BudgetExhausted as end:
             self.operator.trainer.discard()
             return str(end)
-        self.ordinal += 1
         self._report()
         self.operator.autosave()
         return None

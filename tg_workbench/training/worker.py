@@ -21,7 +21,13 @@ from sqlmodel import col, select
 from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.datasets import Dataset
 from tg_workbench.engine.trainer import Trainer
-from tg_workbench.errors import ClientFailed, OperationCancelled, StorageFull, WorkbenchError, WorkerLost
+from tg_workbench.errors import (
+    ClientFailed,
+    DatabaseUnavailable,
+    OperationCancelled,
+    WorkbenchError,
+    WorkerLost,
+)
 from tg_workbench.events import ClientInterrupted
 from tg_workbench.execution import Assignment, Bell, Fence, Fenced, run_folder
 from tg_workbench.execution.bells import bell_name
@@ -30,6 +36,7 @@ from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.storage.database import now
+from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.operating import UNPROTECTED, Operator
 from tg_workbench.training.plan import Plan, choose_plan
 from tg_workbench.training.queue import WorkQueue
@@ -71,6 +78,7 @@ class Worker:
         self._last_look = 0.0
         self._last_roll_call = 0.0
         self._order = "go"
+        self._is_held = False
 
     def run(self) -> None:
         """Hold the client, work, save, leave."""
@@ -92,20 +100,32 @@ class Worker:
 
     # ------------------------------------------------------------------------------- the client's life
     def _work(self) -> None:
+        operator = self._begin()
+        if operator is not None:
+            self._serve(operator)
+
+    def _begin(self) -> Operator | None:
+        """The loaded client; None when it has ended or cannot be loaded, and everybody was told."""
         client = self.queue.client()
         if client.status in ENDED:
+            self._settle(client)
             self._rest_for_good()
-            return
+            return None
         if self.assignment.give_up:
             self._fail_client(
                 WorkerLost(f"{self.assignment.previous_exit}, again and again; see logs/workers.log")
             )
-            return
+            return None
         try:
-            operator = self._load(client)
+            return self._load(client)
+        except (Fenced, DatabaseUnavailable):
+            raise  # no fault of the client's
         except WorkbenchError as failure:
             self._fail_client(failure)
-            return
+            return None
+
+    def _serve(self, operator: Operator) -> None:
+        """Do what is asked until it is time to leave."""
         while not self.leaving.is_set():
             order = self._control()
             if order == "end":
@@ -123,7 +143,7 @@ class Worker:
                 return
         self.queue.give_back_taken()
         operator.flush(force=True)
-        self._save(operator)
+        operator.autosave(force=True)
 
     def _load(self, client: TrainingClient) -> Operator:
         """Build the model, or take it up from the last checkpoint."""
@@ -155,7 +175,7 @@ class Worker:
 
     def _restore(self, operator: Operator, client: TrainingClient, *, cut_off: bool) -> str | None:
         """Load the newest checkpoint, and say so when a worker was lost."""
-        newest = operator.checkpoints.newest()
+        newest = operator.checkpoints.newest(client)
         if newest is not None:
             loaded = operator.checkpoints.load(newest.id)
             operator.trainer.load_state(loaded.tensors, loaded.metadata)
@@ -184,15 +204,15 @@ class Worker:
         except Leaving as leave:
             self.queue.put_back(operation, progress=leave.progress)
         except WorkbenchError as failure:
-            if isinstance(failure, Fenced):
-                raise
+            if isinstance(failure, (Fenced, DatabaseUnavailable)):
+                raise  # unanswered: the next worker does it, or nobody is told a half-truth
             self.queue.fail(operation, failure)
         else:
             values = operator.client_values() if operation.kind == OperationKind.OPTIM_STEP else None
             self.queue.complete(operation, result, client_values=values)
         if operator.points["step"]:
             operator.flush()
-        self._autosave(operator)
+        operator.autosave()
         self.last_active = time.monotonic()
         if self._order == "go":
             self.yielding.clear()
@@ -208,7 +228,7 @@ class Worker:
         if operator.points["step"]:
             operator.flush(force=True)
             return False
-        self._save(operator)
+        operator.autosave(force=True)
         rested = time.monotonic() - self.last_active > self.settings.worker_idle_seconds
         asked = self.yielding.is_set()  # another client waits for this worker's place
         return (asked or (rested and not operator.trainer.pending)) and self.queue.rest()
@@ -218,7 +238,12 @@ class Worker:
         """What the client's row says: go, hold, stop or end. Looked up when rung, or after a while."""
         rung = self.bell.wait(0)
         if rung or time.monotonic() - self._last_look > WAIT_SECONDS:
-            status, paused, stop_requested = self.queue.orders()
+            try:
+                status, paused, stop_requested = self.queue.orders()
+            except DatabaseUnavailable:
+                log.warning("the database did not answer; going on as before")
+                self._last_look = time.monotonic()
+                return self._order
             self._last_look = time.monotonic()
             self._order = "go"
             if status in ENDED:
@@ -240,11 +265,12 @@ class Worker:
         order = self._control()
         if self.leaving.is_set() or order == "end":
             return "leave"
-        if order == "hold":
-            if self.yielding.is_set():
-                return "leave"
+        if order == "hold" and self.yielding.is_set():
+            return "leave"
+        if order == "hold" and self._is_held:  # not at once: what was done so far is told first
             self.bell.wait(WAIT_SECONDS)
             self._last_look = 0.0
+        self._is_held = order == "hold"
         return order
 
     def _clear_stop(self) -> None:
@@ -261,24 +287,19 @@ class Worker:
             self.leaving.set()
 
     # ------------------------------------------------------------------------------- saving and leaving
-    def _autosave(self, operator: Operator) -> None:
-        try:
-            operator.autosave()
-        except StorageFull:
-            log.warning("the disk is full: no automatic checkpoint")
-
-    def _save(self, operator: Operator) -> None:
-        try:
-            operator.autosave(force=True)
-        except StorageFull:
-            log.warning("the disk is full: no automatic checkpoint")
-
     def _fail_client(self, failure: WorkbenchError) -> None:
         """The client cannot go on: say why, and let nobody wait for it."""
         log.error("training client %s failed: %s", self.assignment.work_id, type(failure).__name__)
+        self._settle(self.queue.client())
         self._answer_all(ClientFailed(f"its training client failed: {failure}"))
         self.queue.announce(Status.ERROR, str(failure))
         self._rest_for_good()
+
+    def _settle(self, client: TrainingClient) -> None:
+        """Show all that an ended client has spent: its last worker may have been lost before it told."""
+        if client.plan is not None:
+            budget = RunBudget(Plan(**client.plan), client, self.database, self.fence)
+            self.queue.record(client_values={"privacy": budget.view()})
 
     def _rest_for_good(self) -> None:
         """The client has ended: nothing of it may stay unanswered, and no worker comes after this one."""

@@ -1,0 +1,145 @@
+"""What a reviewer once broke: each of these was a wrong ε, a lost step or a lost answer."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.workers.conftest import Workshop, opened
+from tests.workers.test_recovery import SMALL, Rows, own_rows
+from tg_workbench.errors import InvalidRequest, PrivacyRefused
+from tg_workbench.training import ClientSpec, DPSpec
+from tg_workbench.training.rows import DatasetRows
+
+NOISY = DPSpec(noise_multiplier=1.5)
+
+
+def test_a_run_does_not_take_a_waiting_draw_along(workshop: Workshop, two_moons: Rows) -> None:
+    dataset = workshop.dataset(*two_moons)
+    client = workshop.create(ClientSpec("mlp", dataset_id=dataset.id, batch_size=40, dp=NOISY))
+    workshop.do(client, "forward_backward", {"dataset_id": dataset.id})
+    assert "call optim_step before train" in workshop.refused(client, "train", {"steps": 2})["message"]
+    assert workshop.ledger(client) == []
+    workshop.do(client, "optim_step")
+    assert workshop.do(client, "train", {"steps": 2})["steps_done"] == 2
+    assert len(workshop.ledger(client)) == 3
+
+
+def test_what_one_row_holds_is_the_same_whoever_is_drawn_with_it() -> None:
+    mask = np.array([[0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0]])
+    ids = np.arange(1, 17).reshape(4, 4) * mask
+    rows = DatasetRows({"input_ids": ids, "attention_mask": mask}, 4)
+    for drawn in ([0], [1], [2], [3], [0, 3], [0, 1, 2, 3]):
+        batch = rows.take(drawn)
+        for row, kept in zip(drawn, batch["input_ids"], strict=True):
+            assert kept[kept > 0].tolist() == ids[row][ids[row] > 0].tolist()
+    assert rows.take([3])["input_ids"].shape == (1, 1)
+
+
+def test_an_orderly_leave_keeps_the_steps_before_a_waiting_gradient(tmp_path: Path, two_moons: Rows) -> None:
+    shop = Workshop(tmp_path)
+    shop.open()
+    client = shop.create(ClientSpec("mlp", architecture=SMALL, dp=NOISY))
+    for _ in range(3):
+        shop.do(client, "forward_backward", own_rows(two_moons))
+        shop.do(client, "optim_step")
+    shop.do(client, "forward_backward", own_rows(two_moons))
+    shop.close()
+    with opened(tmp_path) as again:
+        assert again.do(client, "optim_step")["step"] == 4
+        assert len(again.ledger(client)) == 4
+        assert again.events(client, "interrupted") == []
+
+
+def test_a_loaded_checkpoint_stays_loaded_when_the_worker_is_lost(
+    workshop: Workshop, two_moons: Rows
+) -> None:
+    teacher, pupil = (workshop.create(ClientSpec("mlp", architecture=SMALL)) for _ in range(2))
+    for client in (teacher, pupil):
+        workshop.do(client, "forward_backward", own_rows(two_moons))
+        workshop.do(client, "optim_step")
+    saved = workshop.do(teacher, "save_state")
+    workshop.do(pupil, "load_state", {"artifact_id": saved["artifact_id"]})
+    expected = workshop.do(teacher, "evaluate", own_rows(two_moons))
+    assert workshop.do(pupil, "evaluate", own_rows(two_moons)) == expected
+    before = workshop.kill_worker(pupil)
+    workshop.until(lambda: workshop.worker(pupil) not in (before, None))
+    assert workshop.do(pupil, "evaluate", own_rows(two_moons)) == expected
+
+
+def test_a_checkpoint_without_optimizer_is_not_where_a_lost_client_goes_on(
+    workshop: Workshop, two_moons: Rows
+) -> None:
+    client = workshop.create(ClientSpec("mlp", architecture=SMALL))
+    workshop.do(client, "forward_backward", own_rows(two_moons))
+    workshop.do(client, "optim_step")
+    told = workshop.do(client, "save_state", {"include_optimizer": False})
+    newest = workshop.client(client).last_checkpoint
+    assert newest is not None
+    assert newest["artifact_id"] != told["artifact_id"]
+    assert (newest["automatic"], newest["step"]) == (True, 1)
+
+
+def test_a_deleted_client_shows_all_that_a_lost_worker_had_spent(workshop: Workshop, two_moons: Rows) -> None:
+    dataset = workshop.dataset(*two_moons)
+    spec = ClientSpec("mlp", dataset_id=dataset.id, batch_size=40, dp=NOISY, max_steps=5000)
+    client = workshop.create(spec)
+    workshop.submit(client, "train", {"steps": 5000})
+    workshop.until(lambda: len(workshop.ledger(client)) > 20)
+    workshop.kill_worker(client)
+    workshop.steer("terminate", client)
+    workshop.until(lambda: workshop.worker(client) is None)
+
+    def agrees() -> bool:
+        privacy, charges = workshop.client(client).privacy, workshop.ledger(client)
+        return privacy is not None and privacy["steps"] == len(charges)
+
+    workshop.until(agrees)
+    privacy = workshop.client(client).privacy
+    assert privacy is not None
+    assert privacy["spent_epsilon"] >= workshop.ledger(client)[-1].epsilon_after * 0.999
+
+
+def test_a_held_run_shows_every_step_it_took(workshop: Workshop, two_moons: Rows) -> None:
+    dataset = workshop.dataset(*two_moons)
+    spec = ClientSpec("mlp", dataset_id=dataset.id, batch_size=40, dp=NOISY, max_steps=5000)
+    client = workshop.create(spec)
+    workshop.submit(client, "train", {"steps": 5000})
+    workshop.until(lambda: workshop.client(client).step > 5)
+    workshop.steer("pause", client)
+    time.sleep(0.4)
+    assert workshop.client(client).step == len(workshop.ledger(client))
+    workshop.steer("terminate", client)
+
+
+def test_a_retry_after_the_end_is_still_the_same_operation(workshop: Workshop, two_moons: Rows) -> None:
+    client = workshop.create(ClientSpec("mlp", architecture=SMALL))
+    first = workshop.submit(client, "evaluate", own_rows(two_moons), key="once")
+    workshop.ended(first)
+    workshop.steer("terminate", client)
+    assert workshop.submit(client, "evaluate", own_rows(two_moons), key="once") == first
+
+
+def test_rows_are_public_or_protected_but_not_both(workshop: Workshop, two_moons: Rows) -> None:
+    known = workshop.dataset(*two_moons, privacy="public")
+    with pytest.raises(PrivacyRefused, match="Delete that one first"):
+        workshop.dataset_of(known)
+    workshop.forget(known.id)
+    assert workshop.dataset_of(known).privacy == "protected"
+
+
+def test_what_is_refused_leaves_no_rows_behind(workshop: Workshop, two_moons: Rows) -> None:
+    folder = workshop.settings.home / "blobs"
+    before = sorted(folder.rglob("*"))
+    features = two_moons[0].astype(np.float64)
+    with pytest.raises(InvalidRequest):
+        workshop.dataset(*two_moons, delta=0.5)
+    with pytest.raises(InvalidRequest):
+        workshop.dataset(*two_moons, epsilon_cap=0.0)
+    features[3, 1] = 1e300
+    with pytest.raises(InvalidRequest, match="NaN or infinity"):
+        workshop.dataset(features, two_moons[1])
+    assert sorted(folder.rglob("*")) == before
