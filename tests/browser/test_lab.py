@@ -102,9 +102,10 @@ def test_a_panel_follows_its_run_again_after_the_kernel_restarted(
     panel.reaches(20)
     visit.page.evaluate(RESTART)
     before = client.refresh().step
-    watch = Watch(visit)
     visit.run_all()
-    panel.reaches(before + 20)
+    panel.reaches(before + 20)  # not the panel of before: that one knows of no such step
+    watch = Watch(visit)
+    panel.reaches(client.refresh().step + 60)
     watch.saw_it_grow(times=2)
     assert panel.seconds_until("Ready", after="stop") < 1.0
     assert run.result(timeout=60).stopped
