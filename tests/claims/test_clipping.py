@@ -284,6 +284,7 @@ class Turned(nn.Module):
 
 REFUSED: dict[str, Callable[[], nn.Module]] = {
     "batch norm": lambda: nn.Sequential(nn.Linear(4, 4), nn.Flatten(0, 1), nn.BatchNorm1d(4)),
+    "frozen batch norm": lambda: nn.Sequential(nn.BatchNorm1d(5, affine=False), nn.Linear(4, 4)),
     "lstm": lambda: nn.LSTM(4, 4, batch_first=True),
     "attention of torch": lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True),
     "a weight used outside its layer": Outside,

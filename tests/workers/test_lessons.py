@@ -143,3 +143,34 @@ def test_what_is_refused_leaves_no_rows_behind(workshop: Workshop, two_moons: Ro
     with pytest.raises(InvalidRequest, match="NaN or infinity"):
         workshop.dataset(features, two_moons[1])
     assert sorted(folder.rglob("*")) == before
+
+
+def test_nothing_that_is_answered_tells_the_size_of_a_drawn_batch(
+    workshop: Workshop, two_moons: Rows
+) -> None:
+    dataset = workshop.dataset(*two_moons)
+    dp = DPSpec(noise_multiplier=1.5, max_grad_norm=1e-6)  # so small that every drawn row is clipped
+    client = workshop.create(ClientSpec("mlp", dataset_id=dataset.id, batch_size=40, dp=dp))
+    learned = workshop.do(client, "forward_backward", {"dataset_id": dataset.id})
+    taken = workshop.do(client, "optim_step")
+    assert (learned["num_examples"], learned["tokens_processed"]) == (None, None)
+    assert taken["dp_metrics"]["num_clipped"] is None
+
+
+def test_padding_does_not_make_another_example_of_the_same_text(workshop: Workshop) -> None:
+    client = workshop.create(ClientSpec("tiny-llama", dp=NOISY))
+    narrow = {"input_ids": [[5, 6, 7]], "attention_mask": [[1, 1, 1]]}
+    wide = {"input_ids": [[5, 6, 7, 0, 0]], "attention_mask": [[1, 1, 1, 0, 0]]}
+    other = {"input_ids": [[5, 6, 8]], "attention_mask": [[1, 1, 1]]}
+    workshop.do(client, "forward_backward", {"batch": narrow})
+    assert "came twice" in workshop.refused(client, "forward_backward", {"batch": wide})["message"]
+    workshop.do(client, "forward_backward", {"batch": other})
+
+
+def test_a_deleted_client_keeps_no_rows_of_its_callers(workshop: Workshop, two_moons: Rows) -> None:
+    client = workshop.create(ClientSpec("mlp", architecture=SMALL))
+    learned = workshop.submit(client, "forward_backward", own_rows(two_moons))
+    workshop.ended(learned)
+    assert workshop.operation(learned).payload is not None
+    workshop.steer("terminate", client)
+    assert workshop.operation(learned).payload is None

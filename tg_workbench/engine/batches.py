@@ -200,11 +200,24 @@ class Repeats:
         self._seen: set[bytes] = set()
 
     def of(self, batch: Batch) -> frozenset[bytes]:
-        """The digests of a batch's examples; refuses the batch if one of them is there already."""
-        parts = [*batch.inputs.values(), *(() if batch.targets is None else (batch.targets,))]
-        rows = [tensor.contiguous().numpy() for tensor in parts]
+        """The digests of a batch's examples; refuses the batch if one of them is there already.
+
+        Padding is no part of an example: the same text padded to another width is the same text.
+        """
+        mask = batch.inputs.get("attention_mask")
+        parts = [tensor for name, tensor in batch.inputs.items() if name != "attention_mask"]
+        rows = [tensor.contiguous().numpy() for tensor in (*parts, batch.targets) if tensor is not None]
+        kept = None if mask is None else mask.numpy() != 0
+
+        def example(row: np.ndarray[Any, Any], number: int) -> bytes:
+            is_padded = kept is not None and row.shape == kept.shape
+            held: np.ndarray[Any, Any] = (
+                row[number][kept[number]] if is_padded and kept is not None else row[number]
+            )
+            return held.tobytes()
+
         digests = [
-            hashlib.blake2b(b"".join(row[number].tobytes() for row in rows), digest_size=16).digest()
+            hashlib.blake2b(b"".join(example(row, number) for row in rows), digest_size=16).digest()
             for number in range(batch.size)
         ]
         found = frozenset(digests)

@@ -76,6 +76,11 @@ class Clipper:
     """Clips the gradients of one model, whose layers and trainable parameters stay what they are now."""
 
     def __init__(self, model: nn.Module) -> None:
+        for name, module in model.named_modules():
+            if isinstance(
+                module, nn.modules.batchnorm._BatchNorm
+            ):  # frozen ones too: they mix while training
+                raise UnsupportedLayer(name, type(module).__name__)
         self._names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         self._layers = [
             _Layer(name, module, own, exact=has_rule(module))

@@ -45,6 +45,7 @@ class Blobs:
                 target = self._path(digest.hexdigest())
                 target.parent.mkdir(exist_ok=True, mode=0o700)
                 temporary.replace(target)
+                _settle(target.parent)
             finally:
                 temporary.unlink(missing_ok=True)
         return digest.hexdigest()
@@ -68,6 +69,15 @@ class Blobs:
         if not _NAME.fullmatch(name):
             raise NotFound("a blob is named by 64 hex digits")
         return self.folder / name[:2] / name
+
+
+def _settle(folder: Path) -> None:
+    """Have a new name in a folder survive a power cut, as the content already does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -133,6 +133,8 @@ class TrainingClients:
         self.operations.cancel_waiting(
             client.id, reason="its training client was deleted before the operation began"
         )
+        rows = sa.update(OperationRow).where(col(OperationRow.client_id) == client.id)
+        self.session.connection().execute(rows.values(payload=None))  # nobody needs what callers sent
         return self._changed(client)
 
     def pause(self, owner: Principal, client_id: str) -> TrainingClient:

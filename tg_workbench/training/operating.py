@@ -37,6 +37,8 @@ AUTOSAVE_SHARE = 0.05  # automatic checkpoints may cost one part in twenty of th
 PROGRESS_SECONDS = 0.1
 UNPROTECTED = "has_unprotected_rows"
 NOT_SAVED = -1
+SAMPLED = "sampled"
+"""The mode in which the server draws the batch: nothing that tells its size leaves."""
 
 
 class Operator:
@@ -87,7 +89,7 @@ class Operator:
             outcome = self._learn_from_dataset(request["dataset_id"])
         else:
             outcome = self.learn(self._own_rows(request.get("batch")))
-        sampled = self.plan is not None and self.plan.mode == "sampled"
+        sampled = self.plan is not None and self.plan.mode == SAMPLED
         return {
             "loss": outcome.loss,
             "grad_norm": outcome.grad_norm,
@@ -159,7 +161,7 @@ class Operator:
         return self.learn_sampled()
 
     def _own_rows(self, batch: Any) -> Batch:
-        if self.plan is not None and self.plan.mode == "sampled":
+        if self.plan is not None and self.plan.mode == SAMPLED:
             raise PrivacyRefused(
                 "this client trains on batches that the server draws (mode: sampled): send its dataset_id, "
                 "or create a client without a dataset for rows of your own"
@@ -367,7 +369,7 @@ class Operator:
             "delta": self.plan.delta,
             "grad_norm_before_clip": seen.grad_norm if seen else None,
             "grad_norm_after_clip": seen.grad_norm_after_clip if seen else None,
-            "num_clipped": seen.num_clipped if seen else None,
+            "num_clipped": seen.num_clipped if seen and self.plan.mode != SAMPLED else None,
         }
 
 
