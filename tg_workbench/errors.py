@@ -12,6 +12,7 @@ WorkbenchError
 │   └── PrivacyRefused         BudgetExhausted
 ├── CheckpointInvalid          SealBroken, CheckpointMismatch
 ├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
+├── KeysUnreadable             checkpoints can be neither sealed nor opened
 ├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
@@ -231,6 +232,16 @@ class WorkerLost(WorkbenchError):
 
 class ClientFailed(WorkbenchError):
     """A training client that cannot go on."""
+
+
+class KeysUnreadable(WorkbenchError):
+    """The file of key-encryption keys cannot be used, so no checkpoint can be sealed or opened."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(
+            f"{file} in TG_HOME does not hold key-encryption keys: put your copy of it back. Without them no "
+            "checkpoint of this workbench opens"
+        )
 
 
 class QueueFull(WorkbenchError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tg_workbench.crypto.sealing import KEY_BYTES, new_key
-from tg_workbench.errors import SealBroken
+from tg_workbench.errors import KeysUnreadable, SealBroken
 
 FILE = "key-encryption-keys.json"
 
@@ -28,7 +28,7 @@ class Keyring:
 
     @classmethod
     def open(cls, home: Path) -> Keyring:
-        """The keyring in `home/keys`, made now if there is none."""
+        """The keyring in `home/keys`, made now if there is none. Raises KeysUnreadable."""
         folder = home / "keys"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
@@ -61,9 +61,14 @@ def _new_id() -> str:
 
 
 def _read(path: Path) -> dict[str, bytes]:
-    keys = {entry["id"]: base64.b64decode(entry["key"]) for entry in json.loads(path.read_bytes())["keys"]}
+    try:
+        keys = {
+            entry["id"]: base64.b64decode(entry["key"]) for entry in json.loads(path.read_bytes())["keys"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as failure:
+        raise KeysUnreadable(f"keys/{FILE}") from failure
     if not keys or any(len(key) != KEY_BYTES for key in keys.values()):
-        raise SealBroken
+        raise KeysUnreadable(f"keys/{FILE}")
     return keys
 
 

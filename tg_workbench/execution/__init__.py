@@ -8,6 +8,7 @@ Pitfalls: a bell may be lost (it is one datagram), so whoever waits on one also 
 from tg_workbench.execution.bells import AsyncBells, Bell, ring, run_folder
 from tg_workbench.execution.process import DispatcherProcess
 from tg_workbench.execution.tables import Work
+from tg_workbench.execution.watched import Watched
 from tg_workbench.execution.work import Assignment, Fence, Fenced, release_work, request_worker
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DispatcherProcess",
     "Fence",
     "Fenced",
+    "Watched",
     "Work",
     "release_work",
     "request_worker",

@@ -83,7 +83,8 @@ def ring(folder: Path, pattern: str, topic: str = "") -> None:
             try:
                 sender.sendto(topic.encode()[:256], str(path))
             except ConnectionRefusedError:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
             except (BlockingIOError, OSError):
                 continue  # a full or vanishing bell: its owner looks again by itself
 

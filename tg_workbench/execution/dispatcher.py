@@ -3,11 +3,16 @@
 It compares the `work` table with the processes it sees, a few times a second and whenever its bell rings.
 Exactly one dispatcher acts at a time (a lease in the database); a second one waits. Workers it did not start
 itself, left by an earlier dispatcher, are known by the file lock they hold and are kept.
+
+Whether somebody still renews a lease is judged by watching it change, on this process's own clock: the
+wall clock may jump, and then a living worker must not be killed, nor a dead dispatcher be waited for.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import signal
 import threading
@@ -18,17 +23,25 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from tg_workbench.errors import DatabaseUnavailable
 from tg_workbench.execution.bells import Bell, ring, run_folder
 from tg_workbench.execution.forking import Zygote
 from tg_workbench.execution.tables import DispatcherLease, Work
+from tg_workbench.execution.watched import Watched
 from tg_workbench.execution.work import LEASE_SECONDS, Assignment, LifeLock
 from tg_workbench.settings import Settings
 from tg_workbench.storage.database import Database, now
 
+log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
 DISPATCHER_LEASE_SECONDS = 6.0
 GRACE_SECONDS = 6.0
 MOST_FAILURES = 5  # above the attempts an operation gets: one bad operation must not end its client
+LONGEST_PAUSE_SECONDS = 60.0
+ASK_AGAIN_SECONDS = 5.0
+TRIM_SECONDS = 60.0
+DISPATCHER = "dispatcher"
+"""What the dispatcher's own lease is watched as; works have longer names."""
 
 
 class Dispatcher:
@@ -44,6 +57,10 @@ class Dispatcher:
         self.folder = run_folder(settings.home)
         self.holder = uuid.uuid4().hex
         self.pids: dict[str, int] = {}  # work id → the worker this dispatcher started for it
+        self.starts: dict[str, float] = {}  # work id → when this dispatcher last started one, on our clock
+        self.asked: dict[str, float] = {}  # work id → when its worker was last asked to make room
+        self.leases = Watched()
+        self._trimmed = 0.0
         self.stopping = threading.Event()
         self.zygote = Zygote(settings.home / "logs", entry_points, on_exit=self.wake)
 
@@ -52,14 +69,18 @@ class Dispatcher:
         bell = Bell(self.folder, f"dispatcher-{os.getpid()}")
         try:
             while not self.stopping.is_set():
-                if self._hold_lease():
-                    self._look()
+                try:
+                    if self._hold_lease():
+                        self._look()
+                except DatabaseUnavailable:
+                    log.warning("the database did not answer; looking again")
                 bell.wait(LOOK_SECONDS)
             if self._hold_lease():  # else they are another dispatcher's
                 self._stop_workers()
         finally:
             self.zygote.close()
-            self._release_lease()
+            with contextlib.suppress(DatabaseUnavailable):
+                self._release_lease()
             bell.close()
             self.database.close()
 
@@ -78,26 +99,47 @@ class Dispatcher:
             rows = list(
                 session.exec(select(Work).where(sa.or_(col(Work.wanted), col(Work.pid).is_not(None))))
             )
+        known = {row.id for row in rows}
+        self.leases.keep({*known, DISPATCHER})
+        self.starts = {key: at for key, at in self.starts.items() if key in known}
+        alive = {row.id for row in rows if self._is_alive(row)}
+        for row in rows:  # those that hang first: one of them may hold the lock that starting another needs
+            if row.id in alive:
+                self._end_if_hung(row)
         for row in rows:
-            self._look_at(row)
-        self._make_room([row for row in rows if row.wanted])
+            if self._look_at(row, is_alive=row.id in alive, has_room=len(alive) < self.settings.max_workers):
+                alive.add(row.id)
+        self._make_room([row for row in rows if row.wanted], alive)
+        if time.monotonic() - self._trimmed > TRIM_SECONDS:
+            self._trimmed = time.monotonic()
+            self.zygote.trim_log()
 
-    def _look_at(self, row: Work) -> None:
-        alive = LifeLock(self.folder, row.id).is_held()
-        if row.pid is not None and not alive and self._may_be_starting(row):
-            return
-        if row.pid is not None and alive and row.lease_until < now():
-            _kill_group(row.pid)  # it lives but has not moved for a whole lease: hung
-            return
-        if row.pid is not None and not alive:
+    def _look_at(self, row: Work, *, is_alive: bool, has_room: bool) -> bool:
+        """See to one piece of work. True when a worker was started."""
+        if is_alive:
+            return False
+        if row.pid is not None:
             self._note_exit(row)
-        if row.wanted and row.pid is None and not alive and len(self._alive()) < self.settings.max_workers:
-            self._start(row)
+        rested = time.monotonic() - self.starts.get(row.id, -math.inf) > _pause(row.failures)
+        return row.wanted and row.pid is None and has_room and rested and self._start(row)
 
-    def _may_be_starting(self, row: Work) -> bool:
-        """Between fork and lock a worker is alive but unseen; the zygote would have told of its exit."""
+    def _end_if_hung(self, row: Work) -> None:
+        """Kill a worker that lives but has not renewed its lease for the whole length of it."""
+        unchanged = self.leases.seconds(row.id, (row.epoch, row.lease_until))
+        if row.pid is not None and unchanged > LEASE_SECONDS:
+            _kill_group(row.pid)
+
+    def _is_alive(self, row: Work) -> bool:
+        """Whether a worker holds the row's lock, or was started so lately that it may not hold it yet.
+
+        Between fork and lock a worker is alive but unseen; the zygote would have told of its exit.
+        """
+        if LifeLock(self.folder, row.id).is_held():
+            return True
         pid = self.pids.get(row.id)
-        return pid == row.pid and pid is not None and pid not in self.zygote.exits and row.lease_until > now()
+        if pid is None or pid != row.pid or pid in self.zygote.exits:
+            return False
+        return time.monotonic() - self.starts.get(row.id, -math.inf) < LEASE_SECONDS
 
     def _note_exit(self, row: Work) -> None:
         pid = row.pid or 0
@@ -119,13 +161,13 @@ class Dispatcher:
         row.failures += int(lost)
         row.last_exit = how if lost else None
 
-    def _start(self, row: Work) -> None:
+    def _start(self, row: Work) -> bool:
         if not self.zygote.is_ready():
-            return
+            return False
         with self.database.write() as session:
             stored = session.get(Work, row.id)
             if stored is None or not stored.wanted or stored.pid is not None:
-                return
+                return False
             stored.epoch += 1
             stored.lease_until = now() + LEASE_SECONDS
             stored.last_active = now()
@@ -139,6 +181,7 @@ class Dispatcher:
             session.add(stored)
         # Forked only now: a crash in between costs an epoch, never two workers. The worker writes the pid
         # as well.
+        self.starts[row.id] = time.monotonic()
         pid = self.pids[row.id] = self.zygote.fork(assignment)
         with self.database.write() as session:
             session.connection().execute(
@@ -146,21 +189,29 @@ class Dispatcher:
                 .where(col(Work.id) == row.id, col(Work.epoch) == assignment.epoch)
                 .values(pid=pid)
             )
+        return True
 
-    def _make_room(self, wanted: list[Work]) -> None:
+    def _make_room(self, wanted: list[Work], alive: set[str]) -> None:
         """When somebody waits for a worker and all are taken, ask the one that rested longest to leave.
 
-        SIGUSR1 asks; a worker that has something to do stays. (SIGTERM would end one that is still loading.)
+        SIGUSR1 asks; a worker that has something to do stays, and the next one is asked. (SIGTERM would end
+        one that is still loading.)
         """
-        alive = self._alive()
-        waiting = [row for row in wanted if row.pid is None]
-        resting = [row for row in wanted if row.id in alive and now() - row.last_active > LOOK_SECONDS * 4]
-        if waiting and resting and len(alive) >= self.settings.max_workers:
+        if len(alive) < self.settings.max_workers or all(row.id in alive for row in wanted):
+            return
+        moment = time.monotonic()
+        self.asked = {key: at for key, at in self.asked.items() if moment - at < ASK_AGAIN_SECONDS}
+        resting = [
+            row
+            for row in wanted
+            if row.id in alive
+            and row.id not in self.asked
+            and abs(now() - row.last_active) > LOOK_SECONDS * 4
+        ]
+        if resting:
             longest = min(resting, key=lambda row: row.last_active)
+            self.asked[longest.id] = moment
             _signal(self.pids.get(longest.id) or longest.pid, signal.SIGUSR1)
-
-    def _alive(self) -> set[str]:
-        return {work_id for work_id, pid in self.pids.items() if pid not in self.zygote.exits}
 
     # ------------------------------------------------------------------------------- leaving
     def _stop_workers(self) -> None:
@@ -180,17 +231,24 @@ class Dispatcher:
 
     def _hold_lease(self) -> bool:
         with self.database.read() as session:
-            lease = session.get(DispatcherLease, 1)
-        if lease and lease.holder == self.holder and lease.until - now() > DISPATCHER_LEASE_SECONDS / 2:
+            lease = session.get(DispatcherLease, 1) or DispatcherLease()
+        seen = (lease.holder, lease.until)
+        unchanged = self.leases.seconds(DISPATCHER, seen)
+        if lease.holder == self.holder and unchanged < DISPATCHER_LEASE_SECONDS / 2:
             return True
-        if lease and lease.holder != self.holder and lease.until > now():
+        if lease.holder != self.holder and lease.until > now() and unchanged < DISPATCHER_LEASE_SECONDS:
             return False
-        with self.database.write() as session:
-            return self._take_lease(session)
+        try:
+            with self.database.write() as session:
+                return self._take_lease(session, seen)
+        except DatabaseUnavailable:
+            # Somebody who hangs may hold the write lock. Then nobody can have taken the lease from us, and we
+            # are the one who has to end that process.
+            return lease.holder == self.holder
 
-    def _take_lease(self, session: Session) -> bool:
+    def _take_lease(self, session: Session, seen: tuple[str, float]) -> bool:
         lease = session.get(DispatcherLease, 1) or DispatcherLease()
-        if lease.holder != self.holder and lease.until > now():
+        if (lease.holder, lease.until) != seen:  # somebody was quicker
             return False
         lease.holder, lease.until = self.holder, now() + DISPATCHER_LEASE_SECONDS
         session.add(lease)
@@ -201,6 +259,11 @@ class Dispatcher:
             session.connection().execute(
                 sa.update(DispatcherLease).where(col(DispatcherLease.holder) == self.holder).values(until=0.0)
             )
+
+
+def _pause(failures: int) -> float:
+    """How long to wait before the next worker, after so many were lost in a row: longer each time."""
+    return min(LONGEST_PAUSE_SECONDS, LOOK_SECONDS * 2**failures) if failures > 1 else 0.0
 
 
 def dispatch(settings: Settings, entry_points: dict[str, str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -52,6 +54,13 @@ class Zygote:
                 raise RuntimeError("the zygote did not fork; see logs/workers.log in TG_HOME")
             return self._started.pop(key)
 
+    def trim_log(self) -> None:
+        """Put a long log aside. Copied and cut, because living workers go on writing at its end."""
+        log = self._log
+        if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
+
     def close(self) -> None:
         """End the zygote. The workers it forked live on."""
         if self._process is None or self._process.stdin is None:
@@ -67,18 +76,16 @@ class Zygote:
         self._ready = False
         command = [sys.executable, "-m", "tg_workbench.execution.zygote"]
         command += [f"{kind}={path}" for kind, path in self.entry_points.items()]
-        with self._log().open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, words of our own
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
 
+    @property
     def _log(self) -> Path:
         self.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        log = self.logs / "workers.log"
-        if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
-        return log
+        return self.logs / "workers.log"
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         for line in process.stdout or ():

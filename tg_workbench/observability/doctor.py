@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.execution import run_folder
 from tg_workbench.settings import Settings
@@ -30,7 +31,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Everything that is worth a look."""
-    looks: list[Callable[[Settings], Finding]] = [_home, _sockets, _disk, _database, _torch]
+    looks: list[Callable[[Settings], Finding]] = [_home, _sockets, _disk, _keys, _database, _torch]
     return [look(settings) for look in looks]
 
 
@@ -63,6 +64,14 @@ def _disk(settings: Settings) -> Finding:
     if free < LEAST_FREE_BYTES:
         return Finding("disk", False, f"{says}; checkpoints need room: free some, or move TG_HOME")
     return Finding("disk", True, says)
+
+
+def _keys(settings: Settings) -> Finding:
+    try:
+        keyring = Keyring.open(settings.home)
+    except (WorkbenchError, OSError) as failure:
+        return Finding("keys", False, str(failure))
+    return Finding("keys", True, f"{len(keyring.keys)} key-encryption key(s); keep a copy apart from backups")
 
 
 def _database(settings: Settings) -> Finding:

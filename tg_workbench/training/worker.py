@@ -29,13 +29,12 @@ from tg_workbench.errors import (
     WorkerLost,
 )
 from tg_workbench.events import ClientInterrupted
-from tg_workbench.execution import Assignment, Bell, Fence, Fenced, run_folder
+from tg_workbench.execution import Assignment, Bell, Fence, Fenced, Watched, run_folder
 from tg_workbench.execution.bells import bell_name
 from tg_workbench.execution.tables import DispatcherLease
 from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
-from tg_workbench.storage.database import now
 from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.operating import UNPROTECTED, Operator
 from tg_workbench.training.plan import Plan, choose_plan
@@ -69,7 +68,6 @@ class Worker:
         self.folder = run_folder(settings.home)
         self.database = Database(settings.database_url)
         self.blobs = Blobs(settings.home / "blobs")
-        self.keyring = Keyring.open(settings.home)
         self.fence = Fence(assignment.work_id, assignment.epoch)
         self.queue = WorkQueue(self.database, self.folder, self.fence)
         self.leaving = threading.Event()
@@ -77,6 +75,7 @@ class Worker:
         self.last_active = time.monotonic()
         self._last_look = 0.0
         self._last_roll_call = 0.0
+        self._watched = Watched()
         self._order = "go"
         self._is_held = False
 
@@ -147,6 +146,7 @@ class Worker:
 
     def _load(self, client: TrainingClient) -> Operator:
         """Build the model, or take it up from the last checkpoint."""
+        keyring = Keyring.open(self.settings.home)
         spec = ClientSpec.from_json(client.config)
         dataset = self._dataset(client)
         if spec.architecture is None and spec.model_ref in ("mlp", "cnn") and dataset is not None:
@@ -156,9 +156,7 @@ class Worker:
             plan = replace(plan, population=dataset.population)
         trainer = Trainer(trainer_spec(spec, plan, dataset, self.settings))
         client.plan = plan.as_json() if plan else None
-        operator = Operator(
-            client, trainer, plan, self.queue, self.database, self.blobs, self.keyring, self.fence
-        )
+        operator = Operator(client, trainer, plan, self.queue, self.database, self.blobs, keyring, self.fence)
         gradients, cut_off = self.queue.take_up()
         reason = self._restore(operator, client, cut_off=cut_off)
         for operation in gradients:
@@ -283,7 +281,7 @@ class Worker:
             until = session.exec(
                 select(DispatcherLease.until).where(col(DispatcherLease.id) == 1)
             ).one_or_none()
-        if until is not None and now() - until > ORPHAN_SECONDS:
+        if until is not None and self._watched.seconds("dispatcher", until) > ORPHAN_SECONDS:
             self.leaving.set()
 
     # ------------------------------------------------------------------------------- saving and leaving
