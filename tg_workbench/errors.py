@@ -12,6 +12,7 @@ WorkbenchError
 │   └── PrivacyRefused         BudgetExhausted
 ├── CheckpointInvalid          SealBroken, CheckpointMismatch
 ├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
+├── Interrupted                broken off because its worker leaves; another one begins it anew
 ├── KeysUnreadable             checkpoints can be neither sealed nor opened
 ├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
@@ -232,6 +233,10 @@ class WorkerLost(WorkbenchError):
 
 class ClientFailed(WorkbenchError):
     """A training client that cannot go on."""
+
+
+class Interrupted(WorkbenchError):
+    """What was going on was broken off, because whoever did it has to leave. Nothing has changed."""
 
 
 class KeysUnreadable(WorkbenchError):

@@ -122,7 +122,7 @@ def _llama() -> nn.Module:
         pad_token_id=None,
     )
     model = LlamaForCausalLM(config)
-    lora.attach(model, LoraSpec(rank=8, target_modules=("q_proj", "v_proj")))
+    lora.attach(model, LoraSpec(rank=8, target_modules=("q_proj", "v_proj"), dropout=0.0))
     return model
 
 

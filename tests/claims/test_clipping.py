@@ -13,8 +13,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from tests.claims.brute_force import check, one_by_one
 from tg_workbench.engine import lora
-from tg_workbench.engine.architectures import Architecture, cnn, mlp
+from tg_workbench.engine.architectures import cnn, mlp
 from tg_workbench.engine.losses import LOSSES
+from tg_workbench.engine.specs import Architecture, LoraSpec
 from tg_workbench.errors import UnsupportedLayer
 from tg_workbench.privacy import shares
 from tg_workbench.privacy.clipping import clip
@@ -93,7 +94,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
 
 def adapted(model: nn.Module) -> nn.Module:
     """With adapters whose B is no longer zero, as after some steps."""
-    lora.attach(model, lora.LoraSpec(rank=4, target_modules=("all-linear",), bias="lora_only"))
+    lora.attach(model, LoraSpec(rank=4, target_modules=("all-linear",), bias="lora_only", dropout=0.0))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.3)
@@ -134,7 +135,7 @@ def test_row_models_clip_like_one_backward_per_example(make: Callable[[Architect
 def test_llama_clips_like_one_backward_per_example(rank: int, tied: bool) -> None:
     model, x = tiny_llama(tied), torch.randint(0, 50, (COUNT, 9))
     if rank:
-        lora.attach(model, lora.LoraSpec(rank=rank, target_modules=("all-linear",)))
+        lora.attach(model, LoraSpec(rank=rank, target_modules=("all-linear",), dropout=0.0))
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 nn.init.normal_(parameter, std=0.1)

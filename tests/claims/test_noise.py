@@ -70,7 +70,7 @@ def make_trainer(noise: float = 2.0, bound: float = 0.7, expected: float = 8.0) 
             model_ref="mlp",
             architecture=Architecture((40,), 5, (300,)),
             lora=None,
-            optimizer=OptimizerSpec("sgd", learning_rate=1.0),
+            optimizer=OptimizerSpec("sgd", learning_rate=1.0, weight_decay=0.0),
             loss="cross_entropy",
             privacy=PrivacySpec(noise, bound),
             expected_batch_size=expected,

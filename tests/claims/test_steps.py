@@ -36,8 +36,8 @@ def make(model_ref: str, *, noise: float = 0.0, private: bool = True, lora: bool
         TrainerSpec(
             model_ref=model_ref,
             architecture=None if model_ref == "tiny-llama" else Architecture((1, 8, 8), 3, (8,)),
-            lora=LoraSpec(rank=4, target_modules=("q_proj", "v_proj")) if lora else None,
-            optimizer=OptimizerSpec("sgd", learning_rate=0.5),
+            lora=LoraSpec(rank=4, target_modules=("q_proj", "v_proj"), dropout=0.0) if lora else None,
+            optimizer=OptimizerSpec("sgd", learning_rate=0.5, weight_decay=0.0),
             loss=None,
             privacy=PrivacySpec(noise, 0.05) if private else None,
             expected_batch_size=8,

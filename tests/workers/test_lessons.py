@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 
 from tests.workers.conftest import Workshop, opened
 from tests.workers.test_recovery import SMALL, Rows, own_rows
-from tg_workbench.errors import InvalidRequest, PrivacyRefused
-from tg_workbench.training import ClientSpec, DPSpec
+from tg_workbench.datasets import Datasets
+from tg_workbench.errors import IdempotencyConflict, InvalidRequest, PrivacyRefused
+from tg_workbench.identity import LOCAL_PRINCIPAL
+from tg_workbench.storage import Blobs
+from tg_workbench.training import Artifact, ClientSpec, DPSpec
 from tg_workbench.training.rows import DatasetRows
 
 NOISY = DPSpec(noise_multiplier=1.5)
@@ -174,3 +178,91 @@ def test_a_deleted_client_keeps_no_rows_of_its_callers(workshop: Workshop, two_m
     assert workshop.operation(learned).payload is not None
     workshop.steer("terminate", client)
     assert workshop.operation(learned).payload is None
+
+
+def test_what_cannot_be_learned_from_is_said_at_the_start_whoever_would_be_drawn(
+    workshop: Workshop, two_moons: Rows
+) -> None:
+    features, targets = two_moons
+    targets = targets.copy()
+    targets[17] = 2  # SMALL answers with two classes
+    dataset = workshop.dataset(features, targets)
+    client = workshop.create(ClientSpec("mlp", architecture=SMALL, dataset_id=dataset.id, batch_size=4))
+    assert workshop.client(client).status == "error"
+    assert "class numbers from 0 to 1" in (workshop.client(client).reason or "")
+    assert workshop.ledger(client) == []
+
+
+def test_draws_are_not_accumulated(workshop: Workshop, two_moons: Rows) -> None:
+    dataset = workshop.dataset(*two_moons)
+    with pytest.raises(InvalidRequest, match="larger batch_size"):
+        workshop.create(ClientSpec("mlp", dataset_id=dataset.id, gradient_accumulation_steps=4))
+
+
+def test_delta_of_a_private_client_on_public_rows_is_the_one_asked_for(
+    workshop: Workshop, two_moons: Rows
+) -> None:
+    dataset = workshop.dataset(*two_moons, privacy="public")
+    dp = DPSpec(noise_multiplier=1.5, target_delta=1e-7)
+    client = workshop.create(ClientSpec("mlp", dataset_id=dataset.id, batch_size=40, dp=dp))
+    assert (workshop.client(client).privacy or {})["delta"] == 1e-7
+
+
+@pytest.mark.parametrize("ending", ["terminate", "close"])
+def test_what_takes_long_is_broken_off_when_its_client_ends(tmp_path: Path, ending: str) -> None:
+    with opened(tmp_path) as shop:
+        client = shop.create(ClientSpec("tiny-llama"))
+        texts = {"prompts": ["once upon a time"] * 500, "max_tokens": 200, "temperature": 0.0}
+        long = shop.submit(client, "sample", {**texts, "top_p": 1.0, "top_k": 0, "stop_sequences": []})
+        shop.until(lambda: shop.operation(long).status == "running")
+        began = time.monotonic()
+        if ending == "terminate":
+            shop.steer("terminate", client)
+            assert shop.ended(long).status == "cancelled"
+        else:
+            shop.close()
+            assert shop.operation(long).status == "pending"
+        assert time.monotonic() - began < 5.0
+
+
+def test_a_client_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
+    tmp_path: Path, two_moons: Rows
+) -> None:
+    shop = Workshop(tmp_path)
+    shop.open()
+    client = shop.create(ClientSpec("mlp", architecture=SMALL, dp=NOISY))
+    for step in (1, 2, 3):
+        shop.do(client, "forward_backward", own_rows(two_moons))
+        shop.do(client, "optim_step")
+        if step == 2:
+            shop.do(client, "save_state")
+    shop.close()
+    newest = shop.client(client).last_checkpoint
+    assert newest is not None
+    with shop.database.read() as session:
+        artifact = session.get_one(Artifact, newest["artifact_id"])
+    blob = shop.settings.home / "blobs" / artifact.blob[:2] / artifact.blob
+    blob.write_bytes(blob.read_bytes()[:-1] + b"!")
+    with opened(tmp_path) as again:
+        assert again.do(client, "evaluate", own_rows(two_moons))["num_examples"] == 16
+        assert again.client(client).step == 2
+        assert "its newest checkpoint does not open" in (again.client(client).reason or "")
+        assert len(again.ledger(client)) == 3, "what was spent stays spent"
+
+
+def test_rows_are_forgotten_only_once_that_is_stored(workshop: Workshop, two_moons: Rows) -> None:
+    dataset = workshop.dataset(*two_moons)
+    blobs = Blobs(workshop.settings.home / "blobs")
+    with contextlib.suppress(ZeroDivisionError), workshop.database.write() as session:
+        Datasets(session, blobs).delete(LOCAL_PRINCIPAL, dataset.id, users=0)
+        raise ZeroDivisionError
+    assert workshop.found(dataset.id).deleted_at is None
+    assert blobs.path(dataset.blob).exists()
+
+
+def test_a_retry_with_another_policy_is_another_request(workshop: Workshop, two_moons: Rows) -> None:
+    known = workshop.dataset(*two_moons, idempotency_key="policy")
+    assert workshop.dataset_of(known, idempotency_key="policy").id == known.id
+    for policy in ({"epsilon_cap": 20.0}, {"delta": 1e-6}, {"population": known.id}):
+        with pytest.raises(IdempotencyConflict):
+            workshop.dataset_of(known, idempotency_key="policy", **policy)

@@ -25,7 +25,7 @@ from tg_workbench.errors import (
 )
 from tg_workbench.identity import Principal
 from tg_workbench.storage import Blobs
-from tg_workbench.storage.database import now
+from tg_workbench.storage.database import after_commit, now
 
 DEFAULT_EPSILON_CAP = 10.0
 LARGEST_HEADER_BYTES = 1_000_000
@@ -64,9 +64,9 @@ class Datasets:
         rows that were registered before, deleted ones too. Raises InvalidRequest, DatasetNotFound,
         PrivacyRefused, IdempotencyConflict, StorageFull.
         """
-        fingerprint = hashlib.sha256(spec.content + repr((spec.name, spec.format, spec.privacy)).encode())
+        fingerprint = _fingerprint(spec)
         if known := self._by_key(owner, spec.idempotency_key):
-            if known.fingerprint != fingerprint.hexdigest():
+            if known.fingerprint != fingerprint:
                 raise IdempotencyConflict
             return known
         if not spec.name.strip() or len(spec.name) > 200:
@@ -92,7 +92,7 @@ class Datasets:
             delta=_delta(spec.delta, size, kin),
             epsilon_cap=_cap(spec.epsilon_cap, kin),
             idempotency_key=spec.idempotency_key,
-            fingerprint=fingerprint.hexdigest(),
+            fingerprint=fingerprint,
         )
         self.blobs.put(spec.content)  # last: what is refused leaves no rows behind
         self.session.add(dataset)
@@ -127,7 +127,7 @@ class Datasets:
         self.session.flush()
         query = select(Dataset.id).where(Dataset.blob == dataset.blob, col(Dataset.deleted_at).is_(None))
         if self.session.exec(query).first() is None:
-            self.blobs.delete(dataset.blob)
+            after_commit(self.session, lambda: self.blobs.delete(dataset.blob))
 
     def _kin(self, owner: Principal, spec: DatasetSpec, blob: str) -> Dataset | None:
         """A protected dataset about the same people: the one that is named, or the same rows."""
@@ -176,6 +176,12 @@ class Datasets:
             return None
         query = select(Dataset).where(Dataset.owner_id == owner.id, Dataset.idempotency_key == key)
         return self.session.exec(query).first()
+
+
+def _fingerprint(spec: DatasetSpec) -> str:
+    """What a retry under the same Idempotency-Key must have in common: everything but the key."""
+    policy = (spec.name, spec.format, spec.privacy, spec.delta, spec.epsilon_cap, spec.population)
+    return hashlib.sha256(hashlib.sha256(spec.content).digest() + repr(policy).encode()).hexdigest()
 
 
 def _describe(spec: DatasetSpec) -> tuple[int, dict[str, Any] | None]:

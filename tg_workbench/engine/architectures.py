@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,23 +15,8 @@ import torch
 from torch import nn
 
 from tg_workbench.engine.networks import Network, RowModel
+from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidRequest, UnknownModel
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """The shape of a network built from scratch: of one example, of the answer, of what lies between."""
-
-    input_shape: tuple[int, ...]
-    output_size: int
-    hidden_sizes: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        sides = (*self.input_shape, self.output_size, *self.hidden_sizes)
-        if not self.input_shape or any(side < 1 for side in sides):
-            raise InvalidRequest("architecture needs an input_shape and sizes of at least 1")
-        if math.prod(self.input_shape) > 10**8 or max(sides) > 10**6:
-            raise InvalidRequest("architecture is larger than this workbench can hold")
 
 
 def mlp(shape: Architecture) -> RowModel:

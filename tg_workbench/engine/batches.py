@@ -38,10 +38,10 @@ class Batch:
         mask = self.inputs.get("attention_mask")
         return self.size if mask is None else int(mask.sum())
 
-    def parts(self, size: int | None) -> Iterator[Batch]:
+    def parts(self, size: int) -> Iterator[Batch]:
         """The same examples, at most `size` at a time."""
-        for start in range(0, self.size, size or max(1, self.size)):
-            chosen = slice(start, start + (size or self.size))
+        for start in range(0, self.size, size):
+            chosen = slice(start, start + size)
             yield Batch(
                 {name: tensor[chosen] for name, tensor in self.inputs.items()},
                 None if self.targets is None else self.targets[chosen],

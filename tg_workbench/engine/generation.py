@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tg_workbench.engine.losses import IGNORED
 from tg_workbench.engine.networks import LanguageModel
-from tg_workbench.errors import ClientFailed, InvalidBatch, InvalidRequest
+from tg_workbench.errors import ClientFailed, Interrupted, InvalidBatch, InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,10 @@ class Completion:
 def write_on(
     network: LanguageModel, prompt: str, taste: Taste, should_stop: Callable[[], bool] | None = None
 ) -> Completion:
-    """Write on from a prompt until the model ends, a stop sequence comes, or there is no more room."""
+    """Write on from a prompt until the model ends, a stop sequence comes, or there is no more room.
+
+    Raises InvalidRequest, ClientFailed, and Interrupted once `should_stop` says so.
+    """
     tokenizer = network.tokenizer
     ids = tokenizer.encode(prompt) or [tokenizer.start_id]
     room = network.max_length - len(ids)
@@ -59,7 +62,7 @@ def write_on(
     with torch.inference_mode():
         while len(written) < min(taste.max_tokens, room):
             if should_stop is not None and should_stop():
-                return Completion(prompt, tokenizer.decode(written), len(written), "stop")
+                raise Interrupted
             fresh = torch.tensor([ids if cache is None else written[-1:]])
             told = network.module(input_ids=fresh, past_key_values=cache, use_cache=True)
             cache = told.past_key_values

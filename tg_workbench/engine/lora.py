@@ -1,36 +1,13 @@
-"""Rank-r adapters beside frozen linear layers: attached, merged, and saved alone (Hu et al. 2021)."""
+"""Rank-r adapters beside frozen linear layers: attached, and named as peft names them (Hu et al. 2021)."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tg_workbench.engine.specs import LoraSpec
 from tg_workbench.errors import InvalidRequest
-
-
-@dataclass(frozen=True, slots=True)
-class LoraSpec:
-    """How large the adapters are and where they sit.
-
-    `target_modules` are last names of linear layers (`q_proj`) or whole paths; `all-linear` means every
-    one but the output layer of a language model.
-    """
-
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
-    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
-    bias: Literal["none", "all", "lora_only"] = "none"
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or not self.alpha > 0 or not 0.0 <= self.dropout < 1.0:
-            raise InvalidRequest("lora_config needs rank ≥ 1, alpha > 0 and dropout from 0 to below 1")
-        if self.bias not in ("none", "all", "lora_only"):
-            raise InvalidRequest("lora_config.bias must be none, all or lora_only")
 
 
 class LoraLinear(nn.Module):
@@ -71,16 +48,6 @@ def attach(model: nn.Module, spec: LoraSpec) -> None:
         if spec.bias == "lora_only" and base.bias is not None:
             base.bias.requires_grad_(True)
         setattr(model.get_submodule(parent), last, LoraLinear(base, spec))
-
-
-def merge(model: nn.Module) -> None:
-    """Fold every adapter into its base layer and take it away, in place. The answers stay the same."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLinear):
-            with torch.no_grad():
-                module.base_layer.weight += module.scale * module.lora_B.weight @ module.lora_A.weight
-            parent, _, last = name.rpartition(".")
-            setattr(model.get_submodule(parent), last, module.base_layer)
 
 
 def adapters(model: nn.Module) -> dict[str, Tensor]:

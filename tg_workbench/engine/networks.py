@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,6 +39,10 @@ class RowModel:
         said: Tensor = self.module(inputs["features"])
         return said
 
+    def numbers(self, inputs: dict[str, Tensor]) -> int:
+        """How many numbers one example goes in or comes out as, whichever is more."""
+        return max(math.prod(self.input_shape), self.output_size)
+
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
@@ -52,6 +57,10 @@ class LanguageModel:
         """[examples, tokens, vocabulary]."""
         logits: Tensor = self.module(**inputs, use_cache=False).logits
         return logits
+
+    def numbers(self, inputs: dict[str, Tensor]) -> int:
+        """How many numbers one example comes out as."""
+        return inputs["input_ids"].shape[1] * self.vocabulary_size
 
 
 Network = RowModel | LanguageModel

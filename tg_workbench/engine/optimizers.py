@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from tg_workbench.engine.specs import OptimizerSpec
 from tg_workbench.errors import InvalidRequest
-
-
-@dataclass(frozen=True, slots=True)
-class OptimizerSpec:
-    """Which optimizer, and its numbers. `betas` and `eps` mean nothing to `sgd`."""
-
-    name: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
 
 
 def _adamw(parameters: list[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Optimizer:
@@ -48,12 +37,30 @@ def _sgd(parameters: list[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Opt
     return torch.optim.SGD(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
 
 
+def _adafactor(parameters: list[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Optimizer:
+    return torch.optim.Adafactor(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+
+
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], OptimizerSpec], torch.optim.Optimizer]] = {
     "adamw": _adamw,
     "adam": _adam,
     "sgd": _sgd,
+    "adafactor": _adafactor,
 }
 """Every optimizer by its name."""
+
+
+def state_shapes(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, torch.Size]:
+    """What an optimizer remembers of a parameter once it has stepped: each tensor's name and shape."""
+    whole, number = parameter.shape, torch.Size(())
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one too
+        return {"step": number, "exp_avg": whole, "exp_avg_sq": whole}
+    if isinstance(optimizer, torch.optim.Adafactor) and parameter.dim() > 1:
+        columns = torch.Size((*whole[:-2], 1, whole[-1]))
+        return {"step": number, "row_var": torch.Size((*whole[:-1], 1)), "col_var": columns}
+    if isinstance(optimizer, torch.optim.Adafactor):
+        return {"step": number, "variance": whole}
+    return {}
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Optimizer:

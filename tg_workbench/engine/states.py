@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tg_workbench.engine.architectures import Architecture
-from tg_workbench.engine.lora import LoraSpec
+from tg_workbench.engine.optimizers import state_shapes
+from tg_workbench.engine.specs import Architecture, LoraSpec
 from tg_workbench.errors import CheckpointMismatch
 
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
@@ -75,7 +75,7 @@ def check(
         key, _, name = full_name.removeprefix(_OPTIMIZER).partition("/")
         if not full_name.startswith(_OPTIMIZER) or name not in parameters:
             raise CheckpointMismatch("the checkpoint holds tensors that belong to no parameter")
-        _check_optimizer_tensor(key, tensor, parameters[name])
+        _check_optimizer_tensor(key, tensor, state_shapes(optimizer, parameters[name]))
         kept.setdefault(name, {})[key] = tensor
     _check_optimizer_whole(kept, parameters, optimizer)
     return Plan(step, learned, kept)
@@ -89,9 +89,6 @@ def apply(plan: Plan, parameters: Mapping[str, nn.Parameter], optimizer: torch.o
     optimizer.state.clear()
     for name, values in plan.optimizer.items():
         optimizer.state[parameters[name]] = {key: tensor.clone() for key, tensor in values.items()}
-
-
-_ADAM_KEYS = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
 
 def _check_metadata(metadata: Mapping[str, Any], about: dict[str, Any]) -> int:
@@ -111,14 +108,11 @@ def _check_like(name: str, tensor: Tensor, parameter: Tensor) -> None:
         raise CheckpointMismatch(f"{name} has another shape or type in the checkpoint than in this model")
 
 
-def _check_optimizer_tensor(key: str, tensor: Tensor, parameter: Tensor) -> None:
-    if key not in _ADAM_KEYS:
+def _check_optimizer_tensor(key: str, tensor: Tensor, shapes: Mapping[str, torch.Size]) -> None:
+    if key not in shapes:
         raise CheckpointMismatch("the checkpoint holds optimizer numbers this optimizer does not have")
-    if key == "step":
-        if tensor.shape != () or tensor.dtype != torch.float32:
-            raise CheckpointMismatch("the optimizer's step counter in the checkpoint is damaged")
-    else:
-        _check_like(f"the optimizer's {key}", tensor, parameter)
+    if tensor.shape != shapes[key] or tensor.dtype != torch.float32:
+        raise CheckpointMismatch(f"the optimizer's {key} in the checkpoint has another shape or type")
 
 
 def _check_optimizer_whole(
@@ -129,10 +123,9 @@ def _check_optimizer_whole(
     """Half an optimizer would make a step go wrong later: it is there for every parameter, or not at all."""
     if not kept:
         return
-    if isinstance(optimizer, torch.optim.SGD):
-        raise CheckpointMismatch("the checkpoint holds optimizer numbers this optimizer does not have")
-    if kept.keys() != parameters.keys() or any(values.keys() != _ADAM_KEYS for values in kept.values()):
-        raise CheckpointMismatch("the checkpoint holds only a part of the optimizer")
+    for name, parameter in parameters.items():
+        if kept.get(name, {}).keys() != state_shapes(optimizer, parameter).keys():
+            raise CheckpointMismatch("the checkpoint holds only a part of the optimizer")
 
 
 def _json(values: dict[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,9 @@ Pitfalls: losses and norms that `forward_backward` returns are not private. An e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,14 +23,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tg_workbench.engine import architectures, generation, lora, states
-from tg_workbench.engine.architectures import Architecture
 from tg_workbench.engine.batches import Batch, Repeats, loss_for, read_rows, read_targets, read_tokens
 from tg_workbench.engine.generation import Completion
-from tg_workbench.engine.lora import LoraSpec
 from tg_workbench.engine.losses import IGNORED, LOSSES
 from tg_workbench.engine.networks import LanguageModel, Network
-from tg_workbench.engine.optimizers import OptimizerSpec, make_optimizer
-from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
+from tg_workbench.engine.optimizers import make_optimizer
+from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
+from tg_workbench.engine.specs import Architecture, LoraSpec, OptimizerSpec, PrivacySpec, TrainerSpec
+from tg_workbench.errors import Interrupted, InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
 from tg_workbench.privacy.clipping import ClippedSum, Clipper
 from tg_workbench.privacy.noise import add_noise
 from tg_workbench.privacy.randomness import SecureRandom
@@ -50,76 +49,9 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class PrivacySpec:
-    """How long an example's gradient may be, and how many times that the noise is."""
-
-    noise_multiplier: float
-    max_grad_norm: float
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.noise_multiplier < math.inf or not 0.0 < self.max_grad_norm < math.inf:
-            raise InvalidRequest("dp_config needs noise_multiplier ≥ 0 and max_grad_norm > 0, both finite")
-
-
-@dataclass(frozen=True, slots=True)
-class TrainerSpec:
-    """Everything a trainer is made from."""
-
-    model_ref: str
-    architecture: Architecture | None
-    lora: LoraSpec | None
-    optimizer: OptimizerSpec
-    loss: str | None
-    privacy: PrivacySpec | None
-    expected_batch_size: float | None
-    """What a step's sum is divided by. None, without privacy only: the number of examples that came."""
-    cache_folder: Path
-
-    def __post_init__(self) -> None:
-        if self.expected_batch_size is None:
-            if self.privacy is not None:
-                raise InvalidRequest(
-                    "a private sum is divided by a declared batch size, never by the true one"
-                )
-        elif not 0.0 < self.expected_batch_size < math.inf:
-            raise InvalidRequest("the expected batch size must be a finite number above 0")
-        if self.loss is not None and self.loss not in LOSSES:
-            raise InvalidRequest(f"unknown loss; use one of {', '.join(LOSSES)}")
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardBackward:
-    """What a pass over a batch found. Not private: for the curator only.
-
-    `loss` is the mean over the examples whose loss is finite. With privacy the norms are means over examples,
-    before and after clipping; without, both are the norm of the batch's mean gradient.
-    """
-
-    loss: float
-    grad_norm: float
-    grad_norm_after_clip: float
-    num_clipped: int
-    num_examples: int
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class OptimStep:
-    """A step taken."""
-
-    step: int
-    learning_rate: float
-    noise_applied: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """How well the model does on a batch. `accuracy` is None where answers are not right or wrong."""
-
-    loss: float
-    accuracy: float | None
-    num_examples: int
+MOST_NUMBERS = 1 << 25
+"""How many numbers of a batch are in flight at once (128 MiB as float32); larger ones go in parts."""
+ShouldStop = Callable[[], bool]
 
 
 @dataclass(slots=True)
@@ -135,6 +67,8 @@ class Trainer:
 
     def __init__(self, spec: TrainerSpec, *, network: Network | None = None) -> None:
         """A trainer of the network that `spec` names, or of one of your own."""
+        if spec.loss is not None and spec.loss not in LOSSES:
+            raise InvalidRequest(f"unknown loss; use one of {', '.join(LOSSES)}")
         self.spec = spec
         self.step = 0
         self._network = network or architectures.build(spec.model_ref, spec.architecture, spec.cache_folder)
@@ -154,11 +88,6 @@ class Trainer:
     def is_language_model(self) -> bool:
         """Whether the model reads and writes text."""
         return isinstance(self._network, LanguageModel)
-
-    @property
-    def parameters_count(self) -> int:
-        """How many numbers learn."""
-        return sum(parameter.numel() for parameter in self._trainable.values())
 
     @property
     def pending(self) -> bool:
@@ -235,7 +164,7 @@ class Trainer:
         assert self.spec.privacy is not None  # noqa: S101  (the caller looked)
         bound = self.spec.privacy.max_grad_norm
         total: ClippedSum | None = None
-        for part in read.parts(micro_batch_size):
+        for part in self._parts(read, micro_batch_size):
             found = self._clipper.clip(partial(self._losses, part, loss_name), bound)
             total = found if total is None else total + found
         return total if total is not None else self._clipper.nothing(bound)
@@ -245,7 +174,7 @@ class Trainer:
     ) -> tuple[dict[str, Tensor], Tensor]:
         total = {name: torch.zeros_like(parameter) for name, parameter in self._trainable.items()}
         losses = []
-        for part in read.parts(micro_batch_size):
+        for part in self._parts(read, micro_batch_size):
             values = self._losses(part, loss_name)
             losses.append(values.detach())
             grads = torch.autograd.grad(values.sum(), list(self._trainable.values()), allow_unused=True)
@@ -293,22 +222,34 @@ class Trainer:
         top_p: float = 0.9,
         top_k: int = 50,
         stop_sequences: list[str] | None = None,
-        should_stop: Callable[[], bool] | None = None,
+        should_stop: ShouldStop | None = None,
     ) -> list[Completion]:
-        """Write on from each prompt. Free of privacy cost: the model alone is read."""
+        """Write on from each prompt. Free of privacy cost: the model alone is read.
+
+        Raises NotALanguageModel, InvalidRequest, and Interrupted once `should_stop` says so.
+        """
         if not isinstance(self._network, LanguageModel):
             raise NotALanguageModel(self.spec.model_ref)
         self._dropout(on=False)
         taste = generation.Taste(max_tokens, temperature, top_p, top_k, tuple(stop_sequences or ()))
         return [generation.write_on(self._network, prompt, taste, should_stop) for prompt in prompts]
 
-    def evaluate(self, batch: Mapping[str, Any], *, micro_batch_size: int | None = None) -> Evaluation:
-        """Loss and accuracy on a batch. Nothing changes, and nothing about the batch is protected."""
+    def evaluate(
+        self,
+        batch: Mapping[str, Any],
+        *,
+        micro_batch_size: int | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> Evaluation:
+        """Loss and accuracy on a batch. Nothing changes, and nothing about the batch is protected.
+
+        Raises InvalidBatch, and Interrupted once `should_stop` says so.
+        """
         read, loss_name = self._read(batch)
         losses, right, answers = [], 0, 0
         self._dropout(on=False)
         with torch.inference_mode():
-            for part in read.parts(micro_batch_size):
+            for part in self._parts(read, micro_batch_size, should_stop):
                 assert part.targets is not None  # noqa: S101  (_read asked for them)
                 said = self._network.answer(part.inputs)
                 losses.append(LOSSES[loss_name](said, part.targets))
@@ -317,21 +258,33 @@ class Trainer:
         accuracy = right / answers if answers else None
         return Evaluation(_mean(torch.cat(losses).numpy()), accuracy, read.size)
 
-    def predict(self, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """For each example {class, confidence} (of a language model: the next token), or {value}."""
+    def predict(
+        self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None
+    ) -> list[dict[str, Any]]:
+        """For each example {class, confidence} (of a language model: the next token), or {value}.
+
+        Raises InvalidBatch, and Interrupted once `should_stop` says so.
+        """
         self._dropout(on=False)
         with torch.inference_mode():
             if isinstance(self._network, LanguageModel):
                 read, _ = self._read(batch)
-                last = read.inputs["attention_mask"].sum(1).clamp(min=1) - 1
-                return _classes(self._network.answer(read.inputs)[torch.arange(read.size), last])
-            features = read_rows(batch, input_shape=self._network.input_shape)
-            said = self._network.answer({"features": features})
+                return _classes(
+                    torch.cat([self._next(part) for part in self._parts(read, None, should_stop)])
+                )
+            read = Batch({"features": read_rows(batch, input_shape=self._network.input_shape)}, None)
+            said = torch.cat(
+                [self._network.answer(part.inputs) for part in self._parts(read, None, should_stop)]
+            )
             if self._loss_name == "mse" or (self._loss_name is None and self._network.output_size == 1):
                 return [{"value": row[0] if len(row) == 1 else row} for row in said.tolist()]
             if self._loss_name == "bce" and self._network.output_size == 1:
                 return _classes(torch.cat((torch.zeros_like(said), said), dim=1))
             return _classes(said)
+
+    def check(self, batch: Mapping[str, Any]) -> None:
+        """Raise InvalidBatch unless this model can learn from every example of `batch`."""
+        self._read(batch)
 
     def tokenize(self, texts: list[str], *, max_length: int) -> dict[str, Any]:
         """Texts as padded arrays: input_ids, attention_mask, and labels that leave the padding out."""
@@ -381,6 +334,18 @@ class Trainer:
         loss_name = self.spec.loss or loss_for(batch, network.output_size)
         targets = read_targets(batch, count=len(features), output_size=network.output_size, loss=loss_name)
         return Batch({"features": features}, targets), loss_name
+
+    def _parts(self, read: Batch, size: int | None, should_stop: ShouldStop | None = None) -> Iterator[Batch]:
+        """The examples, as many at a time as was asked for or as memory is meant for."""
+        for part in read.parts(size or max(1, MOST_NUMBERS // self._network.numbers(read.inputs))):
+            if should_stop is not None and should_stop():
+                raise Interrupted
+            yield part
+
+    def _next(self, part: Batch) -> Tensor:
+        """What a language model says comes after each text."""
+        last = part.inputs["attention_mask"].sum(1).clamp(min=1) - 1
+        return self._network.answer(part.inputs)[torch.arange(part.size), last]
 
     def _losses(self, part: Batch, loss_name: str) -> Tensor:
         assert part.targets is not None  # noqa: S101  (_read asked for them)

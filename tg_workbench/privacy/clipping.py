@@ -53,11 +53,6 @@ class ClippedSum:
         """How many examples were made shorter."""
         return int((self.norms > self.bound).sum())
 
-    @property
-    def clipped_norms(self) -> Tensor:
-        """Each example's norm after clipping."""
-        return torch.where(self.norms.isfinite(), self.norms.clamp(max=self.bound), 0.0)
-
     def __add__(self, other: ClippedSum) -> ClippedSum:
         """The sum over both sets of examples, which must be different ones."""
         if self.bound != other.bound or self.tensors.keys() != other.tensors.keys():
@@ -121,11 +116,6 @@ class Clipper:
 def clip(model: nn.Module, losses: Callable[[], Tensor], max_grad_norm: float) -> ClippedSum:
     """What `Clipper(model).clip` gives, for a single time."""
     return Clipper(model).clip(losses, max_grad_norm)
-
-
-def clip_nothing(model: nn.Module, max_grad_norm: float) -> ClippedSum:
-    """What `Clipper(model).nothing` gives, for a single time."""
-    return Clipper(model).nothing(max_grad_norm)
 
 
 def _checked(max_grad_norm: float) -> float:

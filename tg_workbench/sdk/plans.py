@@ -29,7 +29,7 @@ class LoRA:
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """adamw, adam or sgd, and its constants."""
+    """adamw, adam, sgd or adafactor, and its constants."""
 
     name: str = "adamw"
     learning_rate: float = 1e-4

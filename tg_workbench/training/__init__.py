@@ -7,17 +7,15 @@ Pitfalls: an operation is accepted when its row is stored, not when a worker see
 privacy even if its answer is lost, so a retry must carry the same Idempotency-Key.
 """
 
+from tg_workbench.engine.specs import Architecture, LoraSpec, OptimizerSpec
 from tg_workbench.training.clients import TrainingClients
 from tg_workbench.training.operations import Operations
 from tg_workbench.training.specs import (
     WORK_KIND,
     WORKER_ENTRY_POINT,
-    Architecture,
     ClientSpec,
     DPSpec,
-    LoraSpec,
     OperationKind,
-    OptimizerSpec,
     Status,
 )
 from tg_workbench.training.tables import Artifact, Operation, TrainingClient

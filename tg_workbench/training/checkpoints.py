@@ -7,8 +7,10 @@ The noise generator's state is never part of it: replaying noise would let it be
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,13 +25,14 @@ from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.crypto.sealing import open_sealed, seal
 from tg_workbench.datasets import Ledger
 from tg_workbench.datasets.ledger import join
-from tg_workbench.errors import ArtifactNotFound, SealBroken
+from tg_workbench.errors import ArtifactNotFound, NotFound, SealBroken, WorkbenchError
 from tg_workbench.events import CheckpointSaved, Events
 from tg_workbench.execution import Fence
 from tg_workbench.security import DataKeys
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.training.tables import Artifact, TrainingClient
 
+log = logging.getLogger(__name__)
 FORMAT = 1
 
 
@@ -108,12 +111,31 @@ class Checkpoints:
         except (safetensors.SafetensorError, ValueError, KeyError) as failure:
             raise SealBroken from failure
 
-    def newest(self, client: TrainingClient) -> Artifact | None:
-        """The client's last checkpoint, automatic or asked for: the one its row names, whatever the time."""
+    def restart_point(self, client: TrainingClient) -> Loaded | None:
+        """The client's last checkpoint, automatic or asked for: the one its row names, whatever the time.
+
+        When that one does not open any more, the newest before it that does. None before the first; raises
+        what opening the last one raised when there is no other.
+        """
         if client.last_checkpoint is None:
             return None
+        newest: str = client.last_checkpoint["artifact_id"]
+        try:
+            return self.load(newest)
+        except (NotFound, SealBroken) as failure:
+            log.warning("checkpoint %s does not open (%s)", newest, type(failure).__name__)
+            return self._older_that_opens(newest, failure)
+
+    def _older_that_opens(self, newest: str, failure: WorkbenchError) -> Loaded:
         with self.database.read() as session:
-            return session.get(Artifact, client.last_checkpoint["artifact_id"])
+            query = select(Artifact.id).where(Artifact.client_id == self.client.id, Artifact.id != newest)
+            others = list(session.exec(query.order_by(col(Artifact.created_at).desc())))
+        for artifact_id in others:
+            with contextlib.suppress(NotFound, SealBroken):
+                loaded = self.load(artifact_id)
+                if loaded.metadata.get("has_optimizer"):
+                    return loaded
+        raise failure
 
     def _bound_to(self, artifact_id: str, client_id: str) -> bytes:
         return f"artifact={artifact_id}|tenant={self.client.tenant_id}|client={client_id}".encode()

@@ -221,6 +221,11 @@ class TrainingClients:
                 f"{spec.model_ref} needs an 'architecture' (input_shape, output_size), or a 'dataset_id' "
                 "to take it from"
             )
+        if spec.dataset_id is not None and spec.gradient_accumulation_steps > 1:
+            raise InvalidRequest(
+                "with a dataset_id one draw is one step: ask for a larger batch_size instead of "
+                "gradient_accumulation_steps"
+            )
         if spec.lora is not None and spec.model_ref in MODEL_REFS and spec.model_ref not in LANGUAGE_MODELS:
             raise InvalidRequest(f"{spec.model_ref} has no attention layers for LoRA: leave lora_config out")
         dataset = self._dataset(owner, spec.dataset_id)

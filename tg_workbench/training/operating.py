@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tg_workbench.crypto.keyring import Keyring
@@ -54,6 +55,7 @@ class Operator:
         blobs: Blobs,
         keyring: Keyring,
         fence: Fence,
+        should_stop: Callable[[], bool],
     ) -> None:
         self.client = client
         self.trainer = trainer
@@ -61,6 +63,7 @@ class Operator:
         self.queue = queue
         self.database = database
         self.blobs = blobs
+        self.should_stop = should_stop
         self.step = client.step
         self.lineage: dict[str, int] = dict(client.lineage)
         self.budget = RunBudget(plan, client, database, fence) if plan is not None else None
@@ -182,6 +185,7 @@ class Operator:
             top_p=request["top_p"],
             top_k=request["top_k"],
             stop_sequences=request["stop_sequences"],
+            should_stop=self.should_stop,
         )
         settings = {name: value for name, value in request.items() if name != "prompts"}
         samples = [
@@ -211,7 +215,7 @@ class Operator:
             batch, source = rows.take(slice(None)), "public"
         if not isinstance(batch, dict):
             raise InvalidRequest("send a 'batch' or a 'dataset_id'")
-        outcome = self.trainer.evaluate(batch)
+        outcome = self.trainer.evaluate(batch, should_stop=self.should_stop)
         return {
             "loss": outcome.loss,
             "accuracy": outcome.accuracy,
@@ -222,7 +226,8 @@ class Operator:
     def predict(self, operation: Operation) -> dict[str, Any]:
         """What the model says of the caller's rows."""
         request = request_of(operation)
-        return {"predictions": self.trainer.predict(request.get("batch") or request)}
+        batch = request.get("batch") or request
+        return {"predictions": self.trainer.predict(batch, should_stop=self.should_stop)}
 
     # ------------------------------------------------------------------------------- state
     def save_state(self, operation: Operation) -> dict[str, Any]:

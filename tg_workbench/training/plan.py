@@ -58,7 +58,9 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
     accountant = "rdp" if dp.accountant_type in ("rdp", "moments") else "pld"
     steps = spec.max_steps or (_default_steps(spec, dataset) if dataset is not None else None)
     rate = min(1.0, spec.batch_size / dataset.size) if dataset is not None else 1.0
-    delta = dataset.delta if dataset is not None else dp.target_delta or DEFAULT_DELTA
+    delta = dataset.delta if dataset is not None else DEFAULT_DELTA
+    if not protected and dp.target_delta is not None:  # a protected dataset has one δ, so that runs compose
+        delta = dp.target_delta
     return Plan(
         mode="sampled" if dataset is not None else "client_batches",
         noise_multiplier=_noise(dp, rate, steps, delta, accountant),

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.errors import WorkbenchError, WorkerLost
+from tg_workbench.errors import OperationCancelled, WorkbenchError, WorkerLost
 from tg_workbench.events import Events, Fact, OperationEnded, StatusChanged
 from tg_workbench.execution import Fence, Work, release_work, ring
 from tg_workbench.storage import Database
@@ -150,8 +150,9 @@ class WorkQueue:
         self._end(operation, "completed", result=result, also=write, keep_rows=keep_rows)
 
     def fail(self, operation: Operation, error: WorkbenchError) -> None:
-        """Store why an operation could not be done."""
-        self._end(operation, "failed", error=error.as_record())
+        """Store why an operation could not be done, or that it was not wanted any more."""
+        status = "cancelled" if isinstance(error, OperationCancelled) else "failed"
+        self._end(operation, status, error=error.as_record())
 
     def put_back(self, operation: Operation, **values: Any) -> None:
         """Return a running operation to the queue, for the next worker."""

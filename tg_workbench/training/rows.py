@@ -12,10 +12,10 @@ import safetensors
 import safetensors.numpy
 
 from tg_workbench.datasets import Dataset
+from tg_workbench.engine.specs import Architecture
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import InvalidBatch, InvalidRequest
 from tg_workbench.storage import Blobs
-from tg_workbench.training.specs import Architecture
 from tg_workbench.training.tables import Operation
 
 SAFETENSORS = "application/vnd.safetensors"
@@ -44,7 +44,10 @@ class DatasetRows:
 
     @classmethod
     def load(cls, dataset: Dataset, blobs: Blobs, trainer: Trainer) -> DatasetRows:
-        """Read the dataset; texts are turned into tokens by the trainer's own tokenizer."""
+        """Read the dataset; texts are turned into tokens by the trainer's own tokenizer.
+
+        Raises InvalidRequest, InvalidBatch.
+        """
         content = blobs.read(dataset.blob)
         if dataset.format == "texts":
             if not trainer.is_language_model:
@@ -54,7 +57,9 @@ class DatasetRows:
             columns = trainer.tokenize(json.loads(content), max_length=LONGEST_TEXT_TOKENS)
         else:
             columns = safetensors.numpy.load(content)
-        return cls({name: np.asarray(column) for name, column in columns.items()}, dataset.size)
+        rows = {name: np.asarray(column) for name, column in columns.items()}
+        trainer.check(rows)  # all of them: what is wrong with one must not depend on who is drawn
+        return cls(rows, dataset.size)
 
     def take(self, rows: Sequence[int] | slice) -> Batch:
         """Some rows as a batch."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
+
+from tg_workbench.engine.specs import Architecture, LoraSpec, OptimizerSpec
 
 WORK_KIND = "training_client"
 WORKER_ENTRY_POINT = "tg_workbench.training.worker:run"
@@ -42,28 +44,6 @@ class OperationKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class LoraSpec:
-    """Low-rank adapters (Hu et al. 2021): `rank` columns, scaled by `alpha / rank`."""
-
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.05
-    target_modules: tuple[str, ...] = ("q_proj", "v_proj", "k_proj", "o_proj")
-    bias: Literal["none", "all", "lora_only"] = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class OptimizerSpec:
-    """Which optimizer, and its constants."""
-
-    name: str = "adamw"
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-
-
-@dataclass(frozen=True, slots=True)
 class DPSpec:
     """The privacy that was asked for.
 
@@ -76,15 +56,6 @@ class DPSpec:
     target_epsilon: float | None = None
     target_delta: float | None = None
     accountant_type: str = "prv"
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """The shape of a network that is built here: input without the batch axis, outputs, hidden layers."""
-
-    input_shape: tuple[int, ...]
-    output_size: int
-    hidden_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import (
     ClientFailed,
     DatabaseUnavailable,
+    Interrupted,
     OperationCancelled,
     WorkbenchError,
     WorkerLost,
@@ -156,7 +157,19 @@ class Worker:
             plan = replace(plan, population=dataset.population)
         trainer = Trainer(trainer_spec(spec, plan, dataset, self.settings))
         client.plan = plan.as_json() if plan else None
-        operator = Operator(client, trainer, plan, self.queue, self.database, self.blobs, keyring, self.fence)
+        operator = Operator(
+            client,
+            trainer,
+            plan,
+            self.queue,
+            self.database,
+            self.blobs,
+            keyring,
+            self.fence,
+            self._must_leave,
+        )
+        if dataset is not None and dataset.deleted_at is None:
+            operator.dataset_rows(dataset.id)  # what cannot be learned from is said now, not at some draw
         gradients, cut_off = self.queue.take_up()
         reason = self._restore(operator, client, cut_off=cut_off)
         for operation in gradients:
@@ -173,18 +186,18 @@ class Worker:
 
     def _restore(self, operator: Operator, client: TrainingClient, *, cut_off: bool) -> str | None:
         """Load the newest checkpoint, and say so when a worker was lost."""
-        newest = operator.checkpoints.newest(client)
-        if newest is not None:
-            loaded = operator.checkpoints.load(newest.id)
+        loaded = operator.checkpoints.restart_point(client)
+        if loaded is not None:
             operator.trainer.load_state(loaded.tensors, loaded.metadata)
-            operator.step = operator.saved_step = newest.step
+            operator.step = operator.saved_step = loaded.artifact.step
             operator.has_unprotected_rows = loaded.metadata.get(UNPROTECTED, False)
         told = client.step + operator.untold_steps(client)
         lost_steps = max(0, told - operator.step)
         how = self.assignment.previous_exit
-        if newest is None or not (how or cut_off or lost_steps):
+        if loaded is None or not (how or cut_off or lost_steps):
             return None
-        cause = how or "ended unseen"
+        is_newest = loaded.artifact.id == (client.last_checkpoint or {}).get("artifact_id")
+        cause = (how or "ended unseen") if is_newest else "its newest checkpoint does not open"
         self.queue.record(ClientInterrupted(cause, told, operator.step, lost_steps))
         resumed = f"resumed from the checkpoint at step {operator.step}"
         return f"a worker was lost ({cause}) at step {told}; {resumed}"
@@ -201,6 +214,8 @@ class Worker:
                 result = handler(operation)
         except Leaving as leave:
             self.queue.put_back(operation, progress=leave.progress)
+        except Interrupted:
+            self.queue.put_back(operation)
         except WorkbenchError as failure:
             if isinstance(failure, (Fenced, DatabaseUnavailable)):
                 raise  # unanswered: the next worker does it, or nobody is told a half-truth
@@ -270,6 +285,10 @@ class Worker:
             self._last_look = 0.0
         self._is_held = order == "hold"
         return order
+
+    def _must_leave(self) -> bool:
+        """Whether what takes long should be broken off: this worker leaves, or its client has ended."""
+        return self.leaving.is_set() or self._control() == "end"
 
     def _clear_stop(self) -> None:
         self.queue.record(client_values={"stop_requested": False})

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from tg_workbench.engine.architectures import ROW_MODELS, Architecture, build, known_models
+from tg_workbench.engine.architectures import ROW_MODELS, build, known_models
 from tg_workbench.engine.networks import RowModel
+from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidRequest, UnknownModel
 
 

@@ -120,7 +120,7 @@ def test_target_of_a_token_is_the_next_label() -> None:
 def test_batch_is_cut_into_parts_that_make_it_whole() -> None:
     batch = Batch({"features": torch.arange(7.0)}, torch.arange(7))
     assert [part.size for part in batch.parts(3)] == [3, 3, 1]
-    assert [part.size for part in batch.parts(None)] == [7]
+    assert [part.size for part in batch.parts(7)] == [7]
 
 
 def test_example_that_comes_twice_is_noticed() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tg_workbench.engine.optimizers import OPTIMIZERS, OptimizerSpec, make_optimizer
+from tg_workbench.engine.optimizers import OPTIMIZERS, make_optimizer
+from tg_workbench.engine.specs import OptimizerSpec
 from tg_workbench.errors import InvalidRequest
 
 
@@ -27,7 +28,7 @@ def test_weight_decay_alone_shrinks_the_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [OptimizerSpec("adafactor"), OptimizerSpec(learning_rate=-1.0), OptimizerSpec(betas=(1.5, 0.9))]
+    "spec", [OptimizerSpec("lion"), OptimizerSpec(learning_rate=-1.0), OptimizerSpec(betas=(1.5, 0.9))]
 )
 def test_optimizer_nobody_can_make_is_refused(spec: OptimizerSpec) -> None:
     with pytest.raises(InvalidRequest):

@@ -61,7 +61,7 @@ class LoraConfig(Form):
 class OptimizerConfig(Form):
     """Which optimizer, and its constants."""
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd", "adafactor"] = "adamw"
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [

@@ -1,0 +1,100 @@
+"""What a trainer is made from: frozen values, checked when they are made, safe to store as JSON.
+
+Light: the API reads them, and it never imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tg_workbench.errors import InvalidRequest
+
+LARGEST_INPUT = 10**8
+LARGEST_SIDE = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The shape of a network built from scratch: of one example, of the answer, of what lies between."""
+
+    input_shape: tuple[int, ...]
+    output_size: int
+    hidden_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        sides = (*self.input_shape, self.output_size, *self.hidden_sizes)
+        if not self.input_shape or any(side < 1 for side in sides):
+            raise InvalidRequest("architecture needs an input_shape and sizes of at least 1")
+        if math.prod(self.input_shape) > LARGEST_INPUT or max(sides) > LARGEST_SIDE:
+            raise InvalidRequest("architecture is larger than this workbench can hold")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """Low-rank adapters (Hu et al. 2021): `rank` columns, scaled by `alpha / rank`, and where they sit.
+
+    `target_modules` are last names of linear layers (`q_proj`) or whole paths; `all-linear` means every
+    one but the output layer of a language model.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.05
+    target_modules: tuple[str, ...] = ("q_proj", "v_proj", "k_proj", "o_proj")
+    bias: Literal["none", "all", "lora_only"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.alpha > 0 or not 0.0 <= self.dropout < 1.0:
+            raise InvalidRequest("lora_config needs rank ≥ 1, alpha > 0 and dropout from 0 to below 1")
+        if self.bias not in ("none", "all", "lora_only"):
+            raise InvalidRequest("lora_config.bias must be none, all or lora_only")
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSpec:
+    """Which optimizer, and its constants. `betas` and `eps` mean nothing to `sgd` and `adafactor`."""
+
+    name: str = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacySpec:
+    """How long an example's gradient may be, and how many times that the noise is."""
+
+    noise_multiplier: float
+    max_grad_norm: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.noise_multiplier < math.inf or not 0.0 < self.max_grad_norm < math.inf:
+            raise InvalidRequest("dp_config needs noise_multiplier ≥ 0 and max_grad_norm > 0, both finite")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSpec:
+    """Everything a trainer is made from."""
+
+    model_ref: str
+    architecture: Architecture | None
+    lora: LoraSpec | None
+    optimizer: OptimizerSpec
+    loss: str | None
+    privacy: PrivacySpec | None
+    expected_batch_size: float | None
+    """What a step's sum is divided by. None, without privacy only: the number of examples that came."""
+    cache_folder: Path
+
+    def __post_init__(self) -> None:
+        if self.expected_batch_size is None:
+            if self.privacy is not None:
+                raise InvalidRequest(
+                    "a private sum is divided by a declared batch size, never by the true one"
+                )
+        elif not 0.0 < self.expected_batch_size < math.inf:
+            raise InvalidRequest("the expected batch size must be a finite number above 0")
