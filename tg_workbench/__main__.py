@@ -97,7 +97,8 @@ def create_key(options: argparse.Namespace, settings: Settings) -> int:
     with database.write() as session:
         key, secret = ApiKeys(session).issue(LOCAL_PRINCIPAL, options.name, options.scopes)
         sys.stdout.write(
-            f"{key.id} may {', '.join(key.scopes)}. Keep the key: it is shown only now.\n{secret}\n"
+            f"{key.id} may {', '.join(key.scopes)} in the workbench whose database is {database.path}.\n"
+            f"Keep the key: it is shown only now.\n{secret}\n"
         )
     return 0
 

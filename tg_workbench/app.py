@@ -34,6 +34,7 @@ from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
+from tg_workbench.observability.logs import where
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
@@ -129,6 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     dispatcher = DispatcherProcess(premises.settings)
     premises.bells.open()
     opening = asyncio.create_task(_open(premises, dispatcher))
+    opening.add_done_callback(_stop_unless_open)
     await asyncio.wait({opening}, timeout=RETRY_SECONDS)
     with _ending_feeds(premises):
         try:
@@ -152,6 +154,16 @@ async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
             log.warning("database unavailable", again_in_seconds=RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
     await dispatcher.start()
+
+
+def _stop_unless_open(opening: asyncio.Task[None]) -> None:
+    """A workbench that cannot open must not look as if it had: it says why, and ends."""
+    failure = None if opening.cancelled() else opening.exception()
+    if failure is None:
+        return
+    known = isinstance(failure, WorkbenchError)
+    log.error("cannot open", reason=str(failure) if known else type(failure).__name__, **where(failure))
+    signal.raise_signal(signal.SIGTERM)
 
 
 Handler = Callable[[int, FrameType | None], Any] | int | None

@@ -14,7 +14,7 @@ WorkbenchError
 ├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
 ├── Interrupted                broken off because its worker leaves; another one begins it anew
 ├── KeysUnreadable             checkpoints can be neither sealed nor opened
-├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable
+├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable, DatabaseTooNew
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
 Errors hold facts and say what to do; contracts decide on codes and numbers.
@@ -281,6 +281,15 @@ class DatabaseUnavailable(WorkbenchError):
 
     def __init__(self) -> None:
         super().__init__("database unavailable")
+
+
+class DatabaseTooNew(WorkbenchError):
+    """The database's tables are those of a later version."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"the database {path} was made by a newer tg-workbench: use that version, or another DATABASE_URL"
+        )
 
 
 # ----------------------------------------------------------------------------- from the SDK's side

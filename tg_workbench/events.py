@@ -125,3 +125,13 @@ class Events:
             .limit(limit)
         )
         return list(self.session.exec(query))
+
+    def newest_before(self, subject: str, time: float) -> int:
+        """The id of the newest fact about `subject` that was stored before `time`; 0 when there is none."""
+        query = (
+            select(EventRow.id)
+            .where(EventRow.subject == subject, EventRow.at < time)
+            .order_by(col(EventRow.id).desc())
+            .limit(1)
+        )
+        return self.session.exec(query).first() or 0

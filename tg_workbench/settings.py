@@ -31,7 +31,7 @@ class Settings:
     enable_security_headers: bool = True
     """`TG_ENABLE_SECURITY_HEADERS`: nosniff, frame, XSS and referrer headers on every answer."""
     database_url: str = "sqlite:///./tgsp.db"
-    """`DATABASE_URL`: SQLite (default) or PostgreSQL."""
+    """`DATABASE_URL`: a SQLite file, `sqlite:///` and its path."""
     port: int = 8000
     """`PORT`: where `tg-workbench serve` listens."""
     home: Path = Path(platformdirs.user_data_dir("tg-workbench"))
@@ -62,10 +62,10 @@ class Settings:
             enable_security_headers=_flag(
                 values, "TG_ENABLE_SECURITY_HEADERS", default.enable_security_headers
             ),
-            database_url=values.get("DATABASE_URL") or default.database_url,
+            database_url=_database_url(values.get("DATABASE_URL") or default.database_url),
             port=_whole(values, "PORT", default.port, 0, 65535),
             home=Path(values.get("TG_HOME") or default.home).expanduser().absolute(),
-            api_key=values.get("TG_API_KEY") or None,
+            api_key=values.get("TG_API_KEY", "").strip() or None,
             auth_disabled=_flag(values, "TG_AUTH_DISABLED", default.auth_disabled),
             max_workers=_whole(values, "TG_MAX_WORKERS", default.max_workers, 1, 1024),
             worker_idle_seconds=float(
@@ -78,6 +78,16 @@ class Settings:
     def production(self) -> bool:
         """Whether this workbench faces real users."""
         return self.environment == "production"
+
+
+def _database_url(url: str) -> str:
+    """Only what is tested is served; and a URL may hold a password, so it is not repeated."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or url.removeprefix(prefix) in ("", ":memory:"):
+        raise InvalidSetting(
+            "DATABASE_URL", url.partition(":")[0][:20] + ":…", "sqlite:/// and the path of a file"
+        )
+    return url
 
 
 def _flag(values: Mapping[str, str], name: str, default: bool) -> bool:

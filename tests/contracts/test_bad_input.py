@@ -6,6 +6,7 @@ import json
 import math
 import socket
 import struct
+import time
 from typing import Any
 
 import httpx
@@ -283,3 +284,77 @@ def test_a_preference_we_do_not_know_is_left_aside(caller: Caller, shared_client
     path = f"/api/v1/training_clients/{shared_client}/forward_backward"
     answer = caller.http.post(path, json={"batch": ROWS}, headers={"Prefer": prefer})
     assert answer.status_code == 202
+
+
+@pytest.mark.parametrize("folder", ["/" + "a" * 300, "/root/../proc/1/root", "/dev/null"])
+def test_a_model_folder_that_cannot_be_one_is_an_unknown_model(api: httpx.Client, folder: str) -> None:
+    problem_of(api.post(CREATE, json={"model_ref": folder}), 422, "UNKNOWN_MODEL")
+
+
+def header(entries: str, data: bytes = bytes(16)) -> bytes:
+    """Safetensors bytes whose header is just this text."""
+    return struct.pack("<Q", len(entries)) + entries.encode() + data
+
+
+FEATURES = '"features":{"dtype":"F32","shape":[4,1],"data_offsets":[0,16]}'
+CROOKED = {
+    "infinite shape": header('{"features":{"dtype":"F32","shape":[Infinity],"data_offsets":[0,16]}}'),
+    "broken places": header('{"features":{"dtype":"F32","shape":[4,1],"data_offsets":[0.0,16.0]}}'),
+    "overlap": header("{" + FEATURES + ',"targets":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'),
+    "a gap": header(
+        "{" + FEATURES + ',"targets":{"dtype":"F32","shape":[1],"data_offsets":[20,24]}}', bytes(24)
+    ),
+    "bytes of nobody": header("{" + FEATURES + "}", bytes(20)),
+    "a note that is a number": header('{"__metadata__":{"a":1},' + FEATURES + "}"),
+    "a true shape": header('{"features":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}', bytes(4)),
+}
+
+
+@pytest.mark.parametrize("path", [f"{CREATE}/none/forward_backward", "/workbench/v1/datasets?name=x"])
+@pytest.mark.parametrize("body", CROOKED.values(), ids=list(CROOKED))
+def test_a_header_that_no_loader_would_take_is_refused_at_the_door(
+    api: httpx.Client, path: str, body: bytes
+) -> None:
+    headers = {"Content-Type": "application/vnd.safetensors"}
+    problem_of(api.post(path, content=body, headers=headers))
+
+
+def test_a_dataset_answers_no_name_that_a_caller_made_up(api: httpx.Client) -> None:
+    body = tensors(
+        features=("F32", [1, 1], bytes(4)), targets=("I64", [1], bytes(8)), SECRET=("F32", [1], bytes(4))
+    )
+    headers = {"Content-Type": "application/vnd.safetensors"}
+    answer = api.post("/workbench/v1/datasets?name=x", content=body, headers=headers)
+    problem_of(answer)
+    assert "SECRET" not in answer.text
+
+
+def test_a_name_without_end_is_refused_in_the_query_as_in_a_body(api: httpx.Client) -> None:
+    body = tensors(features=("F32", [1, 1], bytes(4)), targets=("I64", [1], bytes(8)))
+    headers = {"Content-Type": "application/vnd.safetensors"}
+    problem_of(api.post("/workbench/v1/datasets?name=%00x", content=body, headers=headers))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"batch":{"features":[' + b"[]," * 3_000_000 + b"[]]}}",
+        b'{"batch":{"input_ids":[[' + b"1," * (5 << 20) + b"1]]}}",
+    ],
+    ids=["lists", "numbers"],
+)
+def test_too_much_for_json_is_sent_to_tensors_and_holds_up_nobody(
+    caller: Caller, shared_client: str, body: bytes
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    began = time.monotonic()
+    answer = caller.http.post(f"{CREATE}/{shared_client}/forward_backward", content=body, headers=headers)
+    problem_of(answer, 413, "PAYLOAD_TOO_LARGE")
+    assert "safetensors" in answer.json()["error"]["message"]
+    assert time.monotonic() - began < 5.0
+
+
+def test_many_texts_may_be_longer_than_other_json(api: httpx.Client) -> None:
+    texts = ["word " * 2000] * 1000
+    answer = api.post("/workbench/v1/datasets", json={"name": "long", "texts": texts, "privacy": "public"})
+    assert (answer.status_code, answer.json()["size"]) == (201, 1000)

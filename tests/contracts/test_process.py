@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -231,3 +232,16 @@ def test_the_openapi_command_prints_what_the_server_serves(home: Path, api: http
 def test_migrating_twice_is_migrating_once(home: Path) -> None:
     for _ in range(2):
         assert run(home, "migrate").stdout == "the database is up to date\n"
+
+
+def test_a_database_of_a_later_version_is_left_alone_and_said(home: Path) -> None:
+    assert run(home, "migrate").returncode == 0
+    with contextlib.closing(sqlite3.connect(home / "tgsp.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    said = "was made by a newer tg-workbench"
+    assert said in run(home, "migrate").stderr
+    assert said in run(home, "doctor").stdout
+    served = run(home, "serve", "--socket", str(home / "api.sock"))
+    assert served.returncode != 0
+    assert said in served.stderr

@@ -151,3 +151,27 @@ def test_without_authentication_only_this_machine_gets_in(tmp_path: Path) -> Non
     assert away.get("/api/v1/training_clients").status_code == 401
     wrong = client.get("http://127.0.0.1/api/v1/training_clients", headers={"X-API-Key": "wrong"})
     assert wrong.status_code == 401
+
+
+def test_an_open_door_is_closed_to_pages_of_other_sites(tmp_path: Path) -> None:
+    client = with_settings(tmp_path, TG_AUTH_DISABLED="true")
+    path = "/api/v1/training_clients"
+    assert client.get(path).status_code == 200
+    assert client.get(path, headers={"Origin": "http://localhost"}).status_code == 200
+    assert client.get(path, headers={"Origin": "http://localhost:3000"}).status_code == 200
+    for origin in ("https://evil.example", "null", "http://localhost:9999"):
+        assert client.get(path, headers={"Origin": origin}).status_code == 401
+
+
+def test_a_key_from_a_file_may_end_with_a_line(tmp_path: Path) -> None:
+    client = with_settings(tmp_path, TG_API_KEY="k" * 20 + "\n")
+    assert client.get("/api/v1/training_clients", headers={"X-API-Key": "k" * 20}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "url", ["garbage", "postgresql://me:secret@host/db", "sqlite://", "sqlite:///:memory:", "sqlite:///"]
+)
+def test_a_database_that_is_not_served_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidSetting, match="sqlite:/// and the path of a file") as refused:
+        Settings.from_environment({"TG_HOME": str(tmp_path), "DATABASE_URL": url})
+    assert "secret" not in str(refused.value)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.contracts.conftest import ROWS, Caller
 from tests.contracts.test_bad_input import tensors
+from tests.workbench_server import WorkbenchServer
 
 SAFETENSORS = {"Content-Type": "application/vnd.safetensors"}
 SIZE = 64
@@ -314,3 +315,45 @@ def test_the_ledger_is_asked_for_one_subject(api: httpx.Client) -> None:
 )
 def test_a_run_has_one_length(caller: Caller, shared_client: str, body: dict[str, Any]) -> None:
     assert caller.own(shared_client, "train", body).status_code == 422
+
+
+def names_in(feed: httpx.Response) -> Iterator[str]:
+    """The names of a feed's events."""
+    return (line.removeprefix("event: ") for line in feed.iter_lines() if line.startswith("event: "))
+
+
+def test_a_feed_ends_when_nothing_more_can_happen(caller: Caller, client_id: str) -> None:
+    caller.until(client_id, lambda view: view["status"] == "ready")
+    caller.step(client_id)
+    caller.http.delete(f"/api/v1/training_clients/{client_id}")
+    path = f"/workbench/v1/training_clients/{client_id}"
+    with caller.http.stream("GET", f"{path}/events") as feed:
+        assert list(names_in(feed))[-1] == "end"
+    newest = caller.http.get(f"{path}/history").json()["events"][-1]["id"]
+    with caller.http.stream("GET", f"{path}/events?after={newest}") as feed:
+        assert list(names_in(feed)) == ["end"]
+
+
+def test_a_revoked_key_hears_no_more(
+    caller: Caller, client_id: str, workbench_server: WorkbenchServer
+) -> None:
+    made = caller.http.post("/workbench/v1/api_keys", json={"name": "short", "scopes": ["read"]}).json()
+    path = f"/workbench/v1/training_clients/{client_id}/events"
+    with workbench_server.client() as other:
+        other.headers["X-API-Key"] = made["key"]
+        with other.stream("GET", path) as feed:
+            caller.http.delete(f"/workbench/v1/api_keys/{made['key_id']}")
+            assert "end" not in list(names_in(feed)), "it was hung up on, and not because all was told"
+        assert other.get(path).status_code == 401
+
+
+def test_a_run_says_after_which_event_it_begins(caller: Caller, public: dict[str, Any]) -> None:
+    client_id = caller.create(architecture=None, dataset_id=public["dataset_id"], batch_size=8)
+    for _ in range(2):
+        told = caller.own(client_id, "train", {"steps": 3}).json()
+        page = caller.http.get(
+            f"/workbench/v1/training_clients/{client_id}/history?after={told['after_event']}"
+        ).json()["events"]
+        ended = [event["data"]["future_id"] for event in page if event["type"] == "operation"]
+        assert ended == [told["future_id"]]
+    caller.http.delete(f"/api/v1/training_clients/{client_id}")

@@ -19,7 +19,7 @@ import pytest
 import safetensors.numpy
 from sqlmodel import Session, col, select
 
-from tg_workbench.datasets import Dataset, Datasets, DatasetSpec, LedgerEvent
+from tg_workbench.datasets import Content, Dataset, Datasets, DatasetSpec, LedgerEvent
 from tg_workbench.events import EventRow
 from tg_workbench.execution import Work, run_folder
 from tg_workbench.identity import LOCAL_PRINCIPAL
@@ -84,7 +84,7 @@ class Workshop:
 
     def _register(self, content: bytes, **policy: Any) -> Dataset:
         with self.database.write() as session:
-            spec = DatasetSpec("rows", content, "safetensors", **policy)
+            spec = DatasetSpec("rows", Content.of_tensors(content), **policy)
             dataset = self._datasets(session).register(LOCAL_PRINCIPAL, spec)
         self.contents[dataset.id] = content
         return dataset

@@ -6,6 +6,7 @@ Only the header of tensors is looked at here; their numbers are checked by the w
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -14,33 +15,39 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from tg_workbench.contracts.futures import Payload
-from tg_workbench.datasets import read_header
+from tg_workbench.contracts.heavy import off_loop
+from tg_workbench.datasets import COLUMNS, read_header
 from tg_workbench.errors import InvalidBatch
 
 SAFETENSORS = "application/vnd.safetensors"
-COLUMNS = frozenset({"input_ids", "attention_mask", "labels", "features", "targets"})
+_JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json")
 Form = TypeVar("Form", bound=BaseModel)
 
 
 def json_or_tensors(form: type[BaseModel]) -> Callable[[Request], Awaitable[Payload]]:
     """A dependency that reads JSON of `form`, or safetensors bytes that hold a batch and nothing else."""
 
-    async def read(request: Request) -> Payload:
+    async def payload(request: Request) -> Payload:
         if media_type(request) != SAFETENSORS:
-            return Payload.of(await read_json(request, form))
+            read = await read_json(request, form)
+            return await off_loop(request, Payload.of, read)
         content = await request.body()
         tensors = read_header(content)
         if not tensors or not tensors.keys() <= COLUMNS:
             raise InvalidBatch(f"the tensors of a batch are named {', '.join(sorted(COLUMNS))}")
         return Payload(content, SAFETENSORS)
 
-    return read
+    return payload
 
 
 async def read_json(request: Request, form: type[Form]) -> Form:
-    """The body as `form`. Raises RequestValidationError."""
+    """The body as `form`. Raises RequestValidationError, BodyTooLarge."""
+    if not _JSON.fullmatch(media_type(request)):
+        # Also a matter of safety: a browser asks before it sends this type to another site, and only then.
+        raise RequestValidationError([{"type": "model_type", "loc": ("body",), "msg": ""}])
     try:
-        return form.model_validate(await request.json())
+        value = await request.json()
+        return await off_loop(request, form.model_validate, value)
     except json.JSONDecodeError as failure:
         problem = {"type": "json_invalid", "loc": ("body",), "msg": "", "ctx": {"error": failure.msg}}
         raise RequestValidationError([problem]) from None

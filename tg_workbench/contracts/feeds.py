@@ -1,7 +1,9 @@
 """Live feeds: what has happened to a training client, and what happens next, as server-sent events.
 
 Events are read from the log by id, so a reader that was away takes up where it left off and misses nothing.
-A comment keeps the connection open when nothing happens; the feed ends when the server is asked to stop.
+A comment keeps the connection open when nothing happens. The feed ends with an event `end` when nothing can
+happen any more: the client has ended and everything it was asked is answered. It breaks off when the server
+is asked to stop, and when the credential it was opened with is not good any more.
 """
 
 from __future__ import annotations
@@ -11,39 +13,65 @@ from collections.abc import AsyncIterator
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic_core import to_json
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.tg_tinker.views import message_of
+from tg_workbench.contracts.visitors import principal_of
+from tg_workbench.errors import DatabaseUnavailable, WorkbenchError
 from tg_workbench.events import EventRow, Events
+from tg_workbench.training import TrainingClients
 
 HEARTBEAT_SECONDS = 15.0
 LOOK_SECONDS = 0.5
+WELCOME_SECONDS = 5.0
+"""How often the credential is looked at again: a revoked one hears no more after so long."""
 PAGE = 200
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def feed(premises: Premises, client_id: str, after: int) -> StreamingResponse:
+def feed(request: Request, client_id: str, after: int) -> StreamingResponse:
     """The feed of a client that is known to be the caller's."""
-    return StreamingResponse(_events(premises, client_id, after), 200, HEADERS, "text/event-stream")
+    return StreamingResponse(_events(request, client_id, after), 200, HEADERS, "text/event-stream")
 
 
-async def _events(premises: Premises, client_id: str, after: int) -> AsyncIterator[bytes]:
-    sent = time.monotonic()
+async def _events(request: Request, client_id: str, after: int) -> AsyncIterator[bytes]:
+    premises = premises_of(request)
+    sent = asked = time.monotonic()
     yield b": open\n\n"
     with premises.bells.listening(client_id) as rung:
         while not premises.stopping.is_set():
             rung.clear()
+            if time.monotonic() - asked > WELCOME_SECONDS:
+                asked = time.monotonic()
+                if not _is_welcome(request):
+                    return
             with premises.database.read() as session:
                 rows = Events(session).after(client_id, after, PAGE)
+                is_over = not rows and TrainingClients(session, premises.folder).is_over(client_id)
             if rows:
                 after, sent = rows[-1].id or after, time.monotonic()
                 yield b"".join(_as_event(row) for row in rows)
+            elif is_over:
+                yield format_sse_event(data_str="{}", event="end")
+                return
             elif time.monotonic() - sent > HEARTBEAT_SECONDS:
                 sent = time.monotonic()
                 yield KEEPALIVE_COMMENT
             if len(rows) < PAGE:
                 await premises.bells.heard(rung, LOOK_SECONDS)
+
+
+def _is_welcome(request: Request) -> bool:
+    """Whether the credential still opens this door. A database that is away is no reason to hang up."""
+    try:
+        principal_of(request, "read")
+    except DatabaseUnavailable:
+        return True
+    except WorkbenchError:
+        return False
+    return True
 
 
 def _as_event(row: EventRow) -> bytes:

@@ -19,6 +19,7 @@ from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.providers import IdempotencyKey
 from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.errors import DeadlineExceeded
+from tg_workbench.events import Events
 from tg_workbench.identity import Principal
 from tg_workbench.training import Operation, OperationKind, Operations, TrainingClients
 
@@ -73,6 +74,11 @@ class Futures:
     async def settled(self, future_id: str, seconds: float) -> Operation:
         """The operation once it has ended, or as it is after `seconds`. Raises FutureNotFound."""
         return await self._end_of(self._look(future_id), seconds)
+
+    def last_event_before(self, operation: Operation) -> int:
+        """The id of the newest event of its client from before it was handed in; 0 when there is none."""
+        with self.premises.database.read() as session:
+            return Events(session).newest_before(operation.client_id, operation.created_at)
 
     async def _end_of(self, operation: Operation, seconds: float) -> Operation:
         deadline = time.monotonic() + seconds

@@ -12,6 +12,9 @@ from tg_workbench.execution import AsyncBells
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
+MOST_HEAVY = 2
+"""How many large bodies are worked on at a time: each may need a gigabyte."""
+
 
 @dataclass(frozen=True, slots=True)
 class Premises:
@@ -23,6 +26,7 @@ class Premises:
     folder: Path
     bells: AsyncBells
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_HEAVY))
 
 
 def premises_of(request: Request) -> Premises:

@@ -1,7 +1,9 @@
 """JSON as strictly as it has to be read: what no database and no answer could hold is refused at the door.
 
 Refused: NaN and Infinity (also as 1e999), lone surrogates, NUL characters, integers beyond 64 bits, and
-nesting deeper than 32. Without this each of them becomes an internal error somewhere below.
+nesting deeper than 32. Without this each of them becomes an internal error somewhere below. Bodies are
+bounded too: numbers as text cost twenty times their size in memory, and seconds in which nobody else is
+served, so many numbers have to come as tensors.
 """
 
 from __future__ import annotations
@@ -13,17 +15,32 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.requests import Request
 
+from tg_workbench.contracts.failures import BodyTooLarge
+from tg_workbench.contracts.heavy import off_loop
+
 DEEPEST = 32
+MOST_BYTES = 8 << 20
+MOST_CONTAINERS = 2_000_000
+TOO_LARGE = (
+    "this is too much for JSON (8 MiB, and two million lists): send the numbers as tensors, with "
+    "Content-Type: application/vnd.safetensors"
+)
 LEAST, MOST = -(2**63), 2**63 - 1
 
 
 class StrictRequest(Request):
     """A request whose JSON is parsed by `parse`."""
 
+    most_bytes = MOST_BYTES
+    """The longest JSON that is read; a form of texts takes what any body may have."""
+
     async def json(self) -> Any:
-        """The body. Raises JSONDecodeError, without the text."""
+        """The body. Raises BodyTooLarge, and JSONDecodeError without the text."""
         if not hasattr(self, "_json"):
-            self._json = parse(await self.body())
+            body = await self.body()
+            if len(body) > self.most_bytes or body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
+                raise BodyTooLarge(TOO_LARGE)
+            self._json = await off_loop(self, parse, body)
         return self._json
 
 

@@ -9,18 +9,21 @@ from pydantic_core import to_json
 from starlette.requests import Request
 
 from tg_workbench.contracts.bodies import SAFETENSORS, media_type, read_json
-from tg_workbench.contracts.providers import AnyId, IdempotencyKey
+from tg_workbench.contracts.heavy import off_loop
+from tg_workbench.contracts.providers import AnyId, IdempotencyKey, ThePremises
+from tg_workbench.contracts.strict_json import StrictRequest
 from tg_workbench.contracts.workbench.schemas import Privacy, Texts
-from tg_workbench.datasets import DatasetSpec
+from tg_workbench.datasets import Content, DatasetSpec
 from tg_workbench.errors import InvalidRequest
 
-Name = Annotated[str | None, Query(min_length=1, max_length=200)]
+Name = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Delta = Annotated[float | None, Query(gt=0, lt=1, allow_inf_nan=False)]
 Cap = Annotated[float | None, Query(gt=0, le=1_000, allow_inf_nan=False)]
 
 
 async def _received(
     request: Request,
+    premises: ThePremises,
     name: Name = None,
     privacy: Annotated[Privacy, Query()] = "protected",
     delta: Delta = None,
@@ -31,12 +34,15 @@ async def _received(
     if media_type(request) == SAFETENSORS:
         if name is None:
             raise InvalidRequest("give the dataset a name: ?name=…")
-        content = await request.body()
-        return DatasetSpec(name, content, "safetensors", privacy, delta, epsilon_cap, population, key)
+        data = await request.body()
+        content = await off_loop(request, Content.of_tensors, data)
+        return DatasetSpec(name, content, privacy, delta, epsilon_cap, population, key)
+    if isinstance(request, StrictRequest):
+        request.most_bytes = premises.settings.max_body_bytes
     form = await read_json(request, Texts)
-    content = to_json(form.texts)
+    content = await off_loop(request, lambda: Content.of_texts(to_json(form.texts)))
     policy = (form.privacy, form.delta, form.epsilon_cap, form.population)
-    return DatasetSpec(form.name, content, "texts", *policy, key)
+    return DatasetSpec(form.name, content, *policy, key)
 
 
 ReceivedDataset = Annotated[DatasetSpec, Depends(_received)]

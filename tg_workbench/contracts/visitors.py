@@ -2,7 +2,8 @@
 
 `X-API-Key` comes before `Authorization`, because a proxy may have used the latter for itself. Without a
 credential nobody enters, except where `TG_AUTH_DISABLED` allows it: in development, from this machine, under
-a name of this machine (a page on the internet that points its own name at 127.0.0.1 is turned away).
+a name of this machine (a page on the internet that points its own name at 127.0.0.1 is turned away), and
+never from a page of another site.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def principal_of(request: Request, scope: str) -> Principal:
 def _identify(request: Request, premises: Premises) -> Principal:
     credential = _credential(request)
     if credential is None:
-        if premises.settings.auth_disabled and comes_from_here(request):
+        if premises.settings.auth_disabled and comes_from_here(request) and _is_no_strange_page(request):
             return LOCAL_PRINCIPAL
         raise Unauthenticated
     credential = tokens.bare(credential)
@@ -56,6 +57,15 @@ def comes_from_here(request: Request) -> bool:
         return True  # a Unix socket
     ends = (request.scope["server"][0], request.client.host if request.client else "", request.url.hostname)
     return all(is_loopback(end or "") for end in ends)
+
+
+def _is_no_strange_page(request: Request) -> bool:
+    """Whether no page of another site sent this: a browser says whose page it is."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return True
+    here = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    return origin == here or origin in premises_of(request).settings.allowed_origins
 
 
 def is_loopback(host: str) -> bool:

@@ -4,8 +4,20 @@ Pitfalls: a dataset's ε composes every step any client ever took on it, discard
 client gives nothing back. The batch drawn from a protected set is never returned, not even its size.
 """
 
-from tg_workbench.datasets.catalogue import Datasets, DatasetSpec, read_header
+from tg_workbench.datasets.catalogue import Datasets, DatasetSpec
+from tg_workbench.datasets.contents import COLUMNS, Content, read_header
 from tg_workbench.datasets.ledger import Counts, Ledger
 from tg_workbench.datasets.tables import Charge, Dataset, LedgerEvent
 
-__all__ = ["Charge", "Counts", "Dataset", "DatasetSpec", "Datasets", "Ledger", "LedgerEvent", "read_header"]
+__all__ = [
+    "COLUMNS",
+    "Charge",
+    "Content",
+    "Counts",
+    "Dataset",
+    "DatasetSpec",
+    "Datasets",
+    "Ledger",
+    "LedgerEvent",
+    "read_header",
+]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import struct
-import sys
 import uuid
-from array import array
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from tg_workbench.datasets.contents import Content
 from tg_workbench.datasets.tables import Dataset
 from tg_workbench.errors import (
     DatasetInUse,
@@ -28,10 +24,6 @@ from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import after_commit, now
 
 DEFAULT_EPSILON_CAP = 10.0
-LARGEST_HEADER_BYTES = 1_000_000
-PIECE_BYTES = 1 << 20
-FLOATS = {"F64": "d", "F32": "f"}
-NUMBERS = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "I16": 2, "U8": 1, "I8": 1, "BOOL": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +31,7 @@ class DatasetSpec:
     """A dataset as it is handed over. δ defaults to min(1e-5, N^-1.1), the cap to ε = 10."""
 
     name: str
-    content: bytes
-    format: str
-    """`safetensors` (tensors `features`, `targets` or `input_ids` …) or `texts` (a JSON list of strings)."""
+    content: Content
     privacy: str = "protected"
     delta: float | None = None
     epsilon_cap: float | None = None
@@ -73,10 +63,9 @@ class Datasets:
             raise InvalidRequest("name must have 1 to 200 characters")
         if spec.privacy not in ("protected", "public"):
             raise InvalidRequest("privacy must be 'protected' or 'public'")
-        size, tensors = _describe(spec)
+        content = spec.content
         dataset_id = f"ds-{uuid.uuid4()}"
-        blob = hashlib.sha256(spec.content).hexdigest()
-        kin = self._kin(owner, spec, blob)
+        kin = self._kin(owner, spec)
         dataset = Dataset(
             id=dataset_id,
             population=kin.population if kin is not None else dataset_id,
@@ -85,16 +74,16 @@ class Datasets:
             tenant_id=owner.tenant_id,
             name=spec.name.strip(),
             privacy=spec.privacy,
-            format=spec.format,
-            size=size,
-            tensors=json.dumps(tensors) if tensors else None,
-            blob=blob,
-            delta=_delta(spec.delta, size, kin),
+            format=content.format,
+            size=content.size,
+            tensors=json.dumps(content.tensors) if content.tensors else None,
+            blob=content.digest,
+            delta=_delta(spec.delta, content.size, kin),
             epsilon_cap=_cap(spec.epsilon_cap, kin),
             idempotency_key=spec.idempotency_key,
             fingerprint=fingerprint,
         )
-        self.blobs.put(spec.content)  # last: what is refused leaves no rows behind
+        self.blobs.put(content.data)  # last: what is refused leaves no rows behind
         self.session.add(dataset)
         self.session.flush()
         if kin is not None and dataset.epsilon_cap > kin.epsilon_cap:
@@ -129,8 +118,9 @@ class Datasets:
         if self.session.exec(query).first() is None:
             after_commit(self.session, lambda: self.blobs.delete(dataset.blob))
 
-    def _kin(self, owner: Principal, spec: DatasetSpec, blob: str) -> Dataset | None:
+    def _kin(self, owner: Principal, spec: DatasetSpec) -> Dataset | None:
         """A protected dataset about the same people: the one that is named, or the same rows."""
+        blob = spec.content.digest
         if spec.population is not None and spec.privacy == "public":
             raise InvalidRequest("a public dataset has no population: nothing is spent on it")
         same_rows = select(Dataset).where(
@@ -180,80 +170,9 @@ class Datasets:
 
 def _fingerprint(spec: DatasetSpec) -> str:
     """What a retry under the same Idempotency-Key must have in common: everything but the key."""
-    policy = (spec.name, spec.format, spec.privacy, spec.delta, spec.epsilon_cap, spec.population)
-    return hashlib.sha256(hashlib.sha256(spec.content).digest() + repr(policy).encode()).hexdigest()
-
-
-def _describe(spec: DatasetSpec) -> tuple[int, dict[str, Any] | None]:
-    if spec.format == "texts":
-        return len(_texts(spec.content)), None
-    if spec.format != "safetensors":
-        raise InvalidRequest("format must be 'safetensors' or 'texts'")
-    tensors = read_header(spec.content)
-    if not ({"features", "targets"} <= tensors.keys() or "input_ids" in tensors):
-        raise InvalidRequest("a dataset holds tensors named features and targets, or input_ids")
-    sizes = {tensor["shape"][0] if tensor["shape"] else 0 for tensor in tensors.values()}
-    if len(sizes) != 1 or sizes == {0}:
-        raise InvalidRequest("every tensor must have the same number of rows, and at least one")
-    for name in tensors:
-        if not _is_finite(spec.content, name):
-            raise InvalidRequest(f"{name} hold NaN or infinity: fill or drop what is missing")
-    return sizes.pop(), tensors
-
-
-def _is_finite(content: bytes, name: str) -> bool:
-    """Whether a tensor holds finite numbers only, without NumPy: a sum keeps any NaN or infinity."""
-    length = int.from_bytes(content[:8], "little")
-    entry = json.loads(content[8 : 8 + length])[name]
-    if entry["dtype"] not in FLOATS:
-        return True
-    start, end = (8 + length + offset for offset in entry["data_offsets"])
-    for piece in range(start, end, PIECE_BYTES):
-        numbers: array[float] = array(FLOATS[entry["dtype"]], content[piece : min(end, piece + PIECE_BYTES)])
-        if sys.byteorder == "big":
-            numbers.byteswap()
-        if numbers.typecode == "d":
-            numbers = array("f", numbers)  # what training computes with: 1e300 is infinite there
-        if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
-            return False
-    return True
-
-
-def _texts(content: bytes) -> list[str]:
-    texts = json.loads(content)
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-        raise InvalidRequest("texts must be a list of strings, at least one and none empty")
-    return texts
-
-
-def read_header(content: bytes) -> dict[str, dict[str, Any]]:
-    """Names, shapes and dtypes in safetensors bytes, read without loading a tensor. Raises InvalidRequest.
-
-    Source: the safetensors format (8 bytes of length, JSON header, then the bytes of the tensors).
-    """
-    wrong = InvalidRequest("the body is not a safetensors file")
-    if len(content) < 8:
-        raise wrong
-    (length,) = struct.unpack("<Q", content[:8])
-    if not 2 <= length <= min(LARGEST_HEADER_BYTES, len(content) - 8):
-        raise wrong
-    try:
-        header = json.loads(content[8 : 8 + length])
-        header.pop("__metadata__", None)
-        room = len(content) - 8 - length
-        return {name: _checked(entry, room) for name, entry in header.items()}
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as failure:
-        raise wrong from failure
-
-
-def _checked(entry: dict[str, Any], room: int) -> dict[str, Any]:
-    start, end = entry["data_offsets"]
-    shape = [int(size) for size in entry["shape"]]
-    if entry["dtype"] not in NUMBERS or min(shape, default=0) < 0 or not 0 <= start <= end <= room:
-        raise ValueError("not a tensor we take")
-    if math.prod(shape) * NUMBERS[entry["dtype"]] != end - start:
-        raise ValueError("size and shape disagree")
-    return {"shape": shape, "dtype": entry["dtype"]}
+    what = (spec.content.digest, spec.content.format, spec.name)
+    policy = (spec.privacy, spec.delta, spec.epsilon_cap, spec.population)
+    return hashlib.sha256(repr(what + policy).encode()).hexdigest()
 
 
 def _delta(asked: float | None, size: int, kin: Dataset | None) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from tg_workbench.crypto.keyring import Keyring
-from tg_workbench.errors import WorkbenchError
+from tg_workbench.errors import DatabaseTooNew, WorkbenchError
 from tg_workbench.execution import run_folder
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Database
@@ -79,9 +79,11 @@ def _database(settings: Settings) -> Finding:
         database = Database(settings.database_url)
         database.migrate()
         database.ping()
-    except (WorkbenchError, SQLAlchemyError, OSError, ImportError) as failure:
+    except DatabaseTooNew as failure:
+        return Finding("database", False, str(failure))
+    except (WorkbenchError, SQLAlchemyError, OSError) as failure:
         return Finding("database", False, f"no answer ({type(failure).__name__}); check DATABASE_URL")
-    return Finding("database", True, database.engine.url.render_as_string(hide_password=True))
+    return Finding("database", True, str(database.path))
 
 
 def _torch(_settings: Settings) -> Finding:

@@ -37,6 +37,8 @@ class Address:
         Raises CallFailed, saying how to start one, when nothing names a workbench.
         """
         values = os.environ if environ is None else environ
+        if _is_elsewhere(base_url, socket, values):
+            values = {}  # the key in the environment opens the workbench beside this kernel: it stays here
         key = (api_key or values.get("TG_API_KEY") or values.get("TG_TINKER_API_KEY") or "").strip() or None
         if key is not None and not (key.isascii() and key.isprintable()):
             raise CallFailed("this API key holds characters that no key has: copy it again")
@@ -54,3 +56,9 @@ class Address:
     def __str__(self) -> str:
         """For messages: never the key."""
         return self.socket or self.url
+
+
+def _is_elsewhere(base_url: str | None, socket: str | None, environ: Mapping[str, str]) -> bool:
+    """Whether a URL was given that is another workbench than the one that gave the environment its key."""
+    own = environ.get("TG_SOCKET")
+    return bool(own and base_url and socket in (None, "") and base_url != environ.get("TG_BASE_URL"))

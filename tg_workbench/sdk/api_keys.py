@@ -35,9 +35,9 @@ class ApiKeys:
         body = Body.of_json({key: value for key, value in asked.items() if value is not None})
         return ApiKey.from_wire(self._connection.post("/workbench/v1/api_keys", body))
 
-    def list(self) -> list[ApiKey]:
-        """The keys that were made, without their secrets."""
-        answer = self._connection.get("/workbench/v1/api_keys")
+    def list(self, *, limit: int = 50, offset: int = 0) -> list[ApiKey]:
+        """A page of the keys that were made, newest first, without their secrets."""
+        answer = self._connection.get("/workbench/v1/api_keys", {"limit": limit, "offset": offset})
         return [ApiKey.from_wire(item) for item in answer.get("api_keys", [])]
 
     def delete(self, key: ApiKey | str) -> None:

@@ -110,7 +110,7 @@ class Connection:
             raise self.unreachable(failure) from failure
         if answer.status_code >= 500 and b'"error"' not in answer.content:
             return _object(answer)
-        if answer.status_code >= 400:
+        if answer.status_code >= 300:
             raise error_of(answer)
         return _object(answer)
 
@@ -124,8 +124,14 @@ class Connection:
                 patience.wait_after(self.unreachable(failure))
                 again = True
                 continue
-            if answer.status_code < 400:
+            if answer.status_code < 300:
                 return _object(answer)
+            if answer.status_code < 400:
+                raise CallFailed(
+                    f"the workbench at {self.address} redirects to {answer.location or 'another address'}: "
+                    "give that one as base_url (nothing was done)",
+                    status=answer.status_code,
+                )
             error = error_of(answer)
             if again and call.method == "DELETE" and isinstance(error, NotFound):
                 return {}  # the try whose answer was lost had arrived
@@ -155,7 +161,11 @@ class Connection:
 
     async def off_loop(self, function: Callable[[], T]) -> T:
         """Run a waiting call in a thread, so that the event loop (a kernel's) goes on."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        try:
+            waiting = asyncio.get_running_loop().run_in_executor(self._threads, function)
+        except RuntimeError as failure:
+            raise CallFailed("this Workbench was closed: make another one to go on") from failure
+        return await waiting
 
     def unreachable(self, failure: Exception) -> CallFailed:
         """What to tell when the workbench does not answer."""
@@ -180,8 +190,8 @@ def error_of(answer: Answer) -> WorkbenchError:
 
 
 def _object(answer: Answer) -> dict[str, Any]:
-    """A good answer's JSON object; empty for an empty body."""
-    if not answer.content:
+    """A good answer's JSON object; empty where there is no content."""
+    if answer.status_code == 204:
         return {}
     try:
         body = json.loads(answer.content)

@@ -20,7 +20,6 @@ from tg_workbench.sdk.wire import Answer, WireBroken
 
 LONGEST_SILENCE = 40.0
 """The workbench sends a heartbeat every 15 s; after so long without one the connection is dead."""
-LAST_WORDS_SECONDS = 0.5
 FOREVER = float("inf")
 ENDED = ("error", "terminated")
 
@@ -45,7 +44,8 @@ class Event(Value):
 class EventStream:
     """Iterates over the events of one client that come after an id: those stored, then those to come.
 
-    Ends when the client has ended and everything was told, or by `close()` from any thread.
+    Ends when the client has ended and everything it was asked was answered and told, or by `close()` from any
+    thread.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class EventStream:
         self._path = f"/workbench/v1/training_clients/{client_id}/events"
         self._closed = threading.Event()
         self._open: Answer | None = None
-        self._last_status = ""
+        self._is_over = False
 
     def __iter__(self) -> Iterator[Event]:
         """Events in order. Raises TrainingClientNotFound, or CallFailed when nobody answers for long."""
@@ -69,8 +69,7 @@ class EventStream:
                 failure = self._connection.unreachable(EOFError("the event stream broke off"))
             except WireBroken as broken:
                 failure = self._connection.unreachable(broken)
-            if self._last_status in ENDED:
-                yield from self._last_words()
+            if self._is_over:
                 return
             if not self._closed.is_set():
                 self._patience.wait_after(failure)
@@ -101,28 +100,19 @@ class EventStream:
                 if answer.status_code in AWAY:
                     raise WireBroken(str(error_of(answer)))
                 raise error_of(answer)
-            for message in _messages(self._chunks(answer)):
+            for name, message in _messages(self._chunks(answer)):
+                if name == "end":
+                    self._is_over = True
+                    return
                 event = Event.from_wire(message)
                 if event.id > self.after:
-                    self._note(event)
+                    self.after = event.id
                     yield event
-                if self._closed.is_set() or self._last_status in ENDED:
+                if self._closed.is_set():
                     return
         finally:
             self._open = None
             answer.close()
-
-    def _last_words(self) -> Iterator[Event]:
-        """What comes after the client's end: the operation that was running when it came."""
-        self._closed.wait(LAST_WORDS_SECONDS)
-        path = self._path.removesuffix("events") + "history"
-        while not self._closed.is_set():
-            page = self._connection.get(path, {"after": self.after}).get("events", [])
-            if not page:
-                return
-            for event in map(Event.from_wire, page):
-                self._note(event)
-                yield event
 
     def _chunks(self, answer: Answer) -> Iterator[bytes]:
         for chunk in answer.pieces():
@@ -130,11 +120,6 @@ class EventStream:
             if self._closed.is_set():
                 return
             yield chunk
-
-    def _note(self, event: Event) -> None:
-        self.after = event.id
-        if event.type == "status":
-            self._last_status = str(event.data.get("status"))
 
 
 class Subscription:
@@ -191,15 +176,18 @@ class Subscription:
             return None
 
 
-def _messages(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
-    """The JSON of each complete server-sent event; one that was cut off is dropped and will come again."""
-    rest, data = b"", []
+def _messages(chunks: Iterator[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and JSON of each complete server-sent event; one that was cut off is dropped and comes again."""
+    rest, name, data = b"", "", []
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             text = line.rstrip(b"\r")
             if text.startswith(b"data:"):
                 data.append(text[5:].strip())
-            elif not text and data:
-                yield json.loads(b"\n".join(data))
-                data = []
+            elif text.startswith(b"event:"):
+                name = text[6:].strip().decode("utf-8", "replace")
+            elif not text:
+                if data:
+                    yield name, json.loads(b"\n".join(data))
+                name, data = "", []

@@ -31,7 +31,7 @@ class TrainingRun:
         self._progress = Progress(total_steps=record.get("total_steps"))
         self._over = threading.Event()
         bar.show(self._progress, last=True)
-        stream = EventStream(connection, client_id, patience=FOREVER)
+        stream = EventStream(connection, client_id, record.get("after_event", 0), patience=FOREVER)
         self._subscription = Subscription(stream, self._follow)
 
     @property

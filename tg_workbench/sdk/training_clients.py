@@ -239,9 +239,9 @@ class TrainingClient:
         self._ask(f"{self._api}/load_state", Body.of_json({"artifact_id": artifact_id}))
         return self.refresh()
 
-    def checkpoints(self) -> list[Checkpoint]:
-        """Its stored states, newest first."""
-        answer = self._connection.get(f"{self._workbench}/artifacts")
+    def checkpoints(self, *, limit: int = 50, offset: int = 0) -> list[Checkpoint]:
+        """A page of its stored states, newest first."""
+        answer = self._connection.get(f"{self._workbench}/artifacts", {"limit": limit, "offset": offset})
         return [Checkpoint.from_wire(item) for item in answer.get("artifacts", [])]
 
     # ------------------------------------------------------------------------- follow

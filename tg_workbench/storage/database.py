@@ -1,7 +1,7 @@
 """The database: sessions that read, sessions that write, and the schema's history.
 
-SQLite in WAL mode by default, PostgreSQL by URL. Writers take their lock at the start, so two processes that
-write at once wait for each other instead of failing.
+SQLite in WAL mode. Writers take their lock at the start, so two processes that write at once wait for each
+other instead of failing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
-from tg_workbench.errors import DatabaseUnavailable, StorageFull
+from tg_workbench.errors import DatabaseTooNew, DatabaseUnavailable, StorageFull
 from tg_workbench.storage.statements import CURSOR
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,9 +34,6 @@ _SIGNS_OF_ABSENCE = (
     "not a database",
     "readonly",
     "no such table: alembic_version",
-    "connection refused",
-    "could not connect",
-    "server closed the connection",
 )
 
 
@@ -46,18 +43,13 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         parsed = make_url(url)
-        self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"hide_parameters": True}  # a traceback must not print rows
-        if not self.is_sqlite:
-            options["pool_pre_ping"] = True
-        if self.is_sqlite and parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.engine = sa.create_engine(parsed, **options)
+        self.path = Path(parsed.database or "").absolute()
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.engine = sa.create_engine(parsed, hide_parameters=True)  # a traceback must not print rows
         self._writing = self.engine.execution_options(tg_write=True)
         self._writing_down = self.engine.execution_options(tg_write=True, tg_durable=True)
-        if self.is_sqlite:
-            event.listen(self.engine, "connect", _prepare_sqlite)
-            event.listen(self.engine, "begin", _begin_sqlite)
+        event.listen(self.engine, "connect", _prepare)
+        event.listen(self.engine, "begin", _begin)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -97,15 +89,22 @@ class Database:
                 yield session, connection
 
     def ping(self) -> None:
-        """Ask the database for a sign of life. Raises DatabaseUnavailable."""
+        """Ask the database for a sign of life, and for tables as we know them. Raises DatabaseUnavailable."""
         with self.read() as session:
-            session.connection().exec_driver_sql("SELECT 1")
-            session.connection().exec_driver_sql("SELECT version_num FROM alembic_version")
+            revision = session.connection().exec_driver_sql("SELECT version_num FROM alembic_version")
+            if revision.scalar() != _newest_revision():
+                raise DatabaseUnavailable
 
     def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to `revision`. Quick when it is there, safe when two processes try at once."""
-        if revision == "head" and self._revision() == _newest_revision():
+        """Bring the schema to `revision`. Quick when it is there, safe when two processes try at once.
+
+        Raises DatabaseUnavailable, StorageFull, and DatabaseTooNew when a later version made it.
+        """
+        known = self._revision()
+        if revision == "head" and known == _newest_revision():
             return
+        if known is not None and known > _newest_revision():
+            raise DatabaseTooNew(str(self.path))
         from alembic import command
         from alembic.config import Config
 
@@ -157,7 +156,7 @@ def _newest_revision() -> str:
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare(connection: Any, _record: Any) -> None:
     connection.isolation_level = (
         None  # we say BEGIN ourselves: the driver's own way cannot take the lock first
     )
@@ -171,7 +170,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_sqlite(connection: sa.Connection) -> None:
+def _begin(connection: sa.Connection) -> None:
     """Begin; a writer takes its lock at once.
 
     SQLite itself waits for a lock by sleeping for whole milliseconds; our transactions last less than one.

@@ -168,11 +168,21 @@ class TrainingClients:
             return Status.PAUSED
         return Status.BUSY if self.operations.waiting(client.id) else Status.READY
 
-    def artifacts(self, owner: Principal, client_id: str) -> list[Artifact]:
-        """The client's checkpoints, newest first."""
+    def is_over(self, client_id: str) -> bool:
+        """Whether nothing more can happen: the client has ended, and all it was asked is answered."""
+        standing = _STANDING.first(self.session, client=client_id)
+        return standing is None or (standing.status in ENDED and not self.operations.waiting(client_id))
+
+    def artifacts(
+        self, owner: Principal, client_id: str, *, limit: int = 50, offset: int = 0
+    ) -> tuple[list[Artifact], int]:
+        """The client's checkpoints, newest first, and how many there are."""
         self.get(owner, client_id)
-        query = select(Artifact).where(Artifact.client_id == client_id)
-        return list(self.session.exec(query.order_by(col(Artifact.created_at).desc())))
+        its = col(Artifact.client_id) == client_id
+        total = self.session.exec(select(sa.func.count()).select_from(Artifact).where(its)).one()
+        newest_first = (col(Artifact.created_at).desc(), col(Artifact.id))
+        query = select(Artifact).where(its).order_by(*newest_first)
+        return list(self.session.exec(query.limit(limit).offset(offset))), total
 
     def users_of(self, dataset_id: str) -> int:
         """How many clients that have not ended read the dataset."""
@@ -214,7 +224,7 @@ class TrainingClients:
         """Refuse at once what the worker could only refuse later."""
         if spec.model_ref not in MODEL_REFS and not Path(spec.model_ref).is_absolute():
             raise UnknownModel(list(MODEL_REFS))
-        if Path(spec.model_ref).is_absolute() and not (Path(spec.model_ref) / "config.json").is_file():
+        if Path(spec.model_ref).is_absolute() and not _is_model_folder(Path(spec.model_ref)):
             raise UnknownModel(list(MODEL_REFS))
         if spec.model_ref in ("mlp", "cnn") and spec.architecture is None and spec.dataset_id is None:
             raise InvalidRequest(
@@ -246,6 +256,13 @@ class TrainingClients:
         if dataset is None or dataset.deleted_at is not None or dataset.owner_id != owner.id:
             raise DatasetNotFound(dataset_id)
         return dataset
+
+
+def _is_model_folder(folder: Path) -> bool:
+    try:
+        return (folder / "config.json").is_file()
+    except OSError:  # a name that no file system takes, or a folder we may not enter
+        return False
 
 
 def _check_privacy(spec: ClientSpec, dataset: Dataset) -> None:

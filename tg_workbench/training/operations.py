@@ -101,8 +101,13 @@ class Operations:
         return Operation.of(row)
 
     def cancel(self, owner: Principal, future_id: str) -> bool:
-        """Cancel an operation that has not begun; False when it is too late. Raises FutureNotFound."""
+        """Cancel an operation that has not begun; False when it is too late. Raises FutureNotFound.
+
+        What is cancelled already stays so: asking again gets the same answer.
+        """
         operation = self.get(owner, future_id)
+        if operation.status == "cancelled":
+            return True
         return self.cancel_waiting(operation.client_id, only=operation.id) == 1
 
     def cancel_waiting(

@@ -27,12 +27,17 @@ def request_of(operation: Operation) -> dict[str, Any]:
     """What the operation asks for. Binary bodies hold a batch and nothing else. Raises InvalidBatch."""
     payload = operation.payload or b"{}"
     if operation.content_type == SAFETENSORS:
-        try:
-            return {"batch": safetensors.numpy.load(payload)}
-        except safetensors.SafetensorError as failure:
-            raise InvalidBatch("the body is not a safetensors file") from failure
+        return {"batch": read_tensors(payload)}
     request: dict[str, Any] = json.loads(payload)
     return request
+
+
+def read_tensors(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays in safetensors bytes. Raises InvalidBatch."""
+    try:
+        return safetensors.numpy.load(content)
+    except safetensors.SafetensorError as failure:
+        raise InvalidBatch("these bytes are not a safetensors file") from failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class DatasetRows:
                 )
             columns = trainer.tokenize(json.loads(content), max_length=LONGEST_TEXT_TOKENS)
         else:
-            columns = safetensors.numpy.load(content)
+            columns = read_tensors(content)
         rows = {name: np.asarray(column) for name, column in columns.items()}
         trainer.check(rows)  # all of them: what is wrong with one must not depend on who is drawn
         return cls(rows, dataset.size)
@@ -75,7 +80,7 @@ def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:
     """The network shape a dataset asks for: as many inputs as features, one output per class or target."""
     if dataset.format != "safetensors":
         raise InvalidRequest("a dataset of texts needs a language model, such as tiny-llama or smollm2-135m")
-    columns = safetensors.numpy.load(blobs.read(dataset.blob))
+    columns = read_tensors(blobs.read(dataset.blob))
     if "features" not in columns:
         raise InvalidRequest("a dataset of tokens needs a language model, such as tiny-llama or smollm2-135m")
     features, targets = columns["features"], columns["targets"]

@@ -38,3 +38,10 @@ def test_a_url_without_a_scheme_is_refused() -> None:
 
 def test_the_key_is_never_shown() -> None:
     assert "tgw-secret" not in repr(Address("http://x", None, "tgw-secret"))
+
+
+def test_the_key_of_the_workbench_beside_the_kernel_goes_nowhere_else() -> None:
+    environ = {"TG_SOCKET": "/s", "TG_API_KEY": "tgw-local", "TG_BASE_URL": "http://mine:8000"}
+    assert Address.find("https://elsewhere.example", environ=environ).api_key is None
+    assert Address.find("https://elsewhere.example", "tgw-2", environ=environ).api_key == "tgw-2"
+    assert Address.find("http://mine:8000", environ=environ).api_key == "tgw-local"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -249,3 +250,22 @@ def test_a_forked_process_has_connections_of_its_own(server: ScriptedServer, con
 def test_a_key_that_no_header_could_carry_is_refused(key: str) -> None:
     with pytest.raises(CallFailed, match="copy it again"):
         Address.find("http://localhost:1", key, environ={})
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_no_success(server: ScriptedServer, connection: Connection, status: int) -> None:
+    server.script = [answer(b"", status, location="https://workbench.example/tg")]
+    with pytest.raises(CallFailed, match=r"redirects to https://workbench.example/tg.*base_url"):
+        connection.delete("/workbench/v1/api_keys/key-1")
+
+
+def test_an_answer_without_content_is_none_of_ours(server: ScriptedServer, connection: Connection) -> None:
+    server.script = [answer(b"", 200)]
+    with pytest.raises(CallFailed, match="no TG Workbench"):
+        connection.delete("/workbench/v1/api_keys/key-1")
+
+
+def test_a_closed_connection_says_so_when_awaited(server: ScriptedServer, connection: Connection) -> None:
+    connection.close()
+    with pytest.raises(CallFailed, match="closed"):
+        asyncio.run(connection.off_loop(lambda: None))

@@ -18,7 +18,7 @@ from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.events import FOREVER, Event, EventStream, Subscription
 
 LAST = event(9, status="terminated")
-SILENCE = answer({"events": []})
+END = b"event: end\ndata: {}\n\n"
 
 
 def ids(stream: EventStream) -> list[int]:
@@ -26,34 +26,35 @@ def ids(stream: EventStream) -> list[int]:
 
 
 def test_a_stream_goes_on_after_the_last_event_it_saw(server: ScriptedServer, connection: Connection) -> None:
-    server.script = [stream(event(1), event(2)), hang_up, answer(b"", 503), stream(event(3), LAST), SILENCE]
+    server.script = [stream(event(1), event(2)), hang_up, answer(b"", 503), stream(event(3), LAST, END)]
     assert ids(EventStream(connection, "tc-1")) == [1, 2, 3, 9]
     assert [seen.headers["last-event-id"] for seen in server.seen[:4]] == ["0", "2", "2", "2"]
 
 
 def test_an_event_that_comes_again_is_told_once(server: ScriptedServer, connection: Connection) -> None:
-    server.script = [stream(event(1), event(2)), stream(event(1), event(2), event(3), LAST), SILENCE]
+    server.script = [stream(event(1), event(2)), stream(event(1), event(2), event(3), LAST, END)]
     assert ids(EventStream(connection, "tc-1")) == [1, 2, 3, 9]
 
 
 def test_an_event_that_was_cut_off_comes_whole(server: ScriptedServer, connection: Connection) -> None:
     whole = event(2, note="ünï")
-    server.script = [stream(event(1), whole[:-9]), stream(whole[:7], whole[7:40], whole[40:], LAST), SILENCE]
+    server.script = [stream(event(1), whole[:-9]), stream(whole[:7], whole[7:40], whole[40:], LAST, END)]
     told = list(EventStream(connection, "tc-1"))
     assert [one.id for one in told] == [1, 2, 9]
     assert told[1].data == {"note": "ünï"}
 
 
 def test_heartbeats_are_not_events(server: ScriptedServer, connection: Connection) -> None:
-    server.script = [stream(b": still here\n\n", b"\n", event(1), b": still here\n\n", LAST), SILENCE]
+    server.script = [stream(b": still here\n\n", b"\n", event(1), b": still here\n\n", LAST, END)]
     assert ids(EventStream(connection, "tc-1")) == [1, 9]
 
 
-def test_a_client_that_ended_has_its_last_words(server: ScriptedServer, connection: Connection) -> None:
-    words = {"events": [{"id": 10, "type": "operation", "data": {}}]}
-    server.script = [stream(LAST, hold=10.0), answer(words), SILENCE]
+def test_only_the_workbench_says_that_a_stream_is_over(
+    server: ScriptedServer, connection: Connection
+) -> None:
+    server.script = [stream(LAST), stream(event(10)), stream(END)]
     assert ids(EventStream(connection, "tc-1")) == [9, 10]
-    assert server.seen[1].path == "/workbench/v1/training_clients/tc-1/history?after=9"
+    assert [seen.headers["last-event-id"] for seen in server.seen] == ["0", "9", "10"]
 
 
 def test_a_client_that_is_gone_ends_the_stream_with_an_error(
@@ -78,7 +79,7 @@ def test_progress_events_know_their_privacy() -> None:
 
 
 def test_a_subscription_outlives_restarts(server: ScriptedServer, connection: Connection) -> None:
-    server.script = [hang_up, stream(event(1)), hang_up, stream(event(1), event(2)), stream(LAST), SILENCE]
+    server.script = [hang_up, stream(event(1)), hang_up, stream(event(1), event(2)), stream(LAST, END)]
     told: list[int] = []
     with Subscription(EventStream(connection, "tc-1", patience=FOREVER), lambda e: told.append(e.id)) as feed:
         feed._thread.join(5.0)

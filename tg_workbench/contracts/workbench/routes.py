@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Response
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from tg_workbench.contracts.bodies import described, json_or_tensors
@@ -25,7 +26,6 @@ from tg_workbench.contracts.providers import (
     Limit,
     Offset,
     SignedIn,
-    ThePremises,
 )
 from tg_workbench.contracts.route import FAILURES, needs
 from tg_workbench.contracts.tg_tinker import views
@@ -48,9 +48,12 @@ LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**63
 @router.post(CLIENT + "/train", status_code=202)
 async def train(
     client_id: ClientId, body: schemas.Train, futures: FuturesDesk, answer: Response
-) -> views.FutureView:
+) -> schemas.RunView:
     """Start a run on the server: it goes on while the notebook does something else."""
-    return accepted(await futures.place(client_id, OperationKind.TRAIN, Payload.of(body)), answer)
+    operation = await futures.place(client_id, OperationKind.TRAIN, Payload.of(body))
+    return schemas.RunView(
+        **dict(accepted(operation, answer)), after_event=futures.last_event_before(operation)
+    )
 
 
 @router.post(CLIENT + "/evaluate", openapi_extra=described(schemas.Evaluate))
@@ -92,13 +95,16 @@ async def follow(
     client_id: ClientId,
     owner: SignedIn,
     clients: ClientsRoom,
-    premises: ThePremises,
+    request: Request,
     after: After = 0,
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
-    """Follow a client live (server-sent events). A reader that comes back says what it has seen."""
+    """Follow a client live (server-sent events). A reader that comes back says what it has seen.
+
+    An event `end` comes last, once the client has ended and everything it was asked is answered.
+    """
     clients.get(owner, client_id)
-    return feed(premises, client_id, after if last_event_id is None else last_event_id)
+    return feed(request, client_id, after if last_event_id is None else last_event_id)
 
 
 @router.get(CLIENT + "/history")
@@ -117,10 +123,13 @@ async def list_history(
 
 
 @router.get(CLIENT + "/artifacts")
-async def list_artifacts(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> schemas.ArtifactList:
-    """A client's checkpoints."""
-    artifacts = clients.artifacts(owner, client_id)
-    return schemas.ArtifactList(artifacts=[schemas.ArtifactNote.of(artifact) for artifact in artifacts])
+async def list_artifacts(
+    client_id: ClientId, owner: SignedIn, clients: ClientsRoom, limit: Limit = 50, offset: Offset = 0
+) -> schemas.ArtifactList:
+    """A client's checkpoints, the newest first."""
+    page, total = clients.artifacts(owner, client_id, limit=limit, offset=offset)
+    shown = [schemas.ArtifactNote.of(artifact) for artifact in page]
+    return schemas.ArtifactList(artifacts=shown, total=total, limit=limit, offset=offset)
 
 
 @router.get("/ledger")

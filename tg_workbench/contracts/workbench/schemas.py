@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tg_workbench.contracts.tg_tinker.schemas import Batch, ExactForm, Id, Rows
-from tg_workbench.contracts.tg_tinker.views import ArtifactView, View, iso
+from tg_workbench.contracts.tg_tinker.views import ArtifactView, FutureView, View, iso
 from tg_workbench.datasets import Dataset, LedgerEvent
 from tg_workbench.identity import ApiKey
 from tg_workbench.training import Artifact, TrainingClient
@@ -127,10 +127,19 @@ class ArtifactNote(ArtifactView):
         )
 
 
+class RunView(FutureView):
+    """The future of a run. What happens in it comes after the event `after_event`."""
+
+    after_event: int
+
+
 class ArtifactList(View):
     """A client's checkpoints, the newest first."""
 
     artifacts: list[ArtifactNote]
+    total: int
+    limit: int
+    offset: int
 
 
 class LedgerEntry(View):
