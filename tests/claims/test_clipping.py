@@ -9,7 +9,14 @@ import torch
 import torch.nn.functional as F
 from opacus import GradSampleModule
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 from tests.claims.brute_force import check, one_by_one
 from tg_workbench.engine import lora
@@ -18,7 +25,7 @@ from tg_workbench.engine.losses import LOSSES
 from tg_workbench.engine.specs import Architecture, LoraSpec
 from tg_workbench.errors import UnsupportedLayer
 from tg_workbench.privacy import shares
-from tg_workbench.privacy.clipping import clip
+from tg_workbench.privacy.clipping import Clipper, clip
 
 COUNT = 8
 
@@ -316,6 +323,20 @@ def test_layer_without_per_example_gradients_is_refused(name: str) -> None:
 
     with pytest.raises(UnsupportedLayer):
         clip(model, losses, 1.0)
+
+
+def test_mixture_of_experts_is_refused_before_anything_is_read() -> None:
+    config = MixtralConfig(
+        vocab_size=16,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_local_experts=2,
+    )
+    with pytest.raises(UnsupportedLayer, match="Mixtral"):
+        Clipper(MixtralForCausalLM(config))
 
 
 def test_position_embedding_shared_by_the_batch_is_refused() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlmodel import select
 
 from tests.workers.conftest import Workshop, opened
 from tests.workers.test_recovery import SMALL, Rows, own_rows
@@ -178,6 +179,23 @@ def test_a_deleted_client_keeps_no_rows_of_its_callers(workshop: Workshop, two_m
     assert workshop.operation(learned).payload is not None
     workshop.steer("terminate", client)
     assert workshop.operation(learned).payload is None
+
+
+def test_a_deleted_client_keeps_only_the_checkpoints_it_was_asked_for(
+    workshop: Workshop, two_moons: Rows
+) -> None:
+    client = workshop.create(ClientSpec("mlp", architecture=SMALL))
+    workshop.do(client, "forward_backward", own_rows(two_moons))
+    workshop.do(client, "optim_step")
+    asked_for = workshop.do(client, "save_state")["artifact_id"]
+    workshop.do(client, "forward_backward", own_rows(two_moons))
+    workshop.do(client, "optim_step")
+    workshop.until(lambda: (workshop.client(client).last_checkpoint or {}).get("automatic", False))
+    workshop.steer("terminate", client)
+    workshop.until(lambda: workshop.client(client).last_checkpoint is None)
+    with workshop.database.read() as session:
+        kept = list(session.exec(select(Artifact.id).where(Artifact.client_id == client)))
+    assert kept == [asked_for]
 
 
 def test_what_cannot_be_learned_from_is_said_at_the_start_whoever_would_be_drawn(

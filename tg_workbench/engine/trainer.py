@@ -78,7 +78,7 @@ class Trainer:
                 lora.attach(self._module, spec.lora)
         self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
         self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
-        self._clipper = Clipper(self._module)
+        self._clipper = Clipper(self._module) if spec.privacy is not None else None
         self._gradient: ClippedSum | _PlainSum | None = None
         self._repeats = Repeats()
         self._randomness = SecureRandom()
@@ -161,7 +161,7 @@ class Trainer:
         return OptimStep(self.step, used, noise_applied=self.spec.privacy is not None)
 
     def _clipped(self, read: Batch, loss_name: str, micro_batch_size: int | None) -> ClippedSum:
-        assert self.spec.privacy is not None  # noqa: S101  (the caller looked)
+        assert self.spec.privacy is not None and self._clipper is not None  # noqa: S101, PT018  (private)
         bound = self.spec.privacy.max_grad_norm
         total: ClippedSum | None = None
         for part in self._parts(read, micro_batch_size):

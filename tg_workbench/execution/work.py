@@ -24,6 +24,7 @@ from tg_workbench.storage.statements import Statement
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
+LOCKS = "locks"
 
 _WANT = Statement(
     sa.update(Work)
@@ -101,11 +102,12 @@ class LifeLock:
     """A file lock that a worker holds while it lives: the kernel lets go of it however the worker dies."""
 
     def __init__(self, folder: Path, work_id: str) -> None:
-        self.path = folder / f"{bell_name(work_id)}.lock"
+        self.path = folder / LOCKS / f"{bell_name(work_id)}.lock"
         self._file: IO[bytes] | None = None
 
     def take(self) -> bool:
         """Hold the lock until this process ends; False when another process holds it."""
+        self.path.parent.mkdir(exist_ok=True, mode=0o700)
         file = self.path.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

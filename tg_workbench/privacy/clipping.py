@@ -6,14 +6,15 @@ factors of it, whichever is smaller (book-keeping; Bu et al. 2023). The norm of 
 all its shares added up, so tied parameters and layers used twice are right. No gradient is formed for a
 batch as a whole.
 
-Pitfalls: a loss that mixes examples, or a layer that does, has no per-example gradient; BatchNorm is refused.
-An example whose loss or gradient is not finite contributes zero, because failing would tell that it was
-there.
+Pitfalls: a loss that mixes examples, or a layer that does, has no per-example gradient; BatchNorm and
+mixtures of experts are refused. An example whose loss or gradient is not finite contributes zero, because
+failing would tell that it was there.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from tg_workbench.privacy.shares import Factors, Share, has_rule, norm, share_of
 _SLACK = 1.0 - 1e-6
 """Sums are float32: clipping to slightly less than the bound keeps their rounding on the safe side."""
 _MADE_BY_CLIP = object()
+_ROUTES = re.compile(r"Moe|MoE|Experts|TopKRouter")
+"""Names that transformers gives to modules which spread tokens over experts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,11 @@ class Clipper:
 
     def __init__(self, model: nn.Module) -> None:
         for name, module in model.named_modules():
-            if isinstance(
-                module, nn.modules.batchnorm._BatchNorm
-            ):  # frozen ones too: they mix while training
-                raise UnsupportedLayer(name, type(module).__name__)
+            kind = type(module).__name__
+            # Batch norm mixes examples, frozen or not. Experts get the tokens of all examples in one heap,
+            # which now and then is as long as the batch and then looks like one.
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) or _ROUTES.search(kind):
+                raise UnsupportedLayer(name, kind)
         self._names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         self._layers = [
             _Layer(name, module, own, exact=has_rule(module))

@@ -150,7 +150,7 @@ class Checkpoints:
         }
         with self.database.write() as session:
             self.fence.hold(session)
-            replaced = self._older_automatic(session) if artifact.automatic else []
+            replaced = _automatic(session, self.client.id) if artifact.automatic else []
             for old in replaced:
                 session.delete(old)
             session.add(artifact)
@@ -162,6 +162,22 @@ class Checkpoints:
         for old in replaced:
             self.blobs.delete(old.blob)
 
-    def _older_automatic(self, session: Session) -> list[Artifact]:
-        query = select(Artifact).where(Artifact.client_id == self.client.id, col(Artifact.automatic))
-        return list(session.exec(query))
+
+def forget_automatic(database: Database, blobs: Blobs, fence: Fence) -> None:
+    """Drop the checkpoints that nobody asked for: the fence's client was deleted. Raises Fenced."""
+    with database.write() as session:
+        fence.hold(session)
+        forgotten = _automatic(session, fence.work_id)
+        for artifact in forgotten:
+            session.delete(artifact)
+        client = session.get_one(TrainingClient, fence.work_id)
+        if client.last_checkpoint is not None and client.last_checkpoint["automatic"]:
+            client.last_checkpoint = None
+            session.add(client)
+    for artifact in forgotten:
+        blobs.delete(artifact.blob)
+
+
+def _automatic(session: Session, client_id: str) -> list[Artifact]:
+    query = select(Artifact).where(Artifact.client_id == client_id, col(Artifact.automatic))
+    return list(session.exec(query))

@@ -35,7 +35,8 @@ from tg_workbench.training.tables import Artifact, Operation, TrainingClient
 
 log = logging.getLogger(__name__)
 AUTOSAVE_SHARE = 0.05  # automatic checkpoints may cost one part in twenty of the time
-PROGRESS_SECONDS = 0.1
+PROGRESS_SECONDS = (0.1, 1.0)
+"""How often points are stored: at first, and at most; the longer training goes on, the more rarely."""
 UNPROTECTED = "has_unprotected_rows"
 NOT_SAVED = -1
 SAMPLED = "sampled"
@@ -72,6 +73,7 @@ class Operator:
         self.saved_step = NOT_SAVED
         self.has_unprotected_rows = False  # whether the weights saw a caller's rows without privacy
         self._charges = 0
+        self._began = time.monotonic()
         self._last_flush = 0.0
         self._save_cost = 0.0
         self._last_save = time.monotonic()
@@ -330,11 +332,12 @@ class Operator:
         }
 
     def flush(self, *, force: bool = False, total: int | None = None, done: int | None = None) -> bool:
-        """Store the points since the last time, at most ten times a second.
+        """Store the points since the last time, at most ten times a second, and more rarely in a long run.
 
         True when something was stored.
         """
-        if not force and time.monotonic() - self._last_flush < PROGRESS_SECONDS:
+        moment, (often, rarely) = time.monotonic(), PROGRESS_SECONDS
+        if not force and moment - self._last_flush < min(rarely, max(often, (moment - self._began) / 1000)):
             return False
         values = self.client_values()
         if self.points["step"]:

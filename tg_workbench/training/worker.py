@@ -37,6 +37,7 @@ from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.training.budget import RunBudget
+from tg_workbench.training.checkpoints import forget_automatic
 from tg_workbench.training.operating import UNPROTECTED, Operator
 from tg_workbench.training.plan import Plan, choose_plan
 from tg_workbench.training.queue import WorkQueue
@@ -321,6 +322,8 @@ class Worker:
     def _rest_for_good(self) -> None:
         """The client has ended: nothing of it may stay unanswered, and no worker comes after this one."""
         self._answer_all(OperationCancelled("its training client has ended"))
+        if self.queue.client().status == Status.TERMINATED:
+            forget_automatic(self.database, self.blobs, self.fence)
         self.queue.rest()
 
     def _answer_all(self, error: WorkbenchError) -> None:
