@@ -268,6 +268,16 @@ def test_bad_batch_fails_with_a_sentence_and_the_client_goes_on(
     assert workshop.do(client, "optim_step")["step"] == 1
 
 
+def test_every_charge_names_the_rate_of_the_plan(workshop: Workshop, two_moons: Rows) -> None:
+    dataset = workshop.dataset(*two_moons)
+    dp = DPSpec(noise_multiplier=1.5, max_grad_norm=0.5)
+    client = workshop.create(ClientSpec("mlp", dataset_id=dataset.id, batch_size=40, dp=dp))
+    workshop.do(client, "train", {"steps": 6})
+    told = {(e.sample_rate, e.noise_multiplier, e.max_grad_norm, e.mode) for e in workshop.ledger(client)}
+    assert told == {(40 / 400, 1.5, 0.5, "sampled")}, "never that of the batch that came"
+    assert len(workshop.ledger(client)) == 6
+
+
 def test_step_without_a_gradient_is_refused(workshop: Workshop) -> None:
     client = workshop.create(ClientSpec("mlp", architecture=SMALL, dp=DPSpec(noise_multiplier=1.0)))
     assert workshop.refused(client, "optim_step")["type"] == "NoGradient"

@@ -1,0 +1,149 @@
+"""Twelve classic bugs of private training, each as a change of one place, and the test that must notice it.
+
+`plant(name)` makes the import of the changed module give the wrong code, in this process only.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import CodeType, ModuleType
+
+VARIABLE = "PLANTED_BUG"
+"""Processes that a test starts plant the bug that this names (`sitecustomize.py`)."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """In `module`, `right` becomes `wrong`; `test` must fail."""
+
+    module: str
+    right: str
+    wrong: str
+    test: str
+
+
+MUTATIONS = {
+    "sigma is halved": Mutation(
+        "tg_workbench.privacy.noise",
+        ".mul_(noise_multiplier * clipped.bound)",
+        ".mul_(noise_multiplier / 2 * clipped.bound)",
+        "tests/claims/test_noise.py::test_step_moves_the_weights_by_exactly_the_noise_that_is_accounted",
+    ),
+    "the batch's mean is clipped instead of each example": Mutation(
+        "tg_workbench.privacy.clipping",
+        "weights = (bound * _SLACK / norms).clamp_(max=1.0).float()",
+        "weights = (bound * _SLACK / norms.mean()).clamp(max=1.0).float().expand(len(norms))",
+        "tests/claims/test_clipping.py::test_no_example_moves_the_sum_further_than_the_bound",
+    ),
+    "biases and norms are left out of the norm": Mutation(
+        "tg_workbench.privacy.clipping",
+        "parts = [norm(shares).double() for shares in taps.shares.values()]",
+        "parts = [norm(shares).double() for owner, shares in taps.shares.items() if owner.dim() > 1]",
+        "tests/claims/test_clipping.py::test_row_models_clip_like_one_backward_per_example",
+    ),
+    "noise is divided by the number of examples": Mutation(
+        "tg_workbench.privacy.noise",
+        ".mul_(noise_multiplier * clipped.bound)",
+        ".mul_(noise_multiplier * clipped.bound / max(1, clipped.count))",
+        "tests/claims/test_noise.py::test_added_noise_has_the_multiplier_times_the_bound",
+    ),
+    "the sum is divided by the batch that came": Mutation(
+        "tg_workbench.engine.trainer",
+        "divisor = self.spec.expected_batch_size or max(1, self._gradient.count)",
+        "divisor = max(1, self._gradient.count)",
+        "tests/claims/test_noise.py::test_noise_is_divided_by_the_public_batch_size_not_the_true_one",
+    ),
+    "a micro-batch is dropped": Mutation(
+        "tg_workbench.engine.trainer",
+        "total = found if total is None else total + found",
+        "total = found",
+        "tests/claims/test_steps.py::test_gradient_accumulated_in_parts_equals_the_whole",
+    ),
+    "noise comes again in the next process": Mutation(
+        "tg_workbench.privacy.randomness",
+        "Cipher(AES(os.urandom(32)), CTR(os.urandom(16))).encryptor()",
+        "Cipher(AES(bytes(32)), CTR(bytes(16))).encryptor()",
+        "tests/unit/privacy/test_randomness.py::test_two_generators_never_agree",
+    ),
+    "the rate is that of the batch that came": Mutation(
+        "tg_workbench.training.budget",
+        "sample_rate=self.plan.sample_rate,\n            max_grad_norm",
+        "sample_rate=self.plan.sample_rate * (1 + step % 2),\n            max_grad_norm",
+        "tests/workers/test_operations.py::test_every_charge_names_the_rate_of_the_plan",
+    ),
+    "batches that the caller chose are amplified": Mutation(
+        "tg_workbench.training.plan",
+        "rate = min(1.0, spec.batch_size / dataset.size) if dataset is not None else 1.0",
+        "rate = min(1.0, spec.batch_size / (dataset.size if dataset is not None else 1000))",
+        "tests/unit/training/test_plan.py::test_rows_that_the_caller_chooses_are_never_amplified",
+    ),
+    "an example counts twice in a step": Mutation(
+        "tg_workbench.engine.batches",
+        "if len(found) < len(digests) or not found.isdisjoint(self._seen):",
+        "if len(found) < len(digests):",
+        "tests/workers/test_operations.py::test_same_row_twice_in_one_private_step_is_refused",
+    ),
+    "one row that is not finite poisons the step": Mutation(
+        "tg_workbench.privacy.clipping",
+        "good = norms.isfinite() & known",
+        "good = torch.ones_like(known)",
+        "tests/claims/test_clipping.py::test_example_that_is_not_finite_contributes_zero",
+    ),
+    "the charge is written after the step": Mutation(
+        "tg_workbench.training.operating",
+        """            charged = self.budget.charge(operation, ordinal=self._charges, step=self.step + 1)
+        taken = self.trainer.optim_step(learning_rate=learning_rate)
+""",
+        """        taken = self.trainer.optim_step(learning_rate=learning_rate)
+        if self.budget is not None:
+            charged = self.budget.charge(operation, ordinal=self._charges, step=self.step + 1)
+""",
+        "tests/claims/test_crashes.py",
+    ),
+}
+
+
+def plant(name: str) -> None:
+    """Have the module be wrong from its next import on."""
+    sys.meta_path.insert(0, _Planter(MUTATIONS[name]))
+
+
+class _Planter(importlib.abc.MetaPathFinder):
+    """Finds the one module, and has it loaded wrong."""
+
+    def __init__(self, mutation: Mutation) -> None:
+        self.mutation = mutation
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self.mutation.module:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            sys.meta_path.insert(0, self)
+        assert spec is not None
+        assert spec.origin is not None
+        spec.loader = _Wrong(fullname, spec.origin, self.mutation)
+        return spec
+
+
+class _Wrong(importlib.machinery.SourceFileLoader):
+    """Loads a source with the bug in it, and never from a cache."""
+
+    def __init__(self, fullname: str, path: str, mutation: Mutation) -> None:
+        super().__init__(fullname, path)
+        self.mutation = mutation
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = self.get_data(self.path).decode()
+        changed = source.replace(self.mutation.right, self.mutation.wrong)
+        assert changed != source
+        return compile(changed, self.path, "exec", dont_inherit=True)
