@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import struct
 import threading
 import time
@@ -357,3 +358,43 @@ def test_a_run_says_after_which_event_it_begins(caller: Caller, public: dict[str
         ended = [event["data"]["future_id"] for event in page if event["type"] == "operation"]
         assert ended == [told["future_id"]]
     caller.http.delete(f"/api/v1/training_clients/{client_id}")
+
+
+def test_a_plan_says_what_a_run_would_cost_and_spends_nothing(
+    caller: Caller, protected: dict[str, Any], private_client: str
+) -> None:
+    asked = {"dataset_id": protected["dataset_id"], "batch_size": 16, "epochs": 10, "target_epsilon": 2.0}
+    plan = caller.http.post("/workbench/v1/plans", json=asked).json()
+    assert (plan["sample_rate"], plan["steps"]) == (16 / SIZE, math.ceil(10 * SIZE / 16))
+    assert 1.9 < plan["epsilon"] <= 2.0
+    assert (plan["delta"], plan["epsilon_cap"], plan["fits"]) == (protected["delta"], 10.0, True)
+    assert len(plan["curve"]["steps"]) == len(plan["curve"]["epsilon"]) > 10
+    before = caller.http.get(f"/workbench/v1/datasets/{protected['dataset_id']}").json()
+    assert caller.http.post("/workbench/v1/plans", json=asked).json() == plan
+    assert caller.http.get(f"/workbench/v1/datasets/{protected['dataset_id']}").json() == before
+    much = caller.http.post("/workbench/v1/plans", json={**asked, "target_epsilon": 50.0}).json()
+    assert (much["fits"], much["steps_left"] < much["steps"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"size": 100, "steps": 10},
+        {"size": 100, "steps": 10, "target_epsilon": 1, "noise_multiplier": 1},
+        {"steps": 10, "target_epsilon": 1},
+        {"size": 100, "target_epsilon": 1},
+        {"size": 100, "steps": 10, "epochs": 1, "target_epsilon": 1},
+        {"size": 100, "steps": 10, "target_epsilon": 1, "delta": 0.5},
+        {"size": 2**53, "epochs": 1_000_000, "target_epsilon": 1},
+        {"size": 100, "steps": 10, "target_epsilon": 1, "accountant": "gdp"},
+    ],
+    ids=str,
+)
+def test_a_plan_that_is_none_is_refused(api: httpx.Client, asked: dict[str, Any]) -> None:
+    answer = api.post("/workbench/v1/plans", json=asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+
+
+def test_a_plan_on_a_dataset_of_somebody_else_is_not_found(api: httpx.Client) -> None:
+    asked = {"dataset_id": "ds-nobody", "steps": 10, "target_epsilon": 1}
+    assert api.post("/workbench/v1/plans", json=asked).status_code == 404

@@ -190,3 +190,30 @@ def test_a_key_signs_in_until_it_is_revoked(workbench: Workbench, socket_path: s
     workbench.api_keys.delete(key)
     with pytest.raises(Unauthenticated, match="revoked"):
         script.training_clients.list()
+
+
+def test_a_plan_is_kept_by_the_run_that_follows_it(
+    workbench: Workbench, rows: Rows, new_client: NewClient
+) -> None:
+    people = workbench.datasets.upload("planned", features=rows["features"] + 9, targets=rows["targets"])
+    plan = workbench.plan_privacy(dataset=people, batch_size=20, steps=30, target_epsilon=2.0)
+    assert plan.fits
+    assert plan.epsilon is not None
+    assert "of the dataset's 10 in all" in str(plan)
+    client = new_client(
+        dataset=people,
+        batch_size=20,
+        max_steps=30,
+        noise_multiplier=plan.noise_multiplier,
+        target_epsilon=2.0,
+    )
+    client.train(steps=30).result()
+    assert client.privacy.spent_epsilon == pytest.approx(plan.epsilon, rel=1e-6)
+    again = workbench.plan_privacy(
+        dataset=people, batch_size=20, steps=30, noise_multiplier=plan.noise_multiplier
+    )
+    assert again.total_epsilon is not None
+    assert again.total_epsilon > plan.epsilon
+    figure = plan.plot(again)
+    assert len(figure.data) == 4
+    assert figure.layout.xaxis.title.text == "steps"

@@ -23,6 +23,7 @@ from tg_workbench.sdk.datasets import Dataset, Datasets
 from tg_workbench.sdk.events import Event, EventStream, Subscription
 from tg_workbench.sdk.futures import Future
 from tg_workbench.sdk.plans import Architecture, LoRA, Optimizer, Privacy
+from tg_workbench.sdk.privacy_plans import PrivacyPlan
 from tg_workbench.sdk.progress import Progress
 from tg_workbench.sdk.runs import TrainingRun
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
@@ -62,6 +63,7 @@ __all__ = [
     "Optimizer",
     "Prediction",
     "Privacy",
+    "PrivacyPlan",
     "PrivacyView",
     "Progress",
     "Subscription",

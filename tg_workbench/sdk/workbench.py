@@ -22,8 +22,11 @@ from tg_workbench.sdk.plans import (
     chosen_optimizer,
     chosen_privacy,
 )
+from tg_workbench.sdk.privacy_plans import PrivacyPlan
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
 from tg_workbench.sdk.values import RESULTS, ClientView, Ledger
+
+PLAN_SECONDS = 90.0
 
 
 class Workbench:
@@ -97,6 +100,39 @@ class Workbench:
         )
         answer = self._connection.post("/api/v1/training_clients", Body.of_json(plan.as_wire()))
         return TrainingClient(self._connection, ClientView.from_wire(answer))
+
+    def plan_privacy(
+        self,
+        *,
+        dataset: Dataset | str | None = None,
+        size: int | None = None,
+        batch_size: int = 8,
+        steps: int | None = None,
+        epochs: float | None = None,
+        target_epsilon: float | None = None,
+        noise_multiplier: float | None = None,
+        delta: float | None = None,
+        accountant: str = "pld",
+    ) -> PrivacyPlan:
+        """What a run would cost, on a dataset or on so many examples. Nothing is spent by asking.
+
+        Give `target_epsilon` and the noise is found, or `noise_multiplier`; and `steps` or `epochs`. Raises
+        InvalidRequest, DatasetNotFound.
+        """
+        asked = {
+            "dataset_id": dataset_id_of(dataset),
+            "size": size,
+            "batch_size": batch_size,
+            "steps": steps,
+            "epochs": epochs,
+            "target_epsilon": target_epsilon,
+            "noise_multiplier": noise_multiplier,
+            "delta": delta,
+            "accountant": accountant,
+        }
+        body = Body.of_json({name: value for name, value in asked.items() if value is not None})
+        answer = self._connection.post("/workbench/v1/plans", body, answer_seconds=PLAN_SECONDS)
+        return PrivacyPlan.from_wire(answer)
 
     def attach(self, client_id: str) -> TrainingClient:
         """The training client with this id: after a kernel restart, or from another notebook.

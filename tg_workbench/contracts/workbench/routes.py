@@ -26,15 +26,18 @@ from tg_workbench.contracts.providers import (
     Limit,
     Offset,
     SignedIn,
+    ThePremises,
 )
 from tg_workbench.contracts.route import FAILURES, needs
 from tg_workbench.contracts.tg_tinker import views
 from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
 from tg_workbench.contracts.tg_tinker.routes import accepted
 from tg_workbench.contracts.uploads import ReceivedDataset
-from tg_workbench.contracts.workbench import schemas
+from tg_workbench.contracts.workbench import plans, schemas
+from tg_workbench.datasets import Datasets, Ledger
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.training import OperationKind
+from tg_workbench.training.planning import ask_planner
 
 router = APIRouter(prefix="/workbench/v1", route_class=WorkbenchRoute, tags=["Workbench"], responses=FAILURES)
 
@@ -151,6 +154,20 @@ async def read_ledger(
     population = dataset.population if dataset else None
     events = ledger.page(population=population, client_id=training_client_id, after=after, limit=limit)
     return schemas.LedgerPage.of(events, dataset, client)
+
+
+@router.post("/plans")
+@needs("read")
+async def plan_run(body: plans.AskPlan, owner: SignedIn, premises: ThePremises) -> plans.PlanView:
+    """What a run would cost, and how many steps a dataset's cap allows. Asking costs nothing."""
+    with premises.database.read() as session:
+        rooms = Datasets(session, premises.blobs), Ledger(session)
+        dataset = rooms[0].get(owner, body.dataset_id) if body.dataset_id is not None else None
+        protected = dataset is not None and dataset.privacy == "protected"
+        spent = rooms[1].of_subject(dataset.population) if dataset is not None and protected else {}
+    question = body.question(dataset, spent)
+    async with premises.heavy:
+        return plans.PlanView.of(await ask_planner(question), question["cap"])
 
 
 # ----------------------------------------------------------------------------- datasets
