@@ -1,4 +1,4 @@
-"""The few commands: serve, keys, migrate, openapi, doctor (and dispatch, which serve runs by itself)."""
+"""The few commands: serve, keys, rotate-keys, migrate, openapi, doctor (and dispatch, which serve runs)."""
 
 from __future__ import annotations
 
@@ -103,6 +103,24 @@ def create_key(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def rotate_keys(options: argparse.Namespace, settings: Settings) -> int:
+    """Put a new key-encryption key in front and wrap every data key with it; clients may go on training."""
+    from tg_workbench.crypto import Keyring
+    from tg_workbench.security import DataKeys
+    from tg_workbench.storage import Database
+
+    database = Database(settings.database_url)
+    database.migrate()
+    with database.write(durable=True) as session:  # its lock also keeps two rotations from losing a key
+        keyring = Keyring.rotate(settings.home)
+        wrapped = DataKeys(session, keyring).rewrap()
+    sys.stdout.write(
+        f"{wrapped} data key(s) are wrapped with {keyring.newest[0]} now. Older keys stay beside it, for\n"
+        f"copies of the database made before. Copy {settings.home / 'keys'} again, and keep that apart.\n"
+    )
+    return 0
+
+
 def migrate(options: argparse.Namespace, settings: Settings) -> int:
     """Bring the database's tables up to date."""
     from tg_workbench.storage import Database
@@ -156,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     creating.add_argument(
         "--scopes", nargs="+", choices=SCOPES, default=list(SCOPES), help="what it may do (all)"
     )
+    add("rotate-keys", rotate_keys)
     add("migrate", migrate)
     add("openapi", openapi)
     add("doctor", doctor)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from tests.workers.conftest import Workshop
 from tests.workers.test_recovery import SMALL, Rows, own_rows
 from tg_workbench.errors import DatasetNotFound, InvalidRequest, PrivacyRefused
+from tg_workbench.security.tables import WrappedDataKey
 from tg_workbench.storage import Blobs
 from tg_workbench.training import Architecture, Artifact, ClientSpec, DPSpec, OptimizerSpec
 
@@ -218,6 +223,32 @@ def test_damaged_checkpoint_is_refused_and_nothing_changes(
     error = workshop.refused(client, "load_state", {"artifact_id": saved["artifact_id"]})
     assert error["type"] == "SealBroken"
     assert workshop.do(client, "evaluate", own_rows(two_moons)) == before
+
+
+def test_keys_are_rotated_while_clients_run(workshop: Workshop, two_moons: Rows) -> None:
+    dataset = workshop.dataset(*two_moons)
+    dp = DPSpec(noise_multiplier=2.0)
+    spec = ClientSpec("mlp", dataset_id=dataset.id, batch_size=40, dp=dp, max_steps=4000)
+    client, other = workshop.create(spec), workshop.create(ClientSpec("mlp", architecture=SMALL))
+    before = workshop.do(other, "save_state")["artifact_id"]
+    run = workshop.submit(client, "train", {"steps": 200})
+    workshop.until(lambda: len(workshop.ledger(client)) > 10)
+    for _ in range(2):
+        command = [sys.executable, "-m", "tg_workbench", "rotate-keys"]
+        done = subprocess.run(command, env=workshop.environment, capture_output=True, text=True, check=True)
+        assert "data key(s) are wrapped with kek-" in done.stdout
+    keys = json.loads((workshop.settings.home / "keys" / "key-encryption-keys.json").read_text())["keys"]
+    with workshop.database.read() as session:
+        wrapped_with = set(session.exec(select(WrappedDataKey.kek_id)))
+    assert wrapped_with == {keys[0]["id"]}, "nothing hangs on the older keys"
+    assert (workshop.ended(run).result or {})["steps_done"] == 200
+    after = workshop.do(other, "save_state")["artifact_id"]
+    for artifact in (before, after):
+        assert workshop.do(other, "load_state", {"artifact_id": artifact})["status"] == "ready"
+    pid = workshop.kill_worker(client)
+    workshop.until(lambda: workshop.worker(client) not in (pid, None))
+    assert workshop.do(client, "train", {"steps": 1})["step"] == 201
+    assert len(workshop.ledger(client)) == 201
 
 
 def test_checkpoint_of_another_architecture_is_refused(workshop: Workshop) -> None:

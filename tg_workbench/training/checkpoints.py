@@ -14,6 +14,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -49,12 +50,13 @@ class Checkpoints:
     """The checkpoints of one training client, as its worker writes and reads them."""
 
     def __init__(
-        self, client: TrainingClient, database: Database, blobs: Blobs, keyring: Keyring, fence: Fence
+        self, client: TrainingClient, database: Database, blobs: Blobs, home: Path, fence: Fence
     ) -> None:
+        """`home`: where the key-encryption keys lie; read each time, for they may be rotated meanwhile."""
         self.client = client
         self.database = database
         self.blobs = blobs
-        self.keyring = keyring
+        self.home = home
         self.fence = fence
 
     def save(
@@ -72,7 +74,7 @@ class Checkpoints:
         artifact_id = f"art-{uuid.uuid4()}"
         body = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
         with self.database.write() as session:
-            key = DataKeys(session, self.keyring).current(self.client.tenant_id)
+            key = DataKeys(session, Keyring.open(self.home)).current(self.client.tenant_id)
         with self.database.read() as session:
             lineage = join(lineage, {self.client.id: Ledger(session).newest(self.client.id)})
         head = {"format": FORMAT, "step": step, "lineage": dict(lineage), "metadata": metadata}
@@ -102,7 +104,7 @@ class Checkpoints:
             artifact = session.get(Artifact, artifact_id)
             if artifact is None or artifact.owner_id != self.client.owner_id:
                 raise ArtifactNotFound(artifact_id)
-            key = DataKeys(session, self.keyring).get(artifact.key_id)
+            key = DataKeys(session, Keyring.open(self.home)).get(artifact.key_id)
         sealed = self.blobs.read(artifact.blob)
         plain = open_sealed(key.key, sealed, self._bound_to(artifact.id, artifact.client_id))
         head, _, body = plain.partition(b"\n")

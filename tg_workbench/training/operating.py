@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.datasets import Dataset
 from tg_workbench.datasets.ledger import join
 from tg_workbench.engine.trainer import ForwardBackward, OptimStep, Trainer
@@ -54,7 +54,7 @@ class Operator:
         queue: WorkQueue,
         database: Database,
         blobs: Blobs,
-        keyring: Keyring,
+        home: Path,
         fence: Fence,
         should_stop: Callable[[], bool],
     ) -> None:
@@ -68,7 +68,7 @@ class Operator:
         self.step = client.step
         self.lineage: dict[str, int] = dict(client.lineage)
         self.budget = RunBudget(plan, client, database, fence) if plan is not None else None
-        self.checkpoints = Checkpoints(client, database, blobs, keyring, fence)
+        self.checkpoints = Checkpoints(client, database, blobs, home, fence)
         self.points: dict[str, list[Any]] = {"step": [], "loss": [], "epsilon": []}
         self.saved_step = NOT_SAVED
         self.has_unprotected_rows = False  # whether the weights saw a caller's rows without privacy

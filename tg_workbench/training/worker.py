@@ -148,7 +148,7 @@ class Worker:
 
     def _load(self, client: TrainingClient) -> Operator:
         """Build the model, or take it up from the last checkpoint."""
-        keyring = Keyring.open(self.settings.home)
+        Keyring.open(self.settings.home)  # without keys nothing could ever be saved: said now, not then
         spec = ClientSpec.from_json(client.config)
         dataset = self._dataset(client)
         if spec.architecture is None and spec.model_ref in ("mlp", "cnn") and dataset is not None:
@@ -165,7 +165,7 @@ class Worker:
             self.queue,
             self.database,
             self.blobs,
-            keyring,
+            self.settings.home,
             self.fence,
             self._must_leave,
         )

@@ -16,7 +16,6 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.datasets import LedgerEvent
 from tg_workbench.engine import trainer as engine
 from tg_workbench.engine.specs import Architecture, OptimizerSpec, PrivacySpec, TrainerSpec
@@ -75,7 +74,7 @@ def operator_on(folder: Path) -> Operator:
         WorkQueue(database, folder, fence),
         database,
         Blobs(folder / "blobs"),
-        Keyring.open(folder),
+        folder,
         fence,
         lambda: False,
     )
