@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,9 @@ def flat(tensors: dict[str, Tensor]) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors.values()]).double()
 
 
-def make_trainer(noise: float = 2.0, bound: float = 0.7, expected: float = 8.0) -> Trainer:
+def make_trainer(
+    noise: float = 2.0, bound: float = 0.7, expected: float = 8.0, *, hardened: bool = False
+) -> Trainer:
     return Trainer(
         TrainerSpec(
             model_ref="mlp",
@@ -72,7 +75,7 @@ def make_trainer(noise: float = 2.0, bound: float = 0.7, expected: float = 8.0) 
             lora=None,
             optimizer=OptimizerSpec("sgd", learning_rate=1.0, weight_decay=0.0),
             loss="cross_entropy",
-            privacy=PrivacySpec(noise, bound),
+            privacy=PrivacySpec(noise, bound, hardened),
             expected_batch_size=expected,
             cache_folder=Path(),
         )
@@ -96,11 +99,33 @@ def test_step_moves_the_weights_by_exactly_the_noise_that_is_accounted() -> None
     assert stats.kstest(moved / (2.0 * 0.7 / 8.0), "norm").pvalue > RARE
 
 
+def test_hardened_noise_moves_them_as_far() -> None:
+    moved = noise_seen_from_outside(make_trainer(hardened=True))
+    assert stats.kstest(moved / (2.0 * 0.7 / 8.0), "norm").pvalue > RARE
+
+
+def test_hardened_noise_takes_four_draws_for_each_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    uniforms = SecureRandom.uniforms
+
+    def counting(self: SecureRandom, count: int) -> Any:
+        asked.append(count)
+        return uniforms(self, count)
+
+    monkeypatch.setattr(SecureRandom, "uniforms", counting)
+    drawn = []
+    for hardened in (False, True):
+        asked.clear()
+        noise_seen_from_outside(make_trainer(hardened=hardened))
+        drawn.append(sum(asked))
+    assert drawn[1] >= 4 * (drawn[0] - 1)
+
+
 def test_halved_noise_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         engine,
         "add_noise",
-        lambda summed, sigma, generator: add_noise(summed, sigma / 2, generator=generator),
+        lambda summed, sigma, **more: add_noise(summed, sigma / 2, **more),
     )
     moved = noise_seen_from_outside(make_trainer())
     assert stats.kstest(moved / (2.0 * 0.7 / 8.0), "norm").pvalue < RARE

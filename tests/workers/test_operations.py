@@ -19,6 +19,8 @@ from tg_workbench.errors import DatasetNotFound, InvalidRequest, PrivacyRefused
 from tg_workbench.security.tables import WrappedDataKey
 from tg_workbench.storage import Blobs
 from tg_workbench.training import Architecture, Artifact, ClientSpec, DPSpec, OptimizerSpec
+from tg_workbench.training.plan import choose_plan
+from tg_workbench.training.trainers import trainer_spec
 
 
 def test_operations_run_in_the_order_they_were_accepted(workshop: Workshop, two_moons: Rows) -> None:
@@ -297,6 +299,19 @@ def test_bad_batch_fails_with_a_sentence_and_the_client_goes_on(
     assert len(error["message"]) > 20
     workshop.do(client, "forward_backward", own_rows(two_moons))
     assert workshop.do(client, "optim_step")["step"] == 1
+
+
+def test_hardened_noise_is_what_the_trainer_draws(workshop: Workshop, two_moons: Rows) -> None:
+    dp = DPSpec(noise_multiplier=1.5, hardened_noise=True)
+    client = workshop.create(ClientSpec("mlp", architecture=SMALL, dp=dp))
+    assert (workshop.client(client).plan or {})["hardened_noise"] is True
+    spec = ClientSpec.from_json(workshop.client(client).config)
+    plan = choose_plan(spec, None)
+    privacy = trainer_spec(spec, plan, None, workshop.settings).privacy
+    assert privacy is not None
+    assert privacy.hardened_noise
+    workshop.do(client, "forward_backward", own_rows(two_moons))
+    assert workshop.do(client, "optim_step")["dp_metrics"]["noise_applied"]
 
 
 def test_every_charge_names_the_rate_of_the_plan(workshop: Workshop, two_moons: Rows) -> None:

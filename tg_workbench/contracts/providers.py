@@ -80,6 +80,7 @@ _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
 FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…`).")]
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
+ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 

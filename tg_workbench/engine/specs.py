@@ -70,6 +70,8 @@ class PrivacySpec:
 
     noise_multiplier: float
     max_grad_norm: float
+    hardened_noise: bool = False
+    """Whether each number of noise is the sum of four draws, which hides floating-point traces of one."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.noise_multiplier < math.inf or not 0.0 < self.max_grad_norm < math.inf:

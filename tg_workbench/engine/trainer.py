@@ -146,8 +146,8 @@ class Trainer:
         summed: Mapping[str, Tensor] = self._gradient.tensors
         if isinstance(self._gradient, ClippedSum):
             assert self.spec.privacy is not None  # noqa: S101  (only privacy makes a ClippedSum)
-            noise = self.spec.privacy.noise_multiplier
-            summed = add_noise(self._gradient, noise, generator=self._randomness)
+            noise, hardened = self.spec.privacy.noise_multiplier, self.spec.privacy.hardened_noise
+            summed = add_noise(self._gradient, noise, generator=self._randomness, hardened=hardened)
         divisor = self.spec.expected_batch_size or max(1, self._gradient.count)
         for name, parameter in self._trainable.items():
             parameter.grad = summed[name].div_(divisor)

@@ -32,7 +32,11 @@ def secure_gaussian(
 
 
 def add_noise(
-    clipped: ClippedSum, noise_multiplier: float, *, generator: SecureRandom | None = None
+    clipped: ClippedSum,
+    noise_multiplier: float,
+    *,
+    generator: SecureRandom | None = None,
+    hardened: bool = False,
 ) -> dict[str, Tensor]:
     """The clipped sum plus N(0, (noise_multiplier · bound)²) in every coordinate, drawn once."""
     if not isinstance(clipped, ClippedSum):
@@ -40,7 +44,8 @@ def add_noise(
     if not 0.0 <= noise_multiplier < math.inf:
         raise InvalidRequest("noise_multiplier must be a finite number, zero or above")
     sizes = [tensor.numel() for tensor in clipped.tensors.values()]
-    drawn = secure_gaussian((sum(sizes),), generator=generator).mul_(noise_multiplier * clipped.bound)
+    drawn = secure_gaussian((sum(sizes),), generator=generator, hardened=hardened)
+    drawn = drawn.mul_(noise_multiplier * clipped.bound)
     dtype = next(iter(clipped.tensors.values())).dtype
     noisy = drawn.add_(torch.cat([tensor.flatten() for tensor in clipped.tensors.values()])).to(dtype)
     parts = zip(clipped.tensors.items(), torch.split(noisy, sizes), strict=True)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 SAFETENSORS = "application/vnd.safetensors"
+LONGEST_JSON = 4 << 20
+"""Longer lists are sent as arrays: the workbench reads at most 8 MiB of JSON."""
 
 
 def batch_body(batch: Mapping[str, Any], *, inside: str | None = "batch") -> Body:
@@ -24,7 +26,8 @@ def batch_body(batch: Mapping[str, Any], *, inside: str | None = "batch") -> Bod
         raise InvalidBatch("the batch is empty: give features and targets, or input_ids")
     if any(_is_array(value) for value in members.values()):
         return tensors_body(members)
-    return Body.of_json(members if inside is None else {inside: members})
+    body = Body.of_json(members if inside is None else {inside: members})
+    return tensors_body(members) if len(body.content) > LONGEST_JSON and "prompts" not in members else body
 
 
 def tensors_body(tensors: Mapping[str, Any]) -> Body:

@@ -31,6 +31,7 @@ AWAY = (502, 503, 504)
 ANSWER_SECONDS = 30.0
 """How long a call that waits for nothing may take before it is tried again."""
 
+DOWNLOAD_SECONDS = 300.0
 MOST_AWAITED = 64
 """How many answers one process can `await` at once; more wait for their turn."""
 
@@ -98,6 +99,11 @@ class Connection:
             query = {**query, "wait": f"{wait:.3f}"}
         return self.send(Call("POST", path, query, body, key, answer_seconds))
 
+    def download(self, path: str) -> bytes:
+        """Read a file. Raises the error the answer tells of, or CallFailed."""
+        answer = self._answered(Call("GET", path, answer_seconds=DOWNLOAD_SECONDS))
+        return b"" if answer is None else answer.content
+
     def delete(self, path: str) -> dict[str, Any]:
         """End something."""
         return self.send(Call("DELETE", path))
@@ -116,6 +122,11 @@ class Connection:
 
     def send(self, call: Call) -> dict[str, Any]:
         """Send a call until it is answered. Raises the error the answer tells of, or CallFailed."""
+        answer = self._answered(call)
+        return {} if answer is None else _object(answer)
+
+    def _answered(self, call: Call) -> Answer | None:
+        """A good answer. None: what was to be deleted is gone, by a try whose answer was lost."""
         patience, again = Patience(self.patience), False
         while True:
             try:
@@ -125,7 +136,7 @@ class Connection:
                 again = True
                 continue
             if answer.status_code < 300:
-                return _object(answer)
+                return answer
             if answer.status_code < 400:
                 raise CallFailed(
                     f"the workbench at {self.address} redirects to {answer.location or 'another address'}: "
@@ -134,7 +145,7 @@ class Connection:
                 )
             error = error_of(answer)
             if again and call.method == "DELETE" and isinstance(error, NotFound):
-                return {}  # the try whose answer was lost had arrived
+                return None
             if answer.status_code not in AWAY:
                 raise error
             patience.wait_after(error)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tg_workbench.errors import ClientFailed, DeadlineExceeded, InvalidRequest
 from tg_workbench.sdk.batches import batch_body, rows_of
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, dataset_id_of
+from tg_workbench.sdk.downloads import unpacked
 from tg_workbench.sdk.events import FOREVER, Event, EventStream, Subscription
 from tg_workbench.sdk.futures import Future
 from tg_workbench.sdk.progress import bar_here
@@ -243,6 +245,18 @@ class TrainingClient:
         """A page of its stored states, newest first."""
         answer = self._connection.get(f"{self._workbench}/artifacts", {"limit": limit, "offset": offset})
         return [Checkpoint.from_wire(item) for item in answer.get("artifacts", [])]
+
+    def export(self, folder: str | Path, checkpoint: Checkpoint | str | None = None) -> Path:
+        """Write a checkpoint's files into `folder`, which is made; None: the model as it is now.
+
+        Adapters become a folder that `peft` loads (`adapter_model.safetensors`, `adapter_config.json`), a
+        network of rows its `model.safetensors`; `privacy.json` says what they cost. They are not encrypted.
+        Raises ArtifactNotFound, InvalidRequest, and FileExistsError rather than write over a file.
+        """
+        chosen = self.save_state() if checkpoint is None else checkpoint
+        artifact_id = chosen if isinstance(chosen, str) else chosen.artifact_id
+        content = self._connection.download(f"/workbench/v1/artifacts/{artifact_id}/export")
+        return unpacked(content, Path(folder))
 
     # ------------------------------------------------------------------------- follow
     def events(self, after: int = 0) -> EventStream:

@@ -1,7 +1,5 @@
 """Checkpoints: weights, optimizer state and ledger lineage in one sealed file, written at step borders only.
 
-Inside the seal: a line of JSON, then safetensors bytes. Outside: an `artifacts` row. The seal binds the file
-to its artifact, tenant and client (associated data), so an edited, swapped or foreign file does not open.
 The noise generator's state is never part of it: replaying noise would let it be subtracted.
 """
 
@@ -9,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import uuid
 from collections.abc import Mapping
@@ -22,19 +19,16 @@ import safetensors.torch
 import torch
 from sqlmodel import Session, col, select
 
-from tg_workbench.crypto.keyring import Keyring
-from tg_workbench.crypto.sealing import open_sealed, seal
 from tg_workbench.datasets import Ledger
 from tg_workbench.datasets.ledger import join
 from tg_workbench.errors import ArtifactNotFound, NotFound, SealBroken, WorkbenchError
 from tg_workbench.events import CheckpointSaved, Events
 from tg_workbench.execution import Fence
-from tg_workbench.security import DataKeys
 from tg_workbench.storage import Blobs, Database
+from tg_workbench.training.sealed import Context, key_of, opened, sealed
 from tg_workbench.training.tables import Artifact, TrainingClient
 
 log = logging.getLogger(__name__)
-FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +67,13 @@ class Checkpoints:
         """Seal and store a checkpoint. Raises StorageFull; then nothing has changed."""
         artifact_id = f"art-{uuid.uuid4()}"
         body = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        with self.database.write() as session:
-            key = DataKeys(session, Keyring.open(self.home)).current(self.client.tenant_id)
         with self.database.read() as session:
             lineage = join(lineage, {self.client.id: Ledger(session).newest(self.client.id)})
-        head = {"format": FORMAT, "step": step, "lineage": dict(lineage), "metadata": metadata}
-        plain = json.dumps(head).encode() + b"\n" + body
-        sealed = seal(key.key, plain, self._bound_to(artifact_id, self.client.id))
+        head = {"step": step, "lineage": dict(lineage), "metadata": metadata}
+        context = Context(artifact_id, self.client.tenant_id, self.client.id)
+        with self.database.write() as session:
+            key = key_of(session, self.home, self.client.tenant_id)
+        content = sealed(key, context, head, body)
         artifact = Artifact(
             id=artifact_id,
             client_id=self.client.id,
@@ -87,10 +81,10 @@ class Checkpoints:
             tenant_id=self.client.tenant_id,
             step=step,
             automatic=automatic,
-            size_bytes=len(sealed),
-            blob=self.blobs.put(sealed),
+            size_bytes=len(content),
+            blob=self.blobs.put(content),
             key_id=key.key_id,
-            content_hash=f"sha256:{hashlib.sha256(sealed).hexdigest()}",
+            content_hash=f"sha256:{hashlib.sha256(content).hexdigest()}",
             lineage=dict(lineage),
             details=details or {},
             dp_metrics=dp_metrics,
@@ -104,13 +98,10 @@ class Checkpoints:
             artifact = session.get(Artifact, artifact_id)
             if artifact is None or artifact.owner_id != self.client.owner_id:
                 raise ArtifactNotFound(artifact_id)
-            key = DataKeys(session, Keyring.open(self.home)).get(artifact.key_id)
-        sealed = self.blobs.read(artifact.blob)
-        plain = open_sealed(key.key, sealed, self._bound_to(artifact.id, artifact.client_id))
-        head, _, body = plain.partition(b"\n")
+            held = opened(session, self.home, self.blobs, artifact)
         try:
-            return Loaded(artifact, safetensors.torch.load(body), json.loads(head)["metadata"])
-        except (safetensors.SafetensorError, ValueError, KeyError) as failure:
+            return Loaded(artifact, safetensors.torch.load(held.tensors), held.metadata)
+        except safetensors.SafetensorError as failure:
             raise SealBroken from failure
 
     def restart_point(self, client: TrainingClient) -> Loaded | None:
@@ -138,9 +129,6 @@ class Checkpoints:
                 if loaded.metadata.get("has_optimizer"):
                     return loaded
         raise failure
-
-    def _bound_to(self, artifact_id: str, client_id: str) -> bytes:
-        return f"artifact={artifact_id}|tenant={self.client.tenant_id}|client={client_id}".encode()
 
     def _store(self, artifact: Artifact) -> None:
         """Announce the checkpoint; an automatic one takes the place of the automatic one before it."""

@@ -39,6 +39,7 @@ class Plan:
     dataset_epsilon_cap: float | None
     note: str
     population: str | None = None
+    hardened_noise: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """For the database."""
@@ -74,6 +75,7 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
         dataset_epsilon_cap=cap,
         note=_note(spec, dataset, dp, steps),
         population=dataset.population if dataset is not None else None,
+        hardened_noise=dp.hardened_noise,
     )
 
 

@@ -56,6 +56,7 @@ class DPSpec:
     target_epsilon: float | None = None
     target_delta: float | None = None
     accountant_type: str = "prv"
+    hardened_noise: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,9 @@ def trainer_spec(
         lora=spec.lora,
         optimizer=spec.optimizer,
         loss=spec.loss,
-        privacy=None if plan is None else PrivacySpec(plan.noise_multiplier, plan.max_grad_norm),
+        privacy=None
+        if plan is None
+        else PrivacySpec(plan.noise_multiplier, plan.max_grad_norm, plan.hardened_noise),
         expected_batch_size=expected,
         cache_folder=settings.home / "models",
     )

@@ -89,6 +89,7 @@ class DPConfig(ExactForm):
     target_epsilon: float | None = Field(default=8.0, gt=0, le=1_000)
     target_delta: float | None = Field(default=None, gt=0, lt=1)
     accountant_type: Literal["rdp", "moments", "prv", "pld"] = "prv"
+    hardened_noise: bool = False
 
     def as_spec(self, *, steps_known: bool) -> DPSpec:
         """The room's value."""
@@ -101,6 +102,7 @@ class DPConfig(ExactForm):
             target_epsilon=self.target_epsilon,
             target_delta=self.target_delta,
             accountant_type=self.accountant_type,
+            hardened_noise=self.hardened_noise,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Response
@@ -16,6 +17,7 @@ from tg_workbench.contracts.providers import (
     AnyId,
     ApiKeyId,
     ApiKeysRoom,
+    ArtifactId,
     ClientId,
     ClientsRoom,
     DatasetId,
@@ -133,6 +135,29 @@ async def list_artifacts(
     page, total = clients.artifacts(owner, client_id, limit=limit, offset=offset)
     shown = [schemas.ArtifactNote.of(artifact) for artifact in page]
     return schemas.ArtifactList(artifacts=shown, total=total, limit=limit, offset=offset)
+
+
+@router.get(
+    "/artifacts/{artifact_id}/export",
+    response_class=Response,
+    responses={200: {"content": {"application/zip": {}}, "description": "The files, in a zip."}},
+)
+async def export_artifact(artifact_id: ArtifactId, owner: SignedIn, premises: ThePremises) -> Response:
+    """A checkpoint as the files other programs read: adapters as `peft` writes them, or plain weights.
+
+    Unsealed: whoever has the answer has the weights. What they cost is in `privacy.json` beside them.
+    """
+
+    def archive() -> bytes:
+        from tg_workbench.training.exports import Exports  # here: the start need not wait for cryptography
+
+        with premises.database.read() as session:
+            return Exports(session, premises.blobs, premises.settings.home).archive(owner, artifact_id)
+
+    async with premises.heavy:
+        content = await asyncio.to_thread(archive)
+    named = {"Content-Disposition": f'attachment; filename="{artifact_id}.zip"'}
+    return Response(content, 200, named, "application/zip")
 
 
 @router.get("/ledger")
