@@ -34,22 +34,21 @@ FIND_BROWSER = for browser in chromium chromium-browser google-chrome ''; do \
 	command -v "$$browser" >/dev/null 2>&1 && break; \
 	done
 
-# Debian's packages: Python's own means to make .venv, and Chromium for the browser tests. Root gets them; anyone
-# else is told. Without the first there is nothing to do; without Chromium only `make test` cannot go on.
-system:
-	@$(BIN)/python -c '' 2>/dev/null || { $(FIND_PYTHON); [ -n "$$python" ]; } || missing='python3 python3-venv'; \
-	$(FIND_BROWSER); [ -n "$$browser" ] || missing="$$missing chromium"; \
-	[ -n "$$missing" ] || exit 0; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+# Debian's packages. Root gets them; anyone else is told. `missing` names them.
+APT_GET = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing with apt-get:" $$missing; \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
-	elif [ "$$missing" != ' chromium' ]; then \
+	else \
 		echo "Please install first (as root):  apt-get install" $$missing; exit 1; \
 	fi
 
+# Python's own means to make .venv.
+system:
+	@$(BIN)/python -c '' 2>/dev/null || { $(FIND_PYTHON); [ -n "$$python" ]; } || { missing='python3 python3-venv'; $(APT_GET); }
+
+# Chromium, which only the browser tests need.
 browser: system
-	@$(FIND_BROWSER); if [ -z "$$browser" ]; then \
-		echo 'The browser tests need Chromium. Please install first (as root):  apt-get install chromium'; exit 1; fi
+	@$(FIND_BROWSER); [ -n "$$browser" ] || { missing='chromium'; $(APT_GET); }
 
 # What .venv was made from. The server extension's configuration and templates are copied into it, even by an
 # editable install, so they count; so does this folder, which the scripts in .venv name.

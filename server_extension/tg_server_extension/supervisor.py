@@ -107,14 +107,19 @@ class Supervisor:
             self._reason = f"could not be started: {error}."
             return None
         came_up = await self._wait_until_up(process)
+        is_silent = came_up is None and process.returncode is None
         if came_up is not None:
             self._log.info("The TG Workbench API is up after %.1f s (pid %d).", came_up - began, process.pid)
-        elif process.returncode is None:
-            self._log.error("The TG Workbench API did not answer in %.0f s.", self._plan.start_seconds)
+        if is_silent:
             await self._end(process, 1.0)
         status = await process.wait()
         self._process = None
-        self._reason = f"ended with status {status}. {self._tail()}"
+        how = (
+            f"did not answer in {self._plan.start_seconds:.0f} s"
+            if is_silent
+            else f"ended with status {status}"
+        )
+        self._reason = f"{how}. {self._tail()}"
         return came_up
 
     async def _rest(self, pause: float, deadline: float) -> None:

@@ -61,3 +61,13 @@ def test_points_that_are_no_numbers_do_not_hide_their_neighbours() -> None:
     history = History(8)
     history.extend(range(100), [math.nan if n % 2 else 3.0 for n in range(100)])
     assert 3.0 in {y for _, y in history}
+
+
+@pytest.mark.parametrize("count", [10_000, 16_384, 100_000])
+def test_a_long_history_ends_with_its_newest_point(count: int) -> None:
+    history = History(capacity=512)
+    for x in range(count):
+        history.extend([x], [math.sin(x)])
+    assert list(history)[-1] == (count - 1, math.sin(count - 1))
+    history.extend([count // 2], [7.0])
+    assert list(history)[-1] == (count // 2, 7.0)

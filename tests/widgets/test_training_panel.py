@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from tg_widgets import TrainingPanel
+from tg_widgets.panel_part import PanelPart
 from tg_widgets.training_panel import creation
 
 from tests.widgets.conftest import Wire
 from tests.workbench_server import WorkbenchServer
-from tg_workbench import InvalidRequest, Workbench
+from tg_workbench import InvalidRequest, PrivacyRefused, Workbench
 from tg_workbench.sdk.datasets import Dataset
 
 
@@ -50,6 +51,11 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.02)
+
+
+def details(panel: TrainingPanel) -> PanelPart:
+    assert panel._details is not None
+    return panel._details
 
 
 def status(panel: TrainingPanel) -> str:
@@ -95,7 +101,7 @@ def test_making_and_showing_a_panel_creates_nothing(wire: Wire, workbench: Workb
 def test_a_client_is_created_trained_saved_loaded_and_terminated(
     panel: TrainingPanel, patients: Dataset
 ) -> None:
-    panel._details._act("create", form(patients))
+    details(panel)._act("create", form(patients))
     wait_for(lambda: "train" in panel._bar.now["actions"])
     panel._bar._act("train", {"steps": 40})
     wait_for(lambda: panel._bar.now["notice"] == "The run is over, after 40 steps.")
@@ -103,11 +109,11 @@ def test_a_client_is_created_trained_saved_loaded_and_terminated(
     assert panel.curve.note == "raw loss: not covered by ε"
     assert panel.gauge.level in ("watchful", "nearly_spent")
     panel._bar._act("save", {})
-    wait_for(lambda: any(not row["automatic"] for row in panel._details.lists["checkpoints"]))
-    saved = next(row for row in panel._details.lists["checkpoints"] if not row["automatic"])
+    wait_for(lambda: any(not row["automatic"] for row in details(panel).lists["checkpoints"]))
+    saved = next(row for row in details(panel).lists["checkpoints"] if not row["automatic"])
     panel._bar._act("train", {"steps": 10})
     wait_for(lambda: panel._bar.now["step"] == 50 and status(panel) == "ready")
-    panel._details._act("load", {"artifact_id": saved["id"]})
+    details(panel)._act("load", {"artifact_id": saved["id"]})
     wait_for(lambda: panel._bar.now["step"] == 40)
     panel._bar._act("terminate", {})
     wait_for(lambda: status(panel) == "terminated")
@@ -117,7 +123,7 @@ def test_a_client_is_created_trained_saved_loaded_and_terminated(
 def test_pause_and_stop_answer_within_a_second_while_a_run_goes_on(
     panel: TrainingPanel, patients: Dataset
 ) -> None:
-    panel._details._act("create", form(patients, steps=20_000))
+    details(panel)._act("create", form(patients, steps=20_000))
     wait_for(lambda: "train" in panel._bar.now["actions"])
     panel._bar._act("train", {"steps": 20_000})
     wait_for(lambda: panel._bar.now["is_training"])
@@ -171,16 +177,21 @@ def test_a_published_panel_sends_no_loss_no_reason_and_takes_no_orders(
     assert losses == []
     panel._bar._act("terminate", {})
     panel._bar._act("attach", {"client_id": "tc-other"})
-    panel.show_evaluation(client.evaluate(features=[[0.0] * 4], targets=[0]))
+    evaluation = client.evaluate(features=[[0.0] * 4], targets=[0])
+    with pytest.raises(PrivacyRefused, match="public=True"):
+        panel.show_evaluation(evaluation)
+    panel.show_evaluation(evaluation, public=True)
     wait_for(lambda: len(panel.curve.points("public_loss")) == 1)
     assert client.status == "ready"
     assert panel._bar.lists["clients"] == []
+    assert panel._details is None, "nothing on the page could be asked for the rest"
+    assert (panel._lookout.seen.datasets, panel._lookout.seen.checkpoints) == ([], [])
     panel.close()
     client.terminate()
 
 
 def test_what_the_workbench_refuses_is_said_in_a_sentence(panel: TrainingPanel, patients: Dataset) -> None:
-    panel._details._act("create", form(patients, model_ref="resnet9000"))
+    details(panel)._act("create", form(patients, model_ref="resnet9000"))
     wait_for(lambda: panel._bar.now["error"])
     assert panel._bar.now["error"].startswith("Unknown model_ref; use one of ")
     panel._bar._act("dismiss", {})
@@ -217,3 +228,60 @@ def test_public_data_are_trained_on_without_asking_for_privacy() -> None:
         {"model_ref": "mlp", "steps": 10, "batch_size": 8, "learning_rate": 0.1, "private": False}
     )
     assert "target_epsilon" not in asked
+
+
+def test_a_second_click_spends_nothing(panel: TrainingPanel, workbench: Workbench, patients: Dataset) -> None:
+    before = len(workbench.training_clients.list())
+    for _ in range(2):
+        details(panel)._act("create", form(patients))
+    wait_for(lambda: "train" in panel._bar.now["actions"])
+    assert len(workbench.training_clients.list()) == before + 1
+    for _ in range(3):
+        panel._bar._act("train", {"steps": 20})
+        time.sleep(0.05)
+    wait_for(lambda: panel._bar.now["notice"] == "The run is over, after 20 steps.")
+    client = panel.client
+    assert client is not None
+    time.sleep(0.5)
+    assert client.refresh().step == 20
+    assert client.status == "ready"
+
+
+def test_a_client_that_goes_back_elsewhere_is_followed_back(
+    panel: TrainingPanel, workbench: Workbench, patients: Dataset
+) -> None:
+    client = workbench.create_training_client("mlp", dataset=patients, batch_size=32, max_steps=60)
+    wait_for(lambda: panel.client is not None and panel.client.id == client.id)
+    client.train(steps=10, progress=False).result(30)
+    checkpoint = client.save_state()
+    client.train(steps=10, progress=False).result(30)
+    wait_for(lambda: panel._bar.now["step"] == 20)
+    client.load_state(checkpoint)
+    wait_for(lambda: panel._bar.now["step"] == 10, 10)
+    client.terminate()
+
+
+def test_a_form_that_is_being_filled_in_stays(
+    panel: TrainingPanel, workbench: Workbench, patients: Dataset
+) -> None:
+    details(panel)._act("touched", {})
+    client = workbench.create_training_client("mlp", dataset=patients, batch_size=32, max_steps=10)
+    panel._bar._act("retry", {})
+    wait_for(lambda: client.id in [row["id"] for row in panel._bar.lists["clients"]])
+    assert panel.client is None
+    assert panel._bar.now["status"] == "none"
+    client.terminate()
+
+
+def test_a_panel_says_that_its_workbench_is_gone(wire: Wire) -> None:
+    server = WorkbenchServer()
+    with Workbench(socket=str(server.socket), api_key=server.api_key) as workbench:
+        shape = {"input_shape": [4], "output_size": 2}
+        panel = TrainingPanel(workbench.create_training_client("mlp", architecture=shape), workbench)
+        panel._bar._act("ready", {})
+        wait_for(lambda: status(panel) == "ready")
+        assert panel._bar.now["connection"] == "connected"
+        server.stop()
+        wait_for(lambda: panel._bar.now["connection"] == "unreachable", 20)
+        assert "starts it" in panel._bar.now["connection_text"]
+        panel.close()

@@ -23,10 +23,11 @@ class History:
         self._capacity = capacity
         self._x, self._y = array("d"), array("d")
         self._tail_x, self._tail_y = array("d"), array("d")
+        self._newest: tuple[float, float] | None = None
         self._stride = 1
 
     def __len__(self) -> int:
-        return len(self._x) + len(self._tail_x)
+        return len(self.columns()[0])
 
     def __iter__(self) -> Iterator[tuple[float, float]]:
         return iter(zip(*self.columns(), strict=True))
@@ -38,7 +39,11 @@ class History:
 
     def columns(self) -> tuple[array[float], array[float]]:
         """All points that are kept: x ascending, and their y."""
-        return self._x + self._tail_x, self._y + self._tail_y
+        x, y = self._x + self._tail_x, self._y + self._tail_y
+        if self._newest is not None and (not x or x[-1] < self._newest[0]):
+            x.append(self._newest[0])
+            y.append(self._newest[1])
+        return x, y
 
     def extend(self, x: Iterable[float], y: Iterable[float]) -> bool:
         """Add points; True when older ones had to go, so that a copy elsewhere is out of date.
@@ -51,6 +56,7 @@ class History:
             changed |= self._rewind(one_x)
             self._tail_x.append(one_x)
             self._tail_y.append(one_y)
+            self._newest = (one_x, one_y)
             if len(self._tail_x) >= _PAIR * self._stride:
                 self._settle()
             if len(self._x) >= self._capacity:
@@ -62,10 +68,11 @@ class History:
         """Forget everything."""
         for column in (self._x, self._y, self._tail_x, self._tail_y):
             del column[:]
+        self._newest = None
         self._stride = 1
 
     def _rewind(self, x: float) -> bool:
-        last = self._tail_x[-1] if self._tail_x else self._x[-1] if self._x else -math.inf
+        last = self._newest[0] if self._newest is not None else -math.inf
         if x > last:
             return False
         for xs, ys in ((self._x, self._y), (self._tail_x, self._tail_y)):

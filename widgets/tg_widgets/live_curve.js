@@ -152,13 +152,13 @@ class CurveView {
         drawable(points.y, points.length, isLog && axis === "left"),
       ];
     });
-    const joined = aligned(tables);
     const weight = this.model.get("smoothing");
-    if (!weight) return joined;
+    if (!weight) return aligned(tables);
+    // Of each series' own points: in joined columns there are holes wherever another series has an x of its own.
     const means = this.model.get("series").flatMap(({ axis }, index) =>
-      axis === "left" ? [smoothed(Array.from(joined[index + 1], (value) => value ?? null), weight)] : [],
+      axis === "left" ? [[tables[index][0], smoothed(tables[index][1], weight)]] : [],
     );
-    return [...joined, ...means];
+    return aligned([...tables, ...means]);
   }
 
   /** How uPlot shall draw: our colours, one grid, the second axis only where a series asks for it. */
@@ -213,7 +213,10 @@ class CurveView {
     };
   }
 
+  /** A new plot, because what it looks like has changed; it shows the same stretch of x as the one before. */
   rebuild() {
+    const { min, max } = this.plot?.scales.x ?? {};
+    this.kept = this.isZoomed ? { min, max } : null;
     this.plot?.destroy();
     this.plot = null;
     this.redraw();
@@ -243,6 +246,8 @@ class CurveView {
     if (!this.plot) {
       this.plot = new uPlot(this.options(width), data, this.plotNode);
       this.plot.over.addEventListener("dblclick", () => this.follow());
+      if (this.kept) this.plot.setScale("x", this.kept);
+      this.kept = null;
     } else if (this.isZoomed) {
       this.plot.setData(data, false);
       this.plot.redraw();
@@ -283,7 +288,7 @@ class CurveView {
     const at = (index) => {
       const points = this.store.get(lines[index].name);
       if (hovered !== null && hovered !== undefined) return this.plot.data[index + 1][hovered];
-      return points?.length ? points.y[points.length - 1] : null;
+      return points?.length ? points.y[points.length - 1] : null; // the newest, which may be older than `x`
     };
     const x = hovered !== null && hovered !== undefined ? this.plot.data[0][hovered] : this.lastX();
     this.readout.replaceChildren(

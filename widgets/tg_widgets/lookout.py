@@ -5,6 +5,7 @@ It begins when a page shows the panel, not when the panel is made, and only ever
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,9 @@ from tg_workbench.sdk import TrainingClient, Workbench
 from tg_workbench.sdk.datasets import Dataset
 from tg_workbench.sdk.values import Checkpoint
 
+log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 3.0
+_UNEXPECTED = "something unexpected went wrong; the kernel's log has the details"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,11 @@ class Seen:
 class Lookout:
     """Tells `tell` what it sees when that has changed; `workbench` None: the one of this notebook."""
 
-    def __init__(self, workbench: Workbench | None, tell: Callable[[Seen], object]) -> None:
+    def __init__(
+        self, workbench: Workbench | None, tell: Callable[[Seen], object], *, clients_only: bool = False
+    ) -> None:
+        """`clients_only`: it is for readers, who need not know which datasets and checkpoints there are."""
+        self._clients_only = clients_only
         self.seen = Seen()
         self.client: TrainingClient | None = None
         self._workbench = workbench
@@ -118,6 +125,9 @@ class Lookout:
                 self.seen = self._look()
             except WorkbenchError as failure:
                 self.seen = replace(before, connection="unreachable", problem=str(failure))
+            except Exception:
+                log.exception("the lookout of a training panel failed")
+                self.seen = replace(before, connection="unreachable", problem=_UNEXPECTED)
             if not self._closed:
                 self._tell(self.seen)
             self._wanted.wait(_SECONDS_BETWEEN_LOOKS)
@@ -129,8 +139,8 @@ class Lookout:
         return Seen(
             connection="connected",
             clients=workbench.training_clients.list(),
-            datasets=workbench.datasets.list(),
-            checkpoints=[] if client is None else _checkpoints(client),
+            datasets=[] if self._clients_only else workbench.datasets.list(),
+            checkpoints=[] if client is None or self._clients_only else _checkpoints(client),
         )
 
 

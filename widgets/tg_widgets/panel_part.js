@@ -113,6 +113,16 @@ class Bar {
     this.picker.value = now.client_id || "";
   }
 
+  /** Draw something anew under the keyboard's focus without dropping it. */
+  keepFocus(place, redraw) {
+    const focused = place.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+    redraw();
+    if (!focused) return;
+    const twin = { pause: "resume", resume: "pause" }[focused];
+    const free = (name) => place.querySelector(`[data-action="${name}"]:not(:disabled)`);
+    (free(focused) ?? free(twin) ?? place.querySelector("button:not(:disabled)"))?.focus();
+  }
+
   drawButtons(now) {
     const actions = now.connection === "connected" || now.client_id ? (now.actions ?? []) : [];
     const key = actions.join();
@@ -121,7 +131,7 @@ class Bar {
       const can = (name) => actions.includes(name);
       const isAlive = actions.length > 0 && !can("create");
       const plain = (name, text, kind) => button(name, text, () => this.ask(name), { kind, disabled: !can(name) });
-      this.buttons.replaceChildren(
+      const buttons = () => this.buttons.replaceChildren(
         ...(isAlive
           ? [
               button("train", "Train", () => this.ask("train", { steps: this.steps.valueAsNumber }), { kind: ".primary", disabled: !can("train") }),
@@ -135,6 +145,7 @@ class Bar {
             ? [button("new", "New client", () => this.ask("new"), { kind: ".primary" }), ...(can("terminate") ? [plain("terminate", "Terminate", ".danger")] : [])]
             : []),
       );
+      this.keepFocus(this.buttons, buttons);
     }
     const planned = now.config?.max_steps;
     if (planned && this.planned !== now.client_id) {
@@ -192,14 +203,25 @@ class Details {
   draw(now, { datasets = [], checkpoints = [] }) {
     const shape = now.client_id ? "client" : now.connection === "connected" ? "form" : "nothing";
     const key = JSON.stringify(
-      shape === "form" ? [shape, datasets.map(({ id, text }) => [id, text])] : [shape, now, shape === "client" && checkpoints],
+      shape === "form" ? [shape, datasets.map(({ id }) => id)] : [shape, now, shape === "client" && checkpoints],
     );
-    if (key === this.key) return;
+    if (key === this.key) {
+      if (shape === "form") this.retell(datasets);
+      return;
+    }
     this.key = key;
     this.card.hidden = shape === "nothing";
     this.card.parentElement.style.order = shape === "form" ? 1 : 3;
     if (shape === "form") this.drawForm(datasets);
     else if (shape === "client") this.card.replaceChildren(...this.client(now, checkpoints));
+  }
+
+  /** What a data set has spent changes while somebody fills in the form: its words change, and nothing else. */
+  retell(datasets) {
+    for (const option of this.form.elements.dataset_id.options) {
+      const text = datasets.find(({ id }) => id === option.value)?.text;
+      if (text && option.textContent !== text) option.textContent = text;
+    }
   }
 
   /** The form keeps what was typed when the list of data sets changes under it. */
@@ -224,6 +246,10 @@ class Details {
         onsubmit: (event) => {
           event.preventDefault();
           this.ask("create", this.values());
+        },
+        oninput: () => {
+          if (!this.hasTyped) this.ask("touched");
+          this.hasTyped = true;
         },
         onchange: (event) => {
           this.hasChosen ||= event.target.name === "dataset_id";
@@ -282,6 +308,7 @@ class Details {
 
   client(now, checkpoints) {
     this.form = null;
+    this.hasTyped = false;
     const config = now.config ?? {};
     const settings = [
       ["Model", now.model_ref],

@@ -53,6 +53,10 @@ class Standing:
         still = self.is_training and seen.status in ("busy", "paused", "initializing")
         return replace(self, status=seen.status, step=seen.step, reason=seen.reason, is_training=still)
 
+    def asked_to_train(self) -> Standing:
+        """The same client, which has accepted a run that nobody has heard of yet."""
+        return replace(self, status="busy") if self.status == "ready" else self
+
     def after(self, event: Event) -> Standing:
         """The standing once this event is known."""
         data = event.data

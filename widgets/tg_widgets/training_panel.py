@@ -5,7 +5,8 @@ asks of the workbench it asks from threads, so the kernel stays free and Pause a
 Showing it starts nothing; without a workbench it says so and looks again.
 
 Pitfalls: the raw loss of protected data is not covered by ε. It is for the data's curator; on a page for
-others use `published=True`, which never sends it, and shows ε, steps and evaluations on public data.
+others use `published=True`, which never sends it, and shows ε, steps and evaluations on public data. That is
+about what is shown: who can log in to this Jupyter can ask the workbench for everything.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tg_widgets.lookout import Lookout, Seen
 from tg_widgets.pace import Pace
 from tg_widgets.panel_part import PanelPart
 from tg_widgets.standing import Standing
-from tg_workbench.errors import InvalidRequest, WorkbenchError
+from tg_workbench.errors import InvalidRequest, PrivacyRefused, WorkbenchError
 from tg_workbench.sdk import TrainingClient, Workbench
 from tg_workbench.sdk.events import Event, Subscription
 from tg_workbench.sdk.values import ClientView, Evaluation
@@ -71,17 +72,19 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         self._error = ""
         self._subscription: Subscription | None = None
         self._is_bound = client is not None
+        self._is_touched = False  # whether a form is being filled in, which nobody likes to lose
+        self._went_back = False  # whether a checkpoint was loaded, after which a smaller step is news
         self._lock = threading.RLock()
         self._pace = Pace(self._show)
-        self._lookout = Lookout(workbench, self._take_seen)
+        self._lookout = Lookout(workbench, self._take_seen, clients_only=self.read_only)
         self.curve = LiveCurve(self._series(), title="Privacy spent" if published else "Learning")
         self.curve.empty_text = "Nothing has been learned yet: the curve starts with the first step."
         self.gauge = BudgetGauge()
         self._bar = PanelPart("bar", self._act)
-        self._details = PanelPart("details", self._act)
+        self._details = None if self.read_only else PanelPart("details", self._act)
         middle = ipywidgets.HBox([self.curve, self.gauge])
         middle.add_class("tgw-middle-row")
-        super().__init__([self._bar, middle] + ([] if self.read_only else [self._details]))
+        super().__init__([self._bar, middle, *([self._details] if self._details is not None else [])])
         self.add_class("tgw-panel")
         self._show()
         if client is not None:
@@ -100,6 +103,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             self._unfollow()
             self.curve.clear()
             self._client = client
+            self._is_touched = self._went_back = False
             self._standing = Standing.of(view)
             self._privacy = asdict(view.privacy)
             self._note()
@@ -108,8 +112,19 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         self._pace.ask()
         self._lookout.look_now()
 
-    def show_evaluation(self, evaluation: Evaluation, *, step: int | None = None) -> None:
-        """Add an evaluation on public data to the curve: what a published page may show of quality."""
+    def show_evaluation(
+        self, evaluation: Evaluation, *, step: int | None = None, public: bool = False
+    ) -> None:
+        """Add an evaluation on public data to the curve: what a published page may show of quality.
+
+        Of rows of your own nobody but you can know that they are public: say so by `public=True`. Raises
+        PrivacyRefused otherwise.
+        """
+        if evaluation.source != "public" and not public:
+            raise PrivacyRefused(
+                "this evaluation was on rows of your own, and the curve calls it public: evaluate on a "
+                "dataset that is registered as public, or say public=True"
+            )
         at = self._standing.step if step is None else step
         if evaluation.loss is not None:
             self.curve.append("public_loss", at, evaluation.loss)
@@ -120,7 +135,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         self._unfollow()
         self._pace.stop()
         for widget in (self._bar, self._details, self.curve, self.gauge):
-            widget.close()
+            if widget is not None:
+                widget.close()
         super().close()
 
     # ------------------------------------------------------------------------- what happens
@@ -132,6 +148,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             self._standing = self._standing.after(event)
             if isinstance(event.data.get("privacy"), Mapping):
                 self._privacy = event.data["privacy"]
+            self._went_back |= _loads(event)
             self._draw(event)
         self._pace.ask()
         if event.type in ("checkpoint", "operation"):
@@ -139,7 +156,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
 
     def _take_view(self, view: ClientView, *, anew: bool = False) -> None:
         """Take in a view of the client; `anew` also when it went back to an earlier step."""
-        if anew:
+        if anew or (self._went_back and view.training_client_id == self._standing.client_id):
+            self._went_back = False
             self._standing = replace(self._standing, step=min(self._standing.step, view.step))
         if view.training_client_id == self._standing.client_id and view.step >= self._standing.step:
             self._standing = self._standing.with_view(view)
@@ -172,7 +190,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
     def _take_seen(self, seen: Seen) -> None:
         """Take in what the lookout saw; runs in its thread."""
         newest = self._lookout.newest_at_work()
-        if self._client is None and newest is not None and not self._is_bound:
+        if self._client is None and newest is not None and not self._is_bound and not self._is_touched:
             self.follow(newest)
         with self._lock:
             for client in seen.clients:
@@ -193,16 +211,27 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             self._standing = replace(self._standing, notice="", alarm=False)
         elif action == "new":
             self._leave()
-        elif action in _DOING:
+        elif action == "touched":
+            self._is_touched = True
+        elif action in _DOING and self._begin(action):
             work = threading.Thread(
                 target=self._do, args=(action, values), daemon=True, name=f"tg-panel-{action}"
             )
             work.start()
         self._pace.ask()
 
+    def _begin(self, action: str) -> bool:
+        """Whether to do it: a second click on what is being done, or is done already, does nothing."""
+        with self._lock:
+            if action in self._doing:
+                return False
+            if action != "attach" and action not in self._actions(self._standing):
+                return False
+            self._doing.append(action)
+            return True
+
     def _do(self, action: str, values: Mapping[str, Any]) -> None:
         """Ask the workbench, and say what came of it; runs in a thread of its own."""
-        self._doing.append(action)
         self._error = ""
         self._pace.ask()
         error = _UNEXPECTED
@@ -239,6 +268,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         with self._lock:
             if isinstance(answer, ClientView):
                 self._take_view(answer, anew=action == "load")
+            elif action == "train" and client is self._client:
+                self._standing = self._standing.asked_to_train()  # until its events say so themselves
         self._lookout.look_now()
 
     def _leave(self) -> None:
@@ -246,6 +277,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._unfollow()
             self._client, self._standing, self._privacy = None, Standing(), None
+            self._is_touched = False
             self._lookout.client = None
             self._lookout.ignore_present()
             self.curve.clear()
@@ -266,13 +298,14 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
     def _show(self) -> None:
         with self._lock:
             standing, seen = self._standing, self._lookout.seen
+            connection, problem = self._connection(seen)
             self.gauge.show(self._privacy)
             now = {
                 "title": self._title,
                 "read_only": self.read_only,
                 "bound": self._is_bound,
-                "connection": "connected" if self._subscription else seen.connection,
-                "connection_text": _sentence(seen.problem) if seen.problem else "",
+                "connection": connection,
+                "connection_text": _sentence(problem) if problem else "",
                 "actions": self._actions(standing),
                 "doing": f"{_DOING[self._doing[-1]]} …" if self._doing else "",
                 "error": self._error,
@@ -281,8 +314,21 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             self._bar.now = now
             self._bar.lists = {"clients": [] if self.published else seen.client_rows()}
             rare = ("connection", "actions", "client_id", "model_ref", "status", "config")
-            self._details.now = {key: now.get(key) for key in rare}
-            self._details.lists = {"datasets": seen.dataset_rows(), "checkpoints": seen.checkpoint_rows()}
+            if self._details is not None:
+                self._details.now = {key: now.get(key) for key in rare}
+                self._details.lists = {
+                    "datasets": seen.dataset_rows(),
+                    "checkpoints": seen.checkpoint_rows(),
+                }
+
+    def _connection(self, seen: Seen) -> tuple[str, str]:
+        """Whether the workbench is there, and if not, why: the lookout asks, the subscription listens."""
+        listening = self._subscription
+        if listening is not None and listening.error is not None:
+            return "unreachable", str(listening.error)
+        if listening is not None and seen.connection == "looking":
+            return "connected", ""
+        return seen.connection, seen.problem
 
     def _actions(self, standing: Standing) -> list[str]:
         if self.read_only:
@@ -297,6 +343,12 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             ended_badly = standing.status == "error"
             shown.update(reason="It stopped with an error." if ended_badly else None, notice="", config={})
         return shown
+
+
+def _loads(event: Event) -> bool:
+    """Whether a checkpoint was loaded, here or by a cell or another tab."""
+    told = (event.data.get("operation"), event.data.get("status"))
+    return event.type == "operation" and told == ("load_state", "completed")
 
 
 def creation(values: Mapping[str, Any]) -> dict[str, Any]:
