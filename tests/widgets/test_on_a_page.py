@@ -41,6 +41,12 @@ from tg_widgets import LiveCurve
 curve = LiveCurve(title="Learning")
 curve.append("loss", range(1, 1001), [1 / step for step in range(1, 1001)])
 curve"""
+INTERLEAVED = """
+from tg_widgets import LiveCurve, Series
+curve = LiveCurve([Series("loss", "Loss"), Series("epsilon", "ε spent", "right")], title="Learning")
+curve.append("loss", range(0, 400, 2), [1 + step / 400 for step in range(0, 400, 2)])
+curve.append("epsilon", range(1, 401, 2), [0.0] * 200)
+curve"""
 PROSE = "# A page\\nIts formula is $E = mc^2$."
 ICON = "import ipywidgets; ipywidgets.Button(icon='floppy-o')"
 DRAWN = ".tgw-curve .uplot canvas"
@@ -86,6 +92,43 @@ def test_no_script_of_a_published_page_names_a_place_outside(lab: Lab) -> None:
     page = httpx.get(lab.url("voila/render/early.ipynb"), timeout=60).text
     assert "rendered_cells" in page
     assert "cdn" not in page.lower()
+
+
+def test_a_running_mean_is_drawn_where_series_were_measured_at_other_steps(lab: Lab, visit: Visit) -> None:
+    lab.write("page.ipynb", INTERLEAVED)
+    visit.open(lab.url("voila/render/page.ipynb"))
+    reads(visit, "step 399")
+    curve = visit.page.locator(".tgw-plot")
+    raw, _ = visit.picture(curve)
+    visit.page.get_by_role("button", name="Smooth").click()
+    visit.page.locator("button[aria-pressed=true]", has_text="Smooth").wait_for()
+    visit.page.wait_for_timeout(300)
+    smooth, _ = visit.picture(curve)
+    assert smooth > 0.8 * raw > 400
+
+
+def test_a_zoomed_curve_stays_so_on_another_scale(lab: Lab, visit: Visit) -> None:
+    lab.write("page.ipynb", EARLY)
+    visit.open(lab.url("voila/render/page.ipynb"))
+    reads(visit, "step 1,000")
+    box = visit.page.locator(".u-over").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    visit.page.mouse.move(box["x"] + 0.25 * box["width"], middle)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + 0.5 * box["width"], middle, steps=5)
+    visit.page.mouse.up()
+    whole = visit.page.get_by_role("button", name="Show all")
+    whole.wait_for()
+    visit.page.get_by_role("button", name="Log").click()
+    visit.page.locator("button[aria-pressed=true]", has_text="Log").wait_for()
+    visit.page.wait_for_timeout(300)
+    visit.page.mouse.move(box["x"] + 0.98 * box["width"], middle)
+    right_end = visit.page.locator(".tgw-readout li").last.inner_text()
+    assert 350 < int(right_end.removeprefix("step ").replace(",", "")) < 550, "the stretch that was chosen"
+    whole.click()
+    visit.page.mouse.move(box["x"] + 0.97 * box["width"], middle)
+    reads(visit, "step 9")
 
 
 def test_points_from_before_the_page_opened_are_drawn(lab: Lab, visit: Visit) -> None:
@@ -185,6 +228,13 @@ def test_in_lab_the_panel_creates_trains_and_stops_within_a_second(lab: Lab, vis
     press("[name=steps]").fill("20000")
     press("[data-action=create]").click()
     press("[data-action=train]:enabled").wait_for(timeout=60_000)
+    press("[data-action=train]").focus()
+    visit.page.keyboard.press("Enter")
+    press("[data-action=stop]:enabled").wait_for()
+    focused = "document.activeElement.dataset.action"
+    assert visit.page.evaluate(focused) in ("pause", "stop"), "the keyboard is still in the row of buttons"
+    press("[data-action=stop]").click()
+    press("[data-action=train]:enabled").wait_for()
     waited = [train_and_stop(visit) for _ in range(3)]
     assert min(waited) < 1.0, f"Stop took {waited} s"
     assert visit.picture(visit.page.locator(".tgw-curve"))[0] > 500
