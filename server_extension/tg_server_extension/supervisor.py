@@ -29,6 +29,7 @@ from tg_workbench.errors import WorkbenchError
 
 LOG_BYTES = 10 * 1024 * 1024
 TAIL_BYTES = 2000
+LOOK_SECONDS = 5.0
 STEADY_SECONDS = 2.0  # who was up for so long is started again at once
 
 
@@ -39,7 +40,7 @@ class Plan:
     command: tuple[str, ...]
     """`--fd N --death-fd M` is appended to it."""
     start_seconds: float = 60.0
-    """A child that has not answered by then is killed and started again."""
+    """A child that has not answered for so long, at its start or later, is killed and started again."""
     outage_seconds: float = 20.0
     """Requests wait this long for an API that is down; after that they are told so."""
     grace_seconds: float = 20.0
@@ -107,9 +108,10 @@ class Supervisor:
             self._reason = f"could not be started: {error}."
             return None
         came_up = await self._wait_until_up(process)
-        is_silent = came_up is None and process.returncode is None
         if came_up is not None:
             self._log.info("The TG Workbench API is up after %.1f s (pid %d).", came_up - began, process.pid)
+            await self._wait_until_silent(process)
+        is_silent = process.returncode is None
         if is_silent:
             await self._end(process, 1.0)
         status = await process.wait()
@@ -162,6 +164,20 @@ class Supervisor:
         for task in rest:
             task.cancel()
         return time.monotonic() if probe in done and ended not in done else None
+
+    async def _wait_until_silent(self, process: Process) -> None:
+        """Return when the child has ended, or lives but has not answered for long."""
+        ended = asyncio.create_task(process.wait())
+        silence = self._plan.start_seconds
+        heard = time.monotonic()
+        try:
+            while not ended.done() and time.monotonic() - heard < silence:
+                await asyncio.wait({ended}, timeout=min(LOOK_SECONDS, silence / 4))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._probe(), silence / 4)
+                    heard = time.monotonic()
+        finally:
+            ended.cancel()
 
     async def _probe(self) -> None:
         connector = aiohttp.UnixConnector(self._listener.getsockname())

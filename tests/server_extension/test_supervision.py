@@ -111,6 +111,17 @@ def test_an_api_that_does_not_come_up_is_explained_and_comes_back(tmp_path: Path
             wait_until(lambda: client.get("/echo").status_code == 200)
 
 
+def test_an_api_that_hangs_is_started_again() -> None:
+    with running_jupyter(extension={"start_seconds": 4.0}) as jupyter:
+        wait_until(lambda: jupyter.said("API is up after"))
+        hung = jupyter.backend()
+        hung.suspend()
+        wait_until(lambda: jupyter.said("did not answer in 4 s"), 30)
+        wait_until(lambda: gone(hung))
+        with jupyter.client() as client:
+            assert client.get("/echo").json()["pid"] != hung.pid
+
+
 # ------------------------------------------------------------------------------- Jupyter ends
 def test_the_api_starts_before_anyone_asks_and_sigterm_leaves_nothing(own_jupyter: Jupyter) -> None:
     api = own_jupyter.backend()

@@ -285,3 +285,24 @@ def test_a_panel_says_that_its_workbench_is_gone(wire: Wire) -> None:
         wait_for(lambda: panel._bar.now["connection"] == "unreachable", 20)
         assert "starts it" in panel._bar.now["connection_text"]
         panel.close()
+
+
+def test_a_panel_that_is_shown_nowhere_asks_nothing_and_goes_on_when_it_is_shown_again(
+    wire: Wire, workbench: Workbench, patients: Dataset
+) -> None:
+    client = workbench.create_training_client("mlp", dataset=patients, batch_size=32, max_steps=60)
+    before = threading.active_count()
+    panel = TrainingPanel(client, workbench)
+    panel._bar._act("ready", {})
+    client.train(steps=10, progress=False).result(30)
+    wait_for(lambda: panel._bar.now["step"] == 10)
+    panel._bar._act("gone", {})
+    wait_for(lambda: threading.active_count() <= before)
+    client.train(steps=10, progress=False).result(30)
+    time.sleep(0.5)
+    assert panel._bar.now["step"] == 10
+    panel._bar._act("ready", {})
+    wait_for(lambda: panel._bar.now["step"] == 20)
+    wait_for(lambda: [x for x, _ in panel.curve.points("loss")] == list(range(1, 21)))
+    panel.close()
+    client.terminate()

@@ -5,7 +5,6 @@ It begins when a page shows the panel, not when the panel is made, and only ever
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,6 @@ from tg_workbench.sdk import TrainingClient, Workbench
 from tg_workbench.sdk.datasets import Dataset
 from tg_workbench.sdk.values import Checkpoint
 
-log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 3.0
 _UNEXPECTED = "something unexpected went wrong; the kernel's log has the details"
 
@@ -84,14 +82,22 @@ class Lookout:
         self._tell = tell
         self._ignored: set[str] = set()
         self._wanted = threading.Event()
-        self._closed = False
+        self._closed = self._is_resting = False
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin to look, and go on until `close`."""
-        if self._thread is None and not self._closed:
-            self._thread = threading.Thread(target=self._run, name="tg-panel-lookout", daemon=True)
-            self._thread.start()
+        """Begin to look, and go on until `rest` or `close`."""
+        with self._lock:
+            self._is_resting = False
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="tg-panel-lookout", daemon=True)
+                self._thread.start()
+
+    def rest(self) -> None:
+        """Look no more until `start`: nobody sees the panel."""
+        self._is_resting = True
+        self._wanted.set()
 
     def look_now(self) -> None:
         """Do not wait for the next look."""
@@ -118,19 +124,34 @@ class Lookout:
         return next((client for client in live if client.id not in self._ignored), None)
 
     def _run(self) -> None:
-        while not self._closed:
-            self._wanted.clear()
-            before = self.seen
-            try:
-                self.seen = self._look()
-            except WorkbenchError as failure:
-                self.seen = replace(before, connection="unreachable", problem=str(failure))
-            except Exception:
-                log.exception("the lookout of a training panel failed")
-                self.seen = replace(before, connection="unreachable", problem=_UNEXPECTED)
+        try:
+            while self._goes_on():
+                self._wanted.clear()
+                self._take_a_look()
+                self._wanted.wait(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            with self._lock:  # also after what nobody expected: `start` begins anew
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _goes_on(self) -> bool:
+        with self._lock:
+            if self._closed or self._is_resting:
+                self._thread = None
+                return False
+            return True
+
+    def _take_a_look(self) -> None:
+        """Look, and tell. What nobody expected is told in general and goes where a thread's tracebacks go."""
+        seen = replace(self.seen, connection="unreachable", problem=_UNEXPECTED)
+        try:
+            seen = self._look()
+        except WorkbenchError as failure:
+            seen = replace(seen, problem=str(failure))
+        finally:
+            self.seen = seen
             if not self._closed:
-                self._tell(self.seen)
-            self._wanted.wait(_SECONDS_BETWEEN_LOOKS)
+                self._tell(seen)
 
     def _look(self) -> Seen:
         workbench = self.workbench()

@@ -369,7 +369,10 @@ function render({ model, el, signal }) {
     view.draw(model.get("now"), model.get("lists"));
   };
   model.on("change:now change:lists", () => (frame ||= requestAnimationFrame(draw)));
-  signal.addEventListener("abort", () => cancelAnimationFrame(frame));
+  signal.addEventListener("abort", () => {
+    cancelAnimationFrame(frame);
+    if (part === "bar") ask("gone");
+  });
   draw();
   if (part === "bar") ask("ready");
 }

@@ -31,7 +31,7 @@ from tg_workbench.sdk.values import ClientView, Evaluation
 
 _NOT_COVERED = "raw loss: not covered by ε"
 _UNEXPECTED = "something unexpected went wrong; the kernel's log has the details"
-_FOR_READERS = ("ready", "retry", "dismiss", "attach")
+_FOR_READERS = ("ready", "gone", "retry", "dismiss", "attach")
 _DOING = {
     "create": "Creating a training client",
     "train": "Starting to train",
@@ -72,6 +72,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         self._error = ""
         self._subscription: Subscription | None = None
         self._is_bound = client is not None
+        self._views = 0  # on how many pages it is shown
+        self._heard = 0  # the newest event it had heard of when it was last shown nowhere
         self._is_touched = False  # whether a form is being filled in, which nobody likes to lose
         self._went_back = False  # whether a checkpoint was loaded, after which a smaller step is news
         self._lock = threading.RLock()
@@ -108,7 +110,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             self._privacy = asdict(view.privacy)
             self._note()
             self._lookout.client = client
-            self._subscription = client.on_event(lambda event: self._take(client, event))
+            self._subscription = self._listen_to(client, after=0)
         self._pace.ask()
         self._lookout.look_now()
 
@@ -203,8 +205,14 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         if self.read_only and (action not in _FOR_READERS or (action == "attach" and self._is_bound)):
             return
         if action == "ready":
-            self._lookout.start()
+            self._views += 1
+            self._wake()
+        elif action == "gone":
+            self._views = max(0, self._views - 1)
+            if not self._views:
+                self._rest()
         elif action == "retry":
+            self._lookout.start()
             self._lookout.look_now()
         elif action == "dismiss":
             self._error = ""
@@ -287,6 +295,24 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         if self._subscription is not None:
             self._subscription.close(timeout=0.0)
             self._subscription = None
+
+    def _rest(self) -> None:
+        """Shown nowhere any more, as after its cell ran again: ask nothing, until a page shows it again."""
+        self._lookout.rest()
+        with self._lock:
+            if self._subscription is not None:
+                self._heard = self._subscription.last_event_id
+                self._unfollow()
+
+    def _wake(self) -> None:
+        self._lookout.start()
+        with self._lock:
+            client = self._client
+            if client is not None and self._subscription is None:
+                self._subscription = self._listen_to(client, self._heard)
+
+    def _listen_to(self, client: TrainingClient, after: int) -> Subscription:
+        return client.on_event(lambda event: self._take(client, event), after=after)
 
     # ------------------------------------------------------------------------- what is shown
     def _series(self) -> list[Series]:
