@@ -371,7 +371,12 @@ function render({ model, el, signal }) {
   model.on("change:now change:lists", () => (frame ||= requestAnimationFrame(draw)));
   signal.addEventListener("abort", () => {
     cancelAnimationFrame(frame);
-    if (part === "bar") ask("gone");
+    if (part !== "bar") return;
+    try {
+      ask("gone");
+    } catch {
+      // The kernel went first, and the panel with it: there is nobody to be told.
+    }
   });
   draw();
   if (part === "bar") ask("ready");
