@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import sqlalchemy as sa
 from sqlmodel import col
 
 from tests.workers import conftest
-from tests.workers.conftest import opened
+from tests.workers.conftest import Workshop, opened
 from tests.workers.test_recovery import SMALL, Rows, own_rows
 from tg_workbench.execution import Watched, Work
 from tg_workbench.execution.bells import bell_name
@@ -63,9 +65,9 @@ def test_workers_of_an_earlier_dispatcher_count(tmp_path: Path) -> None:
         assert not LifeLock(shop.folder, first).is_held()
 
 
-@pytest.mark.parametrize("settled_seconds", [1.0, 0.0], ids=["at rest", "holding the database"])
+@pytest.mark.parametrize("holding", [False, True], ids=["at rest", "holding the database"])
 def test_a_worker_that_hangs_is_replaced(
-    tmp_path: Path, two_moons: Rows, monkeypatch: pytest.MonkeyPatch, settled_seconds: float
+    tmp_path: Path, two_moons: Rows, monkeypatch: pytest.MonkeyPatch, holding: bool
 ) -> None:
     shorter = "import tg_workbench.execution.dispatcher as d; d.LEASE_SECONDS = 8.0\n"
     monkeypatch.setattr(conftest, "DISPATCH", shorter + conftest.DISPATCH)
@@ -73,10 +75,40 @@ def test_a_worker_that_hangs_is_replaced(
         client = shop.create(PLAIN)
         pid = shop.worker(client)
         assert pid is not None
-        time.sleep(settled_seconds)  # what is committed can be seen a moment before the lock is let go
-        os.kill(pid, signal.SIGSTOP)
+        if holding:
+            for _ in range(300):
+                shop.submit(client, "evaluate", own_rows(two_moons))
+            stop_inside_a_write(shop, pid)
+        else:
+            time.sleep(1.0)  # what is committed can be seen a moment before the lock is let go
+            os.kill(pid, signal.SIGSTOP)
+        # Nobody's own patience with the lock may run out before the dispatcher's with the worker.
         assert shop.do(client, "evaluate", own_rows(two_moons))["num_examples"] == 16
         assert shop.worker(client) != pid
+
+
+def stop_inside_a_write(shop: Workshop, pid: int) -> None:
+    """Stop a busy worker while it holds the lock that writers take: try until it was met holding it."""
+    probe = sqlite3.connect(shop.database.path, timeout=0.0, isolation_level=None)
+
+    def is_locked() -> bool:
+        try:
+            probe.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        probe.execute("ROLLBACK")
+        return False
+
+    with contextlib.closing(probe):
+        for _ in range(1000):
+            os.kill(pid, signal.SIGSTOP)
+            if is_locked():
+                time.sleep(0.1)  # somebody who runs would let go meanwhile
+                if is_locked():
+                    return
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.003)
+    pytest.fail("the worker was never met inside a write")
 
 
 def test_a_worker_that_cannot_begin_is_started_ever_more_slowly_and_nothing_is_lost(

@@ -40,6 +40,7 @@ MOST_FAILURES = 5  # above the attempts an operation gets: one bad operation mus
 LONGEST_PAUSE_SECONDS = 60.0
 ASK_AGAIN_SECONDS = 5.0
 TRIM_SECONDS = 60.0
+LOCK_PATIENCE_SECONDS = 1.0
 DISPATCHER = "dispatcher"
 """What the dispatcher's own lease is watched as; works have longer names."""
 
@@ -53,7 +54,8 @@ class Dispatcher:
     def __init__(self, settings: Settings, entry_points: dict[str, str]) -> None:
         self.settings = settings
         self.entry_points = entry_points
-        self.database = Database(settings.database_url)
+        # A worker that hangs may hold the lock, and this is who has to end it: not waiting, but looking.
+        self.database = Database(settings.database_url, patience_seconds=LOCK_PATIENCE_SECONDS)
         self.folder = run_folder(settings.home)
         self.holder = uuid.uuid4().hex
         self.pids: dict[str, int] = {}  # work id → the worker this dispatcher started for it
@@ -143,8 +145,7 @@ class Dispatcher:
 
     def _note_exit(self, row: Work) -> None:
         pid = row.pid or 0
-        how = self.zygote.exits.pop(pid, "ended unseen")
-        self.pids.pop(row.id, None)
+        how = self.zygote.exits.get(pid, "ended unseen")
         lost = how != "ended with code 0"
         with self.database.write() as session:
             stored = session.get(Work, row.id)
@@ -157,6 +158,8 @@ class Dispatcher:
                 stored.last_exit = how
                 stored.failures += 1
             session.add(stored)
+        self.zygote.exits.pop(pid, None)
+        self.pids.pop(row.id, None)
         row.pid = None
         row.failures += int(lost)
         row.last_exit = how if lost else None

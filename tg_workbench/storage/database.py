@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tg_workbench.errors import DatabaseTooNew, DatabaseUnavailable, StorageFull
 from tg_workbench.storage.statements import CURSOR
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_TIMEOUT_MS = 15_000
+PATIENCE_SECONDS = 15.0
 LOCK_LOOK_SECONDS = 0.0001
 AFTER_COMMIT = "after_commit_calls"
 _SIGNS_OF_ABSENCE = (
@@ -38,17 +39,21 @@ _SIGNS_OF_ABSENCE = (
 
 
 class Database:
-    """One database, named by its URL. Cheap to make: connects on first use."""
+    """One database, named by its URL. Cheap to make: connects on first use.
 
-    def __init__(self, url: str) -> None:
+    `patience_seconds` is how long to wait for a lock that another process holds.
+    """
+
+    def __init__(self, url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.url = url
         parsed = make_url(url)
         self.path = Path(parsed.database or "").absolute()
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.engine = sa.create_engine(parsed, hide_parameters=True)  # a traceback must not print rows
+        self.engine = self.engine.execution_options(tg_patience=patience_seconds)
         self._writing = self.engine.execution_options(tg_write=True)
         self._writing_down = self.engine.execution_options(tg_write=True, tg_durable=True)
-        event.listen(self.engine, "connect", _prepare)
+        event.listen(self.engine, "connect", partial(_prepare, patience_seconds=patience_seconds))
         event.listen(self.engine, "begin", _begin)
 
     @contextmanager
@@ -156,7 +161,7 @@ def _newest_revision() -> str:
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
-def _prepare(connection: Any, _record: Any) -> None:
+def _prepare(connection: Any, _record: Any, *, patience_seconds: float) -> None:
     connection.isolation_level = (
         None  # we say BEGIN ourselves: the driver's own way cannot take the lock first
     )
@@ -164,7 +169,7 @@ def _prepare(connection: Any, _record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "secure_delete=FAST",  # rows that callers sent do not linger in free pages
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        _busy_timeout(patience_seconds),
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
@@ -180,7 +185,8 @@ def _begin(connection: sa.Connection) -> None:
     if not options.get("tg_write", False):
         driver.execute("BEGIN")
         return
-    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    patience_seconds = options.get("tg_patience", PATIENCE_SECONDS)
+    deadline = time.monotonic() + patience_seconds
     driver.execute(f"PRAGMA synchronous={'FULL' if options.get('tg_durable', False) else 'NORMAL'}")
     driver.execute("PRAGMA busy_timeout=0")
     try:
@@ -193,4 +199,8 @@ def _begin(connection: sa.Connection) -> None:
                     raise
             time.sleep(LOCK_LOOK_SECONDS)
     finally:
-        driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        driver.execute(f"PRAGMA {_busy_timeout(patience_seconds)}")
+
+
+def _busy_timeout(patience_seconds: float) -> str:
+    return f"busy_timeout={round(patience_seconds * 1000)}"

@@ -17,7 +17,9 @@ def picked(rows: int) -> Factors:
     return Factors(torch.randint(0, 7, (3, rows)), torch.randn(3, rows, 5), SHAPE)
 
 
-@pytest.mark.parametrize("one", [dense(1), dense(4), picked(1), picked(6)], ids=str)
+@pytest.mark.parametrize(
+    "one", [dense(1), dense(4), picked(1), picked(6)], ids=["row", "rows", "word", "words"]
+)
 def test_factors_stand_for_the_whole_gradient(one: Factors) -> None:
     each, weights = one.whole(), torch.rand(3)
     assert each.shape == (3, *SHAPE)
@@ -28,7 +30,9 @@ def test_factors_stand_for_the_whole_gradient(one: Factors) -> None:
 
 
 @pytest.mark.parametrize(
-    "shares", [[dense(2), picked(3)], [picked(3), picked(2)], [dense(2), torch.randn(3, 7, 5)]]
+    "shares",
+    [[dense(2), picked(3)], [picked(3), picked(2)], [dense(2), torch.randn(3, 7, 5)]],
+    ids=["tied", "picked twice", "whole and factors"],
 )
 def test_norm_of_several_shares_is_that_of_their_sum(shares: list[Share]) -> None:
     expected = whole(shares).double().square().sum((1, 2))
