@@ -171,11 +171,16 @@ class Supervisor:
         silence = self._plan.start_seconds
         heard = time.monotonic()
         try:
-            while not ended.done() and time.monotonic() - heard < silence:
+            while time.monotonic() - heard < silence:
                 await asyncio.wait({ended}, timeout=min(LOOK_SECONDS, silence / 4))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._probe(), silence / 4)
+                probe = asyncio.create_task(self._probe())
+                # Of a child that ended the probe hears nothing for long, and nobody need wait for that.
+                await asyncio.wait({ended, probe}, timeout=silence / 4, return_when=asyncio.FIRST_COMPLETED)
+                if probe.done():
                     heard = time.monotonic()
+                probe.cancel()
+                if ended.done():
+                    return
         finally:
             ended.cancel()
 

@@ -52,6 +52,16 @@ def test_no_request_on_the_socket_fails_when_the_api_is_killed(jupyter: Jupyter)
         assert kernel.get("http://workbench/echo").json()["pid"] != killed.pid
 
 
+def test_a_killed_api_is_not_mistaken_for_one_that_hangs() -> None:
+    patient = {"start_seconds": 600.0, "outage_seconds": 30.0}
+    with running_jupyter(extension=patient) as jupyter:
+        wait_until(lambda: jupyter.said("API is up after"))
+        killed = jupyter.backend()
+        killed.kill()
+        with jupyter.client() as client:
+            assert client.get("/echo").json()["pid"] != killed.pid
+
+
 @pytest.mark.parametrize(
     ("method", "headers"),
     [("GET", {}), ("POST", {"Idempotency-Key": "k1"}), ("DELETE", {"Idempotency-Key": "k2"})],

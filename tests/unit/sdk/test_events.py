@@ -102,12 +102,15 @@ def test_closing_ends_a_subscription_that_waits(server: ScriptedServer, connecti
 def test_a_subscription_may_close_itself(server: ScriptedServer, connection: Connection) -> None:
     server.script = [stream(event(1), event(2), hold=10.0)]
     told: list[int] = []
+    begun = threading.Event()
 
     def tell_and_close(event: Event) -> None:
         told.append(event.id)
+        assert begun.wait(5.0)
         feed.close()
 
     feed = Subscription(EventStream(connection, "tc-1"), tell_and_close)
+    begun.set()
     feed._thread.join(5.0)
     assert told == [1]
 
