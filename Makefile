@@ -113,9 +113,10 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_floors.py tests/unit/test_project.py
 
-# The folders are listed once, in pyproject.toml under [tool.pytest.ini_options] testpaths.
+# The folders are listed once, in pyproject.toml under [tool.pytest.ini_options] testpaths. Two files at a time:
+# more would crowd the tests that promise an answer within a second. TEST_ARGS="-n 0" runs one after the other.
 test: browser check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 bench: install
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
