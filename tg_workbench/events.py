@@ -4,7 +4,7 @@ A room records a fact in the same transaction as the change it tells of, so no l
 rolled back and none misses what was stored. Live feeds read the log by id.
 
 Pitfalls: facts about protected data may hold raw losses. They answer the curator only; webhooks, audit and
-published pages must take `privacy` and `step`, never `points.loss`.
+published pages must take `privacy`, `step` and `points.noisy_loss`, never `points.loss`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class StatusChanged:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """Optimizer steps were taken. `points` are columns: step, loss, epsilon."""
+    """Optimizer steps were taken. `points` are columns: step, loss, epsilon, perhaps noisy_loss."""
 
     type: ClassVar[str] = "progress"
     points: dict[str, list[Any]]

@@ -14,7 +14,7 @@ from tg_widgets.training_panel import creation
 
 from tests.widgets.conftest import Wire
 from tests.workbench_server import WorkbenchServer
-from tg_workbench import InvalidRequest, PrivacyRefused, Workbench
+from tg_workbench import InvalidRequest, Privacy, PrivacyRefused, Workbench
 from tg_workbench.sdk.datasets import Dataset
 
 
@@ -186,6 +186,27 @@ def test_a_published_panel_sends_no_loss_no_reason_and_takes_no_orders(
     assert panel._bar.lists["clients"] == []
     assert panel._details is None, "nothing on the page could be asked for the rest"
     assert (panel._lookout.seen.datasets, panel._lookout.seen.checkpoints) == ([], [])
+    panel.close()
+    client.terminate()
+
+
+def test_a_published_panel_shows_the_loss_that_noise_covers(
+    wire: Wire, workbench: Workbench, patients: Dataset
+) -> None:
+    privacy = Privacy(target_epsilon=3.0, noisy_loss_bound=2.0)
+    client = workbench.create_training_client(
+        "mlp", dataset=patients, batch_size=32, max_steps=20, privacy=privacy
+    )
+    panel = TrainingPanel(client, workbench, published=True)
+    wire.say(panel.curve, {"type": "ready"})
+    client.train(steps=20, progress=False).result(30)
+    wait_for(lambda: len(panel.curve.points("noisy_loss")) == 20)
+    told = [points for event in client.history() if (points := event.data.get("points"))]
+    noisy = [loss for points in told for loss in points["noisy_loss"]]
+    assert [loss for _, loss in panel.curve.points("noisy_loss")] == noisy
+    assert not {loss for points in told for loss in points["loss"]}.intersection(noisy)
+    sent = {name for content, _ in wire.sent(panel.curve) for name in content["series"]}
+    assert "loss" not in sent
     panel.close()
     client.terminate()
 

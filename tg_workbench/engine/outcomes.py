@@ -23,11 +23,16 @@ class ForwardBackward:
 
 @dataclass(frozen=True, slots=True)
 class OptimStep:
-    """A step taken."""
+    """A step taken.
+
+    `noisy_loss`, where it was asked for, is the clipped losses' noisy sum over the expected batch size. It is
+    private, as the step is; noise may take it below zero.
+    """
 
     step: int
     learning_rate: float
     noise_applied: bool
+    noisy_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

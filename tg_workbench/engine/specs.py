@@ -72,10 +72,34 @@ class PrivacySpec:
     max_grad_norm: float
     hardened_noise: bool = False
     """Whether each number of noise is the sum of four draws, which hides floating-point traces of one."""
+    noisy_loss_bound: float | None = None
+    """With it a step also releases a noisy loss, in which no example counts for more than this."""
+    noisy_loss_share: float = 0.05
+    """Which part of what a step reveals that loss may reveal."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.noise_multiplier < math.inf or not 0.0 < self.max_grad_norm < math.inf:
             raise InvalidRequest("dp_config needs noise_multiplier ≥ 0 and max_grad_norm > 0, both finite")
+        if self.noisy_loss_bound is not None and not 0.0 < self.noisy_loss_bound < math.inf:
+            raise InvalidRequest("dp_config needs a noisy_loss_bound above 0 and finite, or none")
+        if not 0.0 < self.noisy_loss_share < 1.0:
+            raise InvalidRequest("dp_config needs a noisy_loss_share above 0 and below 1")
+
+    @property
+    def gradient_noise_multiplier(self) -> float:
+        """The noise of the gradient, in units of `max_grad_norm`.
+
+        Gradient and loss leave as one Gaussian vector. With noise σ₁ and σ₂ in units of their bounds it tells
+        as much as a single release with σ, 1/σ² = 1/σ₁² + 1/σ₂² (Dong, Roth and Su 2022, corollary 3.3:
+        μ² = μ₁² + μ₂²). `noise_multiplier` is that σ, and what is charged.
+        """
+        share = 0.0 if self.noisy_loss_bound is None else self.noisy_loss_share
+        return self.noise_multiplier / math.sqrt(1.0 - share)
+
+    @property
+    def loss_noise_multiplier(self) -> float:
+        """The noise of the loss, in units of `noisy_loss_bound`."""
+        return self.noise_multiplier / math.sqrt(self.noisy_loss_share)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
 from tg_workbench.engine.specs import Architecture, LoraSpec, OptimizerSpec, PrivacySpec, TrainerSpec
 from tg_workbench.errors import Interrupted, InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
 from tg_workbench.privacy.clipping import ClippedSum, Clipper
-from tg_workbench.privacy.noise import add_noise
+from tg_workbench.privacy.noise import add_noise, noisy_loss
 from tg_workbench.privacy.randomness import SecureRandom
 
 __all__ = [
@@ -144,11 +144,10 @@ class Trainer:
         if learning_rate is not None and not 0.0 <= learning_rate < math.inf:
             raise InvalidRequest("learning_rate must be a finite number, zero or above")
         summed: Mapping[str, Tensor] = self._gradient.tensors
-        if isinstance(self._gradient, ClippedSum):
-            assert self.spec.privacy is not None  # noqa: S101  (only privacy makes a ClippedSum)
-            noise, hardened = self.spec.privacy.noise_multiplier, self.spec.privacy.hardened_noise
-            summed = add_noise(self._gradient, noise, generator=self._randomness, hardened=hardened)
         divisor = self.spec.expected_batch_size or max(1, self._gradient.count)
+        loss: float | None = None
+        if isinstance(self._gradient, ClippedSum):
+            summed, loss = self._release(self._gradient, divisor)
         for name, parameter in self._trainable.items():
             parameter.grad = summed[name].div_(divisor)
         used = self.spec.optimizer.learning_rate if learning_rate is None else learning_rate
@@ -158,7 +157,18 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         self.discard()
         self.step += 1
-        return OptimStep(self.step, used, noise_applied=self.spec.privacy is not None)
+        return OptimStep(self.step, used, noise_applied=self.spec.privacy is not None, noisy_loss=loss)
+
+    def _release(self, gradient: ClippedSum, divisor: float) -> tuple[dict[str, Tensor], float | None]:
+        """The noisy gradient and, where one was asked for, the noisy mean loss: one Gaussian together."""
+        privacy = self.spec.privacy
+        assert privacy is not None  # noqa: S101  (only privacy makes a ClippedSum)
+        source: dict[str, Any] = {"generator": self._randomness, "hardened": privacy.hardened_noise}
+        summed = add_noise(gradient, privacy.gradient_noise_multiplier, **source)
+        if privacy.noisy_loss_bound is None:
+            return summed, None
+        loss = noisy_loss(gradient, privacy.noisy_loss_bound, privacy.loss_noise_multiplier, **source)
+        return summed, loss / divisor
 
     def _clipped(self, read: Batch, loss_name: str, micro_batch_size: int | None) -> ClippedSum:
         assert self.spec.privacy is not None and self._clipper is not None  # noqa: S101, PT018  (private)

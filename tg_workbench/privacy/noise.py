@@ -52,6 +52,26 @@ def add_noise(
     return {name: part.view(tensor.shape) for (name, tensor), part in parts}
 
 
+def noisy_loss(
+    clipped: ClippedSum,
+    bound: float,
+    noise_multiplier: float,
+    *,
+    generator: SecureRandom | None = None,
+    hardened: bool = False,
+) -> float:
+    """Σᵢ min(max(lossᵢ, 0), bound) + N(0, (noise_multiplier · bound)²).
+
+    One example moves it by `bound` at most. A loss that is no number counts zero, because leaving it out in
+    any other way would tell that it was there.
+    """
+    if not 0.0 < bound < math.inf or not 0.0 <= noise_multiplier < math.inf:
+        raise InvalidRequest("a noisy loss needs a bound above 0 and a noise_multiplier ≥ 0, both finite")
+    losses = clipped.losses.double().nan_to_num(nan=0.0, posinf=bound, neginf=0.0).clamp(0.0, bound)
+    noise = secure_gaussian((1,), generator=generator, hardened=hardened)
+    return float(losses.sum() + noise_multiplier * bound * noise[0])
+
+
 def _box_muller(count: int, generator: SecureRandom) -> Tensor:
     """Box and Muller 1958, in blocks that stay in the processor's cache."""
     drawn = torch.empty(count + count % 2, dtype=torch.float64)

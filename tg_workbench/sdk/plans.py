@@ -73,6 +73,12 @@ class Privacy:
     max_grad_norm: float = 1.0
     hardened_noise: bool = False
     """Four draws for each number of noise: slower, and floating point tells less (Holohan, Braghin 2021)."""
+    noisy_loss_bound: float | None = None
+    """With it every step also gives a loss that is covered by ε, and may be shown to others: each example's
+    loss counts up to this bound, and noise is added to their sum. ε stays as planned."""
+    noisy_loss_share: float = 0.05
+    """Which part of what a step may reveal goes to that loss: more makes it steadier, and the gradient's
+    noise larger by 1/√(1 − share)."""
 
     def as_wire(self) -> dict[str, Any]:
         """The request's `dp_config`."""
@@ -86,6 +92,8 @@ class Privacy:
             "target_epsilon": target,
             "target_delta": self.delta,
             "hardened_noise": self.hardened_noise,
+            "noisy_loss_bound": self.noisy_loss_bound,
+            "noisy_loss_share": self.noisy_loss_share,
         }
 
 

@@ -44,6 +44,8 @@ class PrivacyView(Value):
     noise_multiplier: float | None = None
     max_grad_norm: float | None = None
     sample_rate: float | None = None
+    noisy_loss_bound: float | None = None
+    """Up to where an example's loss counts in the noisy loss of each step; None when there is none."""
     spent_epsilon: float | None = None
     reserved_epsilon: float | None = None
     steps: int = 0
@@ -69,7 +71,7 @@ class PrivacyView(Value):
 
 @dataclass(frozen=True, slots=True)
 class DPMetrics(Value):
-    """What one step cost and how gradients were clipped. Norms and counts are not covered by ε."""
+    """What one step cost and how gradients were clipped. Of these only the noisy loss is covered by ε."""
 
     noise_applied: bool = False
     epsilon_spent: float = 0.0
@@ -78,6 +80,7 @@ class DPMetrics(Value):
     grad_norm_before_clip: float | None = None
     grad_norm_after_clip: float | None = None
     num_clipped: int | None = None
+    noisy_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

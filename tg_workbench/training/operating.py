@@ -69,7 +69,7 @@ class Operator:
         self.lineage: dict[str, int] = dict(client.lineage)
         self.budget = RunBudget(plan, client, database, fence) if plan is not None else None
         self.checkpoints = Checkpoints(client, database, blobs, home, fence)
-        self.points: dict[str, list[Any]] = {"step": [], "loss": [], "epsilon": []}
+        self.points = self._no_points()
         self.saved_step = NOT_SAVED
         self.has_unprotected_rows = False  # whether the weights saw a caller's rows without privacy
         self._charges = 0
@@ -343,7 +343,7 @@ class Operator:
         if self.points["step"]:
             fact = Progressed(self.points, self.step, total, done, values["privacy"])
             self.queue.record(fact, client_values=values)
-            self.points = {"step": [], "loss": [], "epsilon": []}
+            self.points = self._no_points()
         else:
             self.queue.record(client_values=values)
         self._last_flush = time.monotonic()
@@ -359,6 +359,12 @@ class Operator:
             self._datasets[dataset_id] = (dataset, DatasetRows.load(dataset, self.blobs, self.trainer))
         return self._datasets[dataset_id]
 
+    def _no_points(self) -> dict[str, list[Any]]:
+        columns = ["step", "loss", "epsilon"]
+        if self.plan is not None and self.plan.noisy_loss_bound is not None:
+            columns.append("noisy_loss")
+        return {column: [] for column in columns}
+
     def _note_step(self, taken: OptimStep, charged: Charged | None) -> None:
         examples = sum(count for _, count in self._losses)
         loss = sum(value * count for value, count in self._losses) / examples if examples else None
@@ -366,6 +372,8 @@ class Operator:
         self.points["step"].append(self.step)
         self.points["loss"].append(loss)
         self.points["epsilon"].append(charged.total_epsilon if charged else None)
+        if "noisy_loss" in self.points:
+            self.points["noisy_loss"].append(taken.noisy_loss)
         if charged is None or self.plan is None:
             self.dp_metrics = None
             return
@@ -378,6 +386,7 @@ class Operator:
             "grad_norm_before_clip": seen.grad_norm if seen else None,
             "grad_norm_after_clip": seen.grad_norm_after_clip if seen else None,
             "num_clipped": seen.num_clipped if seen and self.plan.mode != SAMPLED else None,
+            "noisy_loss": taken.noisy_loss,
         }
 
 

@@ -40,6 +40,8 @@ class Plan:
     note: str
     population: str | None = None
     hardened_noise: bool = False
+    noisy_loss_bound: float | None = None
+    noisy_loss_share: float = 0.05
 
     def as_json(self) -> dict[str, Any]:
         """For the database."""
@@ -76,6 +78,8 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
         note=_note(spec, dataset, dp, steps),
         population=dataset.population if dataset is not None else None,
         hardened_noise=dp.hardened_noise,
+        noisy_loss_bound=dp.noisy_loss_bound,
+        noisy_loss_share=dp.noisy_loss_share,
     )
 
 

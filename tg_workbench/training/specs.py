@@ -57,6 +57,8 @@ class DPSpec:
     target_delta: float | None = None
     accountant_type: str = "prv"
     hardened_noise: bool = False
+    noisy_loss_bound: float | None = None
+    noisy_loss_share: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,17 @@ def trainer_spec(
         lora=spec.lora,
         optimizer=spec.optimizer,
         loss=spec.loss,
-        privacy=None
-        if plan is None
-        else PrivacySpec(plan.noise_multiplier, plan.max_grad_norm, plan.hardened_noise),
+        privacy=None if plan is None else _privacy_spec(plan),
         expected_batch_size=expected,
         cache_folder=settings.home / "models",
+    )
+
+
+def _privacy_spec(plan: Plan) -> PrivacySpec:
+    return PrivacySpec(
+        noise_multiplier=plan.noise_multiplier,
+        max_grad_norm=plan.max_grad_norm,
+        hardened_noise=plan.hardened_noise,
+        noisy_loss_bound=plan.noisy_loss_bound,
+        noisy_loss_share=plan.noisy_loss_share,
     )

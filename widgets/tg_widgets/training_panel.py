@@ -175,10 +175,10 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
         if event.type == "progress":
             points = data.get("points") or {}
             steps = points.get("step") or []
-            for name, column in (("loss", "loss"), ("epsilon", "epsilon")):
-                values = points.get(column) or []
+            for name in ("epsilon", "noisy_loss") if self.published else ("loss", "epsilon", "noisy_loss"):
+                values = points.get(name) or []
                 known = [(x, y) for x, y in zip(steps, values, strict=False) if y is not None]
-                if known and not (self.published and name == "loss"):
+                if known:
                     self.curve.append(name, [x for x, _ in known], [y for _, y in known])
         elif event.type == "checkpoint" and not data.get("automatic"):
             self._mark(data.get("step"), "checkpoint", "teal")
@@ -318,8 +318,12 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
     def _series(self) -> list[Series]:
         loss = Series("loss", "Loss")
         epsilon = Series("epsilon", "ε spent", "right", digits=2, round_up=True)
-        public = Series("public_loss", "Loss on public data")
-        return [epsilon, public] if self.published else [loss, epsilon, public]
+        shown = [
+            epsilon,
+            Series("noisy_loss", "Loss with noise"),
+            Series("public_loss", "Loss on public data"),
+        ]
+        return shown if self.published else [loss, *shown]
 
     def _show(self) -> None:
         with self._lock:

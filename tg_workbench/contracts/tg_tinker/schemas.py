@@ -90,6 +90,8 @@ class DPConfig(ExactForm):
     target_delta: float | None = Field(default=None, gt=0, lt=1)
     accountant_type: Literal["rdp", "moments", "prv", "pld"] = "prv"
     hardened_noise: bool = False
+    noisy_loss_bound: float | None = Field(default=None, gt=0, le=1e6)
+    noisy_loss_share: float = Field(default=0.05, gt=0, lt=1)
 
     def as_spec(self, *, steps_known: bool) -> DPSpec:
         """The room's value."""
@@ -103,6 +105,8 @@ class DPConfig(ExactForm):
             target_delta=self.target_delta,
             accountant_type=self.accountant_type,
             hardened_noise=self.hardened_noise,
+            noisy_loss_bound=self.noisy_loss_bound,
+            noisy_loss_share=self.noisy_loss_share,
         )
 
 

@@ -27,7 +27,10 @@ class View(BaseModel):
 
 
 class DPMetrics(View):
-    """What one step cost and what was clipped. The norms are raw: they answer the owner only."""
+    """What one step cost and what was clipped. The norms are raw: they answer the owner only.
+
+    `noisy_loss` is covered by ε, where `noisy_loss_bound` asked for one.
+    """
 
     noise_applied: bool
     epsilon_spent: float
@@ -36,6 +39,7 @@ class DPMetrics(View):
     grad_norm_before_clip: float | None
     grad_norm_after_clip: float | None
     num_clipped: int | None
+    noisy_loss: float | None = None
 
 
 class PrivacyView(View):
@@ -51,6 +55,7 @@ class PrivacyView(View):
     noise_multiplier: float | None
     max_grad_norm: float | None
     sample_rate: float | None
+    noisy_loss_bound: float | None = None
     spent_epsilon: float | None
     reserved_epsilon: float | None
     steps: int
