@@ -47,6 +47,9 @@ curve = LiveCurve([Series("loss", "Loss"), Series("epsilon", "ε spent", "right"
 curve.append("loss", range(0, 400, 2), [1 + step / 400 for step in range(0, 400, 2)])
 curve.append("epsilon", range(1, 401, 2), [0.0] * 200)
 curve"""
+PLANNER = """
+from tg_widgets import PrivacyPlanner
+PrivacyPlanner()"""
 PROSE = "# A page\\nIts formula is $E = mc^2$."
 ICON = "import ipywidgets; ipywidgets.Button(icon='floppy-o')"
 DRAWN = ".tgw-curve .uplot canvas"
@@ -137,6 +140,27 @@ def test_points_from_before_the_page_opened_are_drawn(lab: Lab, visit: Visit) ->
     reads(visit, "step 1,000")
     coloured, _ = visit.picture(visit.page.locator(DRAWN))
     assert coloured > 300
+
+
+def test_a_run_is_planned_on_the_page(lab: Lab, visit: Visit) -> None:
+    lab.write("planner.ipynb", PLANNER)
+    visit.open(lab.url("voila/render/planner.ipynb"))
+    said = visit.page.locator(".tgw-plan")
+    said.filter(has_text="ε = 3 at").wait_for(timeout=60_000)
+    reads(visit, "ε of this run")
+    visit.page.get_by_label("Passes").fill("")
+    visit.page.get_by_text("Passes must be a number above zero.").wait_for()
+    visit.page.get_by_label("Passes").fill("20")
+    visit.page.get_by_label("You give").select_option(label="the noise multiplier σ")
+    visit.page.get_by_role("spinbutton", name="Noise multiplier σ").fill("2")
+    said.filter(has_text="at σ = 2, q").wait_for()
+    assert not visit.page.get_by_role("spinbutton", name="Target ε").is_visible()
+    reads(visit, "ε of the plan before")
+    visit.page.emulate_media(color_scheme="dark")
+    visit.page.wait_for_timeout(800)
+    assert visit.picture(visit.page.locator(".tgw-planner"))[1] < 0.25
+    assert visit.outside == []
+    assert visit.errors == []
 
 
 @pytest.mark.parametrize(("scheme", "query"), [("dark", ""), ("light", "?theme=dark")])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tg_widgets import TrainingPanel
 from tg_widgets.panel_part import PanelPart
 from tg_widgets.training_panel import creation
 
-from tests.widgets.conftest import Wire
+from tests.widgets.conftest import Wire, wait_for
 from tests.workbench_server import WorkbenchServer
 from tg_workbench import InvalidRequest, Privacy, PrivacyRefused, Workbench
 from tg_workbench.sdk.datasets import Dataset
@@ -44,13 +44,6 @@ def panel(wire: Wire, workbench: Workbench) -> Iterator[TrainingPanel]:
     panel._bar._act("new", {})
     yield panel
     panel.close()
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
 
 
 def details(panel: TrainingPanel) -> PanelPart:

@@ -19,6 +19,7 @@ from typing import Any
 import ipywidgets
 
 from tg_widgets.budget_gauge import BudgetGauge
+from tg_widgets.fields import positive, sentence, whole
 from tg_widgets.live_curve import LiveCurve, Series
 from tg_widgets.lookout import Lookout, Seen
 from tg_widgets.pace import Pace
@@ -250,7 +251,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             error = str(failure)
         finally:
             self._doing.remove(action)
-            self._error = error and _sentence(error)
+            self._error = error and sentence(error)
             self._pace.ask()
 
     def _ask(self, action: str, values: Mapping[str, Any]) -> None:
@@ -335,7 +336,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
                 "read_only": self.read_only,
                 "bound": self._is_bound,
                 "connection": connection,
-                "connection_text": _sentence(problem) if problem else "",
+                "connection_text": sentence(problem) if problem else "",
                 "actions": self._actions(standing),
                 "doing": f"{_DOING[self._doing[-1]]} …" if self._doing else "",
                 "error": self._error,
@@ -368,7 +369,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
 
     def _shown_standing(self, standing: Standing) -> dict[str, Any]:
         shown = asdict(standing)
-        shown["reason"] = standing.reason and _sentence(standing.reason)
+        shown["reason"] = standing.reason and sentence(standing.reason)
         if self.published:  # reasons and notices may tell of single rows
             ended_badly = standing.status == "error"
             shown.update(reason="It stopped with an error." if ended_badly else None, notice="", config={})
@@ -401,24 +402,3 @@ def creation(values: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("lora_rank"):
         asked["lora_rank"] = whole(values, "lora_rank", "LoRA rank")
     return asked
-
-
-def positive(values: Mapping[str, Any], name: str, label: str) -> float:
-    """The number of a field. Raises InvalidRequest unless it is above zero."""
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InvalidRequest(f"{label} must be a number above zero")
-    return float(value)
-
-
-def whole(values: Mapping[str, Any], name: str, label: str) -> int:
-    """The whole number of a field. Raises InvalidRequest unless it is one, and above zero."""
-    value = positive(values, name, label)
-    if not value.is_integer():
-        raise InvalidRequest(f"{label} must be a whole number")
-    return int(value)
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")
