@@ -106,6 +106,17 @@ def test_clients_on_one_dataset_never_pass_its_cap_together(workshop: Workshop, 
     assert steps == sum(result["steps_done"] for result in results)
 
 
+def test_who_comes_too_late_is_told_what_the_others_have_spent(workshop: Workshop, two_moons: Rows) -> None:
+    dataset = workshop.dataset(*two_moons, epsilon_cap=1.5)
+    spec = ClientSpec("mlp", dataset_id=dataset.id, batch_size=40, dp=DPSpec(noise_multiplier=1.5))
+    late, early = workshop.create(spec), workshop.create(spec)
+    assert workshop.do(early, "train", {"steps": 200})["steps_done"] > 1
+    spent = workshop.found(dataset.id).spent_epsilon
+    refused = workshop.do(late, "train", {"steps": 1})
+    assert f"ε = {spent:.2f} of 1.50" in refused["reason"]
+    assert refused["privacy"]["dataset_spent_epsilon"] == spent
+
+
 def test_datasets_about_the_same_people_never_pass_their_cap_together(
     workshop: Workshop, two_moons: Rows
 ) -> None:

@@ -77,6 +77,7 @@ class RunBudget:
             dataset_after = self._admit_on_dataset()
             if self._write(self._charge(operation, ordinal, step, after), dataset_after):
                 break
+            self.dataset_spent = self._read(self.dataset_odometer, self.of_dataset)  # by others meanwhile
         charged = Charged(after, max(0.0, after - self.spent))
         self.own[self.kind] = self.own.get(self.kind, 0) + 1
         self.spent = after
