@@ -122,6 +122,36 @@ def test_chosen_noise_equals_that_of_opacus() -> None:
     assert found == pytest.approx(1.3562, abs=0.002)  # asserted in Opacus's own tests
 
 
+# What other libraries assert in their tests: noise_multiplier, sample_rate, steps, delta, ε, accountant.
+ASSERTED_ELSEWHERE = {
+    "TF Privacy, a tutorial's run": (1.3, 150 / 60000, 6000, 1e-5, 0.7242234026, "rdp"),
+    "TF Privacy, many small batches": (1.0, 100 / 1e5, 30000, 1e-7, 1.4154988495, "rdp"),
+    "TF Privacy, example privacy by RDP": (0.7, 0.01, 120, 1e-5, 3.2392676, "rdp"),
+    "TF Privacy, example privacy by PLD": (0.7, 0.01, 120, 1e-5, 2.4612381, "pld"),
+    "dp-accounting, three Gaussians": (math.sqrt(3), 1.0, 3, 0.126936, 1.0, "pld"),
+    "dp-accounting, three sampled Gaussians": (0.5, 0.2, 3, 0.15594, 1.0, "pld"),
+}
+
+
+@pytest.mark.parametrize(
+    ("noise", "rate", "steps", "delta", "asserted", "accountant"),
+    ASSERTED_ELSEWHERE.values(),
+    ids=ASSERTED_ELSEWHERE.keys(),
+)
+def test_epsilon_is_what_other_libraries_assert(
+    noise: float, rate: float, steps: int, delta: float, asserted: float, accountant: str
+) -> None:
+    found = epsilon(
+        noise_multiplier=noise,
+        sample_rate=rate,
+        steps=steps,
+        delta=delta,
+        accountant=accountant,  # type: ignore[arg-type]
+    )
+    # Their δ of the last two is printed to five or six digits, which is as exactly as ε = 1 is met.
+    assert found == pytest.approx(asserted, abs=1e-4 if asserted == 1.0 else 1e-7)
+
+
 STEP = GaussianStep(1.2, 0.07)
 
 
