@@ -119,15 +119,21 @@ class UnknownModel(InvalidRequest):
 
 
 class UnsupportedLayer(InvalidRequest):
-    """A layer whose per-example gradient we cannot form, so its privacy cannot be promised."""
+    """A layer whose per-example gradient we cannot form, so its privacy cannot be promised.
 
-    def __init__(self, layer: str, kind: str) -> None:
-        super().__init__(
-            f"layer {layer!r} ({kind}) has no per-example gradient here; "
-            "replace it or freeze it to train privately"
-        )
+    With an `engine`: one that this engine cannot clip, or would clip wrongly; ours may.
+    """
+
+    def __init__(self, layer: str, kind: str, engine: str | None = None) -> None:
+        if engine is None:
+            why = "has no per-example gradient here; replace it or freeze it to train privately"
+        else:
+            why = f"cannot be clipped by engine {engine}; use engine book-keeping, or replace or freeze it"
+        super().__init__(f"layer {layer!r} ({kind}) {why}")
         self.layer = layer
         self.kind = kind
+        if engine is not None:
+            self.engine = engine
 
 
 class NotALanguageModel(InvalidRequest):

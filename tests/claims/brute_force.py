@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tg_workbench.privacy.clipping import ClippedSum, clip
+from tg_workbench.privacy.clipping import ClippedSum
+from tg_workbench.privacy.engines import BOOK_KEEPING, clipping_engine
 
 Losses = Callable[[slice], Tensor]
 """The losses of a slice of the batch."""
@@ -30,11 +31,11 @@ def one_by_one(
     return total, torch.stack(norms)
 
 
-def check(model: nn.Module, losses: Losses, count: int) -> ClippedSum:
+def check(model: nn.Module, losses: Losses, count: int, engine: str = BOOK_KEEPING) -> ClippedSum:
     """Clip at the median norm, so that half of the examples are clipped, and compare with the slow way."""
     bound = float(one_by_one(model, losses, count, 1.0)[1].median())
     expected, norms = one_by_one(model, losses, count, bound)
-    found = clip(model, lambda: losses(slice(0, count)), bound)
+    found = clipping_engine(engine, model).clip(lambda: losses(slice(0, count)), bound)
     torch.testing.assert_close(found.norms.double(), norms, rtol=2e-5, atol=1e-9)
     assert found.tensors.keys() == expected.keys()
     scale = max(float(tensor.abs().max()) for tensor in expected.values())

@@ -83,6 +83,8 @@ def test_malformed_json_is_one_where_tensors_may_come_too(api: httpx.Client, nam
         {"dp_config": {"target_delta": 1}},
         {"dp_config": {"accountant_type": "guess"}},
         {"dp_config": {"noise_multiplyer": 2.0}},
+        {"dp_config": {"engine": "opacus"}},
+        {"dp_config": {"engine": None}},
         {"dp_conifg": {}},
         {"architecture": {"input_shape": [], "output_size": 2}},
         {"architecture": {"input_shape": [4], "output_size": 0}},

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from tg_workbench import (
     DatasetInUse,
     DatasetNotFound,
     InvalidBatch,
+    InvalidRequest,
     NoGradient,
     NotALanguageModel,
+    Privacy,
     PrivacyRefused,
     Unauthenticated,
     UnknownModel,
@@ -46,6 +49,24 @@ def test_steps_by_hand_learn_the_rows_that_were_sent(new_client: NewClient, rows
     assert client.privacy.guarantee == "none"
     labels = np.array([said.label for said in client.predict(rows["features"])])
     assert (labels == rows["targets"]).mean() > 0.9
+
+
+@pytest.mark.parametrize("engine", ["opacus-hooks", "opacus-ghost"])
+def test_a_run_is_as_private_whichever_engine_clips(
+    new_client: NewClient, dataset: Dataset, engine: str
+) -> None:
+    privacy = Privacy(noise_multiplier=4.0, max_grad_norm=0.5, engine=engine)
+    spent = []
+    for each in (privacy, replace(privacy, engine="book-keeping")):
+        client = new_client(dataset=dataset, privacy=each, max_steps=4, batch_size=50)
+        assert client.train(steps=4, progress=False).result(timeout=240).steps_done == 4
+        spent.append(client.privacy.spent_epsilon or 0.0)
+    assert spent[0] == spent[1] > 0
+
+
+def test_an_engine_nobody_knows_is_refused_with_the_list(new_client: NewClient, dataset: Dataset) -> None:
+    with pytest.raises(InvalidRequest, match=r"book-keeping.*opacus-hooks.*opacus-ghost"):
+        new_client(dataset=dataset, privacy=Privacy(noise_multiplier=1.0, engine="ghost"), max_steps=8)
 
 
 def test_lists_and_arrays_mean_the_same(new_client: NewClient, rows: Rows) -> None:

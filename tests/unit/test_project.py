@@ -53,8 +53,10 @@ def normal(name: str) -> str:
 
 
 def declared() -> set[str]:
-    """What the project says it needs at run time."""
-    return {normal(re.split(r"[^\w.-]", line)[0]) for line in PROJECT["dependencies"]}
+    """What the project says it needs at run time, always or for an option."""
+    options = PROJECT["optional-dependencies"]
+    lines = [line for name, lines in options.items() if name != "test" for line in lines]
+    return {normal(re.split(r"[^\w.-]", line)[0]) for line in [*PROJECT["dependencies"], *lines]}
 
 
 def imported_names(tree: ast.AST) -> set[str]:

@@ -12,6 +12,9 @@ from typing import Literal
 
 from tg_workbench.errors import InvalidRequest
 
+BOOK_KEEPING = "book-keeping"
+ENGINES = (BOOK_KEEPING, "opacus-hooks", "opacus-ghost")
+"""What may clip, the usual one first. `privacy.engines` has the same names (a test compares them)."""
 LARGEST_INPUT = 10**8
 LARGEST_SIDE = 10**6
 
@@ -76,6 +79,8 @@ class PrivacySpec:
     """With it a step also releases a noisy loss, in which no example counts for more than this."""
     noisy_loss_share: float = 0.05
     """Which part of what a step reveals that loss may reveal."""
+    engine: str = BOOK_KEEPING
+    """Which engine clips: one of `ENGINES`. All give the same sum, so a state fits whichever made it."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.noise_multiplier < math.inf or not 0.0 < self.max_grad_norm < math.inf:
@@ -84,6 +89,8 @@ class PrivacySpec:
             raise InvalidRequest("dp_config needs a noisy_loss_bound above 0 and finite, or none")
         if not 0.0 < self.noisy_loss_share < 1.0:
             raise InvalidRequest("dp_config needs a noisy_loss_share above 0 and below 1")
+        if self.engine not in ENGINES:
+            raise InvalidRequest(f"unknown engine; use one of {', '.join(ENGINES)}")
 
     @property
     def gradient_noise_multiplier(self) -> float:

@@ -31,7 +31,8 @@ from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
 from tg_workbench.engine.specs import Architecture, LoraSpec, OptimizerSpec, PrivacySpec, TrainerSpec
 from tg_workbench.errors import Interrupted, InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
-from tg_workbench.privacy.clipping import ClippedSum, Clipper
+from tg_workbench.privacy.clipping import ClippedSum
+from tg_workbench.privacy.engines import clipping_engine
 from tg_workbench.privacy.noise import add_noise, noisy_loss
 from tg_workbench.privacy.randomness import SecureRandom
 
@@ -78,7 +79,7 @@ class Trainer:
                 lora.attach(self._module, spec.lora)
         self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
         self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
-        self._clipper = Clipper(self._module) if spec.privacy is not None else None
+        self._clipper = clipping_engine(spec.privacy.engine, self._module) if spec.privacy else None
         self._gradient: ClippedSum | _PlainSum | None = None
         self._repeats = Repeats()
         self._randomness = SecureRandom()

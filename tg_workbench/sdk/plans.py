@@ -79,6 +79,8 @@ class Privacy:
     noisy_loss_share: float = 0.05
     """Which part of what a step may reveal goes to that loss: more makes it steadier, and the gradient's
     noise larger by 1/√(1 − share)."""
+    engine: str = "book-keeping"
+    """Which engine clips: book-keeping (ours), opacus-hooks or opacus-ghost. ε is the same."""
 
     def as_wire(self) -> dict[str, Any]:
         """The request's `dp_config`."""
@@ -94,6 +96,7 @@ class Privacy:
             "hardened_noise": self.hardened_noise,
             "noisy_loss_bound": self.noisy_loss_bound,
             "noisy_loss_share": self.noisy_loss_share,
+            "engine": self.engine,
         }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from tg_workbench import privacy
 from tg_workbench.datasets import Dataset
+from tg_workbench.engine.specs import BOOK_KEEPING
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.training.specs import ClientSpec, DPSpec
 
@@ -42,6 +43,7 @@ class Plan:
     hardened_noise: bool = False
     noisy_loss_bound: float | None = None
     noisy_loss_share: float = 0.05
+    engine: str = BOOK_KEEPING
 
     def as_json(self) -> dict[str, Any]:
         """For the database."""
@@ -80,6 +82,7 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
         hardened_noise=dp.hardened_noise,
         noisy_loss_bound=dp.noisy_loss_bound,
         noisy_loss_share=dp.noisy_loss_share,
+        engine=dp.engine,
     )
 
 

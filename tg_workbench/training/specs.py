@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tg_workbench.engine.specs import Architecture, LoraSpec, OptimizerSpec
+from tg_workbench.engine.specs import BOOK_KEEPING, Architecture, LoraSpec, OptimizerSpec
 
 WORK_KIND = "training_client"
 WORKER_ENTRY_POINT = "tg_workbench.training.worker:run"
@@ -59,6 +59,7 @@ class DPSpec:
     hardened_noise: bool = False
     noisy_loss_bound: float | None = None
     noisy_loss_share: float = 0.05
+    engine: str = BOOK_KEEPING
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,4 +41,5 @@ def _privacy_spec(plan: Plan) -> PrivacySpec:
         hardened_noise=plan.hardened_noise,
         noisy_loss_bound=plan.noisy_loss_bound,
         noisy_loss_share=plan.noisy_loss_share,
+        engine=plan.engine,
     )

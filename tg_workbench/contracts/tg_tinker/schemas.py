@@ -92,6 +92,7 @@ class DPConfig(ExactForm):
     hardened_noise: bool = False
     noisy_loss_bound: float | None = Field(default=None, gt=0, le=1e6)
     noisy_loss_share: float = Field(default=0.05, gt=0, lt=1)
+    engine: Literal["book-keeping", "opacus-hooks", "opacus-ghost"] = "book-keeping"
 
     def as_spec(self, *, steps_known: bool) -> DPSpec:
         """The room's value."""
@@ -107,6 +108,7 @@ class DPConfig(ExactForm):
             hardened_noise=self.hardened_noise,
             noisy_loss_bound=self.noisy_loss_bound,
             noisy_loss_share=self.noisy_loss_share,
+            engine=self.engine,
         )
 
 
