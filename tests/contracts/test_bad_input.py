@@ -90,6 +90,7 @@ def test_malformed_json_is_one_where_tensors_may_come_too(api: httpx.Client, nam
         {"architecture": {"input_shape": [4], "output_size": 0}},
         {"metadata": {"long": "x" * 70_000}},
         {"loss": "hinge"},
+        {"gradient_checkpointing": "yes"},
         {"model_ref": None},
         {"dataset_id": "../../etc/passwd"},
     ],

@@ -11,6 +11,7 @@ from tests.sdk.conftest import NewClient, Rows
 from tg_workbench import (
     ArtifactNotFound,
     BudgetExhausted,
+    ClientFailed,
     ClientTerminated,
     DatasetInUse,
     DatasetNotFound,
@@ -67,6 +68,21 @@ def test_a_run_is_as_private_whichever_engine_clips(
 def test_an_engine_nobody_knows_is_refused_with_the_list(new_client: NewClient, dataset: Dataset) -> None:
     with pytest.raises(InvalidRequest, match=r"book-keeping.*opacus-hooks.*opacus-ghost"):
         new_client(dataset=dataset, privacy=Privacy(noise_multiplier=1.0, engine="ghost"), max_steps=8)
+
+
+def test_language_model_learns_while_it_computes_its_blocks_twice(new_client: NewClient) -> None:
+    client = new_client(
+        "tiny-llama",
+        architecture=None,
+        lora_rank=2,
+        privacy=Privacy(noise_multiplier=1.0),
+        gradient_checkpointing=True,
+    )
+    client.forward_backward(input_ids=[[1, 2, 3], [3, 2, 1]])
+    assert client.optim_step().result(timeout=60).step == 1
+    rows_only = new_client(gradient_checkpointing=True)
+    with pytest.raises((ClientFailed, ClientTerminated), match="for language models"):
+        rows_only.forward_backward(features=[[0.0] * 4], targets=[0]).result(timeout=60)
 
 
 def test_lists_and_arrays_mean_the_same(new_client: NewClient, rows: Rows) -> None:

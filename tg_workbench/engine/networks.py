@@ -9,6 +9,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from tg_workbench.errors import InvalidRequest
+
 
 class Tokenizer(Protocol):
     """Text ↔ token ids of one vocabulary."""
@@ -57,6 +59,17 @@ class LanguageModel:
         """[examples, tokens, vocabulary]."""
         logits: Tensor = self.module(**inputs, use_cache=False).logits
         return logits
+
+    def checkpoint_blocks(self) -> None:
+        """Keep the input of each block only, and compute what is inside again on the way back.
+
+        Raises InvalidRequest where transformers knows no blocks of this model.
+        """
+        enable = getattr(self.module, "activation_checkpointing_enable", None)  # its name from 5.x on
+        enable = enable or getattr(self.module, "gradient_checkpointing_enable", None)
+        if enable is None or not getattr(self.module, "supports_gradient_checkpointing", False):
+            raise InvalidRequest("this model has no gradient checkpointing; leave gradient_checkpointing out")
+        enable({"use_reentrant": False})
 
     def numbers(self, inputs: dict[str, Tensor]) -> int:
         """How many numbers one example comes out as."""

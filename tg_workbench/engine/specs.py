@@ -122,6 +122,12 @@ class TrainerSpec:
     expected_batch_size: float | None
     """What a step's sum is divided by. None, without privacy only: the number of examples that came."""
     cache_folder: Path
+    gradient_checkpointing: bool = False
+    """Of language models: forget what is inside each block, and compute it again on the way back.
+
+    It saves memory where adapters learn. Where everything learns it saves next to none: clipping keeps the
+    input and the gradient of every layer that learns until the norms are known.
+    """
 
     def __post_init__(self) -> None:
         if self.expected_batch_size is None:

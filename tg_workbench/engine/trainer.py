@@ -29,7 +29,14 @@ from tg_workbench.engine.losses import IGNORED, LOSSES
 from tg_workbench.engine.networks import LanguageModel, Network
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
-from tg_workbench.engine.specs import Architecture, LoraSpec, OptimizerSpec, PrivacySpec, TrainerSpec
+from tg_workbench.engine.specs import (
+    BOOK_KEEPING,
+    Architecture,
+    LoraSpec,
+    OptimizerSpec,
+    PrivacySpec,
+    TrainerSpec,
+)
 from tg_workbench.errors import Interrupted, InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.engines import clipping_engine
@@ -73,6 +80,8 @@ class Trainer:
         self.spec = spec
         self.step = 0
         self._network = network or architectures.build(spec.model_ref, spec.architecture, spec.cache_folder)
+        if spec.gradient_checkpointing:
+            self._checkpoint_blocks()
         if spec.lora is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
@@ -98,6 +107,16 @@ class Trainer:
     @property
     def _module(self) -> nn.Module:
         return self._network.module
+
+    def _checkpoint_blocks(self) -> None:
+        if not isinstance(self._network, LanguageModel):
+            raise InvalidRequest("gradient_checkpointing is for language models; leave it out")
+        if self.spec.privacy is not None and self.spec.privacy.engine != BOOK_KEEPING:
+            raise InvalidRequest(
+                f"engine {self.spec.privacy.engine} cannot clip under gradient_checkpointing; "
+                f"use engine {BOOK_KEEPING}, or leave gradient_checkpointing out"
+            )
+        self._network.checkpoint_blocks()
 
     def _dropout(self, *, on: bool) -> None:
         """Learn with dropout, look without."""

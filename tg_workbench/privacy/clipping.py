@@ -6,6 +6,9 @@ factors of it, whichever is smaller (book-keeping; Bu et al. 2023). The norm of 
 all its shares added up, so tied parameters and layers used twice are right. No gradient is formed for a
 batch as a whole.
 
+Under gradient checkpointing (non-reentrant) inputs are remembered the way autograd remembers its own: they
+are dropped with the rest of the forward pass and come back when it is run again. Only the first run counts.
+
 Pitfalls: a loss that mixes examples, or a layer that does, has no per-example gradient; BatchNorm and
 mixtures of experts are refused. An example whose loss or gradient is not finite contributes zero, because
 failing would tell that it was there.
@@ -146,33 +149,51 @@ class _Taps:
         self.anchor = torch.zeros((), requires_grad=True)
         self.examples = 0
         self.closed = False
+        self.collecting = False
         self.uses: dict[nn.Parameter, int] = {}
         self.shares: dict[nn.Parameter, list[Share]] = {}
 
     def close(self, examples: int) -> None:
-        """The forward pass is over: from here on the layers are only looked at, not tapped."""
+        """The forward pass is over: what runs from here on is a checkpoint's second run, and not counted."""
         self.examples, self.closed = examples, True
 
     def collect(self, layer: str, module: nn.Module, inputs: tuple[Any, ...], output_grad: Tensor) -> None:
         if output_grad.shape[:1] != (self.examples,):
             raise UnsupportedLayer(layer, f"{type(module).__name__}: its first axis is not the example")
-        for parameter, share in share_of(layer, module, inputs, output_grad):
-            self.shares.setdefault(parameter, []).append(share)
+        self.collecting = True  # a rule may run the layer, which is then not to be tapped
+        try:
+            for parameter, share in share_of(layer, module, inputs, output_grad):
+                self.shares.setdefault(parameter, []).append(share)
+        finally:
+            self.collecting = False
+
+
+Record = Callable[[tuple[Tensor, ...], Tensor], None]
 
 
 class _Tap(torch.autograd.Function):
-    """Passes a layer's output through unchanged, and hands its gradient to the book-keeper."""
+    """Passes a layer's output through unchanged, and hands its input and gradient to the book-keeper."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, anchor: Tensor, record: Callable[[Tensor], None]) -> Tensor:
-        ctx.record = record
+    def forward(
+        ctx: Any, output: Tensor, anchor: Tensor, layer: _Layer, record: Record, *inputs: Tensor
+    ) -> Tensor:
+        ctx.layer, ctx.record = layer, record
+        ctx.save_for_backward(*inputs)  # where a checkpoint drops them, and brings them back
         return output.view_as(output)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        try:
+            inputs = ctx.saved_tensors
+        except RuntimeError as refusal:
+            if "inplace operation" not in str(refusal):
+                raise
+            kind = type(ctx.layer.module).__name__
+            raise UnsupportedLayer(ctx.layer.name, f"{kind}: its input is changed in place") from refusal
         with torch.no_grad():
-            ctx.record(grads[0])
-        return grads[0], None, None
+            ctx.record(inputs, grads[0])
+        return grads[0], None, None, None, *(None for _ in inputs)
 
 
 @contextmanager
@@ -193,24 +214,22 @@ def _hook(taps: _Taps, layer: _Layer) -> Callable[..., Any]:
     def after_forward(
         module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any
     ) -> Any:
-        if taps.closed:
+        if taps.collecting:
             return output
         kind = type(module).__name__
         if keywords or not isinstance(output, Tensor) or not all(isinstance(x, Tensor) for x in inputs):
             raise UnsupportedLayer(layer.name, f"{kind}: not one tensor out of tensors in")
-        inside = None if layer.exact else _uses_in_graph(output, before=inputs)
-        for parameter in layer.own:
-            count = 1 if inside is None else inside.get(parameter, 0)
-            taps.uses[parameter] = taps.uses.get(parameter, 0) + count
-        remembered = tuple(x.detach() for x in inputs)
-        versions = [x._version for x in inputs]
+        if not taps.closed:
+            inside = None if layer.exact else _uses_in_graph(output, before=inputs)
+            for parameter in layer.own:
+                count = 1 if inside is None else inside.get(parameter, 0)
+                taps.uses[parameter] = taps.uses.get(parameter, 0) + count
 
-        def record(output_grad: Tensor) -> None:
-            if [x._version for x in inputs] != versions:
-                raise UnsupportedLayer(layer.name, f"{kind}: its input is changed in place")
-            taps.collect(layer.name, module, remembered, output_grad)
+        def record(inputs: tuple[Tensor, ...], output_grad: Tensor) -> None:
+            taps.collect(layer.name, module, inputs, output_grad)
 
-        return _Tap.apply(output, taps.anchor, record)  # type: ignore[no-untyped-call]
+        remembered = [x.detach() for x in inputs]
+        return _Tap.apply(output, taps.anchor, layer, record, *remembered)  # type: ignore[no-untyped-call]
 
     return after_forward
 
@@ -232,6 +251,8 @@ def _uses_in_graph(values: Tensor, before: tuple[Tensor, ...] = ()) -> dict[nn.P
         node = waiting.pop()
         if node is None or node in seen:
             continue
+        if node.name() == "CheckpointFunctionBackward":  # it hides its part of the graph from us
+            raise InvalidRequest("gradient checkpointing needs use_reentrant=False to train privately")
         seen.add(node)
         for successor, _ in node.next_functions:
             leaf = getattr(successor, "variable", None)

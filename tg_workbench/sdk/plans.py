@@ -115,6 +115,7 @@ class ClientPlan:
     """None: the workbench's default (private on protected data); False: none; True: ε = 3."""
     gradient_accumulation_steps: int | None = None
     loss: str | None = None
+    gradient_checkpointing: bool = False
     metadata: Mapping[str, Any] | None = None
 
     def as_wire(self) -> dict[str, Any]:
@@ -133,6 +134,7 @@ class ClientPlan:
             "max_steps": self.max_steps,
             "gradient_accumulation_steps": self.gradient_accumulation_steps,
             "loss": self.loss,
+            "gradient_checkpointing": self.gradient_checkpointing or None,
             "metadata": dict(self.metadata) if self.metadata else None,
         }
         return {name: value for name, value in body.items() if value is not None}

@@ -71,6 +71,7 @@ class Workbench:
         max_grad_norm: float | None = None,
         gradient_accumulation_steps: int | None = None,
         loss: str | None = None,
+        gradient_checkpointing: bool = False,
         metadata: Mapping[str, Any] | None = None,
     ) -> TrainingClient:
         """Put a model on the workbench and return at once; its worker builds it meanwhile.
@@ -96,6 +97,7 @@ class Workbench:
             privacy=chosen_privacy(private, privacy, numbers),
             gradient_accumulation_steps=gradient_accumulation_steps,
             loss=loss,
+            gradient_checkpointing=gradient_checkpointing,
             metadata=metadata,
         )
         answer = self._connection.post("/api/v1/training_clients", Body.of_json(plan.as_wire()))

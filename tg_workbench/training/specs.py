@@ -77,6 +77,7 @@ class ClientSpec:
     dataset_id: str | None = None
     architecture: Architecture | None = None
     loss: str | None = None
+    gradient_checkpointing: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """For the database."""

@@ -31,6 +31,7 @@ def trainer_spec(
         privacy=None if plan is None else _privacy_spec(plan),
         expected_batch_size=expected,
         cache_folder=settings.home / "models",
+        gradient_checkpointing=spec.gradient_checkpointing,
     )
 
 

@@ -141,6 +141,7 @@ class CreateTrainingClient(ExactForm):
     dataset_id: Id | None = None
     architecture: ArchitectureForm | None = None
     loss: Literal["cross_entropy", "mse", "bce"] | None = None
+    gradient_checkpointing: bool = False
 
     def as_spec(self) -> ClientSpec:
         """The room's value."""
@@ -157,6 +158,7 @@ class CreateTrainingClient(ExactForm):
             dataset_id=self.dataset_id,
             architecture=self.architecture.as_spec() if self.architecture else None,
             loss=self.loss,
+            gradient_checkpointing=self.gradient_checkpointing,
         )
 
 
