@@ -17,6 +17,7 @@ from transformers import (
     MixtralConfig,
     MixtralForCausalLM,
 )
+from transformers.pytorch_utils import Conv1D
 
 from tests.claims.brute_force import check, one_by_one
 from tg_workbench.engine import lora
@@ -84,6 +85,10 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
         lambda: nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"),
         rows(2, 8, 8),
     ),
+    "conv1d of transformers": (lambda: nn.Sequential(Conv1D(9, 7), nn.Tanh(), Conv1D(3, 9)), rows(5, 7)),
+    "conv1d of transformers on rows": (lambda: Conv1D(9, 7), rows(7)),
+    "wide conv1d of transformers, in factors": (lambda: Conv1D(80, 90), rows(3, 90)),
+    "conv1d in groups, strided": (lambda: nn.Conv1d(4, 4, 3, stride=2, groups=2), rows(4, 9)),
     "conv1d": (lambda: nn.Conv1d(2, 4, 3), rows(2, 9)),
     "embedding": (lambda: nn.Embedding(11, 6, padding_idx=0), ids(7, 11)),
     "wide embedding, in factors": (lambda: nn.Embedding(300, 6, padding_idx=3), ids(7, 5)),
@@ -337,6 +342,23 @@ def test_mixture_of_experts_is_refused_before_anything_is_read() -> None:
     )
     with pytest.raises(UnsupportedLayer, match="Mixtral"):
         Clipper(MixtralForCausalLM(config))
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_gpt2_clips_like_one_backward_per_example_once_its_positions_are_frozen(tied: bool) -> None:
+    torch.manual_seed(1)
+    config = GPT2Config(
+        n_layer=2, n_head=2, n_embd=8, vocab_size=20, n_positions=16, tie_word_embeddings=tied
+    )
+    config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
+    model = GPT2LMHeadModel(config)
+    model.get_submodule("transformer.wpe").requires_grad_(False)
+    x = torch.randint(0, 20, (COUNT, 9))
+    check(model, lambda part: LOSSES["cross_entropy"](model(input_ids=x[part]).logits, x[part]), COUNT)
+
+
+def test_conv1d_of_transformers_has_a_rule() -> None:
+    assert shares.has_rule(Conv1D(3, 4))
 
 
 def test_position_embedding_shared_by_the_batch_is_refused() -> None:

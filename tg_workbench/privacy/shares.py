@@ -163,6 +163,16 @@ def _linear(module: nn.Linear, x: Tensor, grad: Tensor) -> Iterator[tuple[str, S
     yield "bias", lambda: left.squeeze(1) if left.shape[1] == 1 else left.sum(1)
 
 
+def _turned_linear(
+    module: nn.Module, x: Tensor, grad: Tensor
+) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
+    """GPT-2's Conv1D: a linear layer whose weight is [inputs, outputs]."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    left, right = _as_rows(grad), _as_rows(x)
+    yield "weight", lambda: Factors(right, left, weight.shape).settled()
+    yield "bias", lambda: left.sum(1)
+
+
 def _conv2d(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
     left = grad.flatten(2).mT
 
@@ -270,6 +280,8 @@ def _rule_of(module: nn.Module) -> Rule | None:
     kind = type(module)
     if kind.__module__.startswith("transformers.") and kind.__name__ in _LLAMA_RMS_NORMS:
         return _llama_rms_norm
+    if kind.__module__ == "transformers.pytorch_utils" and kind.__name__ == "Conv1D":
+        return _turned_linear
     if isinstance(module, nn.Conv2d) and (
         module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str)
     ):
