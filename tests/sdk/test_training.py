@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from tests.sdk.conftest import NewClient, Rows
 from tg_workbench import (
@@ -25,7 +26,7 @@ from tg_workbench import (
     UnknownModel,
     Workbench,
 )
-from tg_workbench.sdk import Dataset
+from tg_workbench.sdk import Dataset, Optimizer
 
 
 def test_a_run_trains_privately_while_the_caller_goes_on(
@@ -254,3 +255,31 @@ def test_a_plan_is_kept_by_the_run_that_follows_it(
     figure = plan.plot(again)
     assert len(figure.data) == 4
     assert figure.layout.xaxis.title.text == "steps"
+
+
+def test_scattering_learns_images_privately_and_saves_its_average(
+    new_client: NewClient, workbench: Workbench
+) -> None:
+    known = load_digits()
+    images, classes = known.images[:, None].astype(np.float32) / 16, known.target.astype(np.int64)
+    dataset = workbench.datasets.upload("digits", features=images[:1437], targets=classes[:1437])
+    optimizer = Optimizer("sgd", weight_decay=0.0, momentum=0.9, tail_averaging=0.5)
+    plan = {"optimizer": optimizer, "learning_rate": 0.5, "batch_size": 360, "max_steps": 60}
+    client = new_client("scattering", dataset=dataset, target_epsilon=3.0, **plan)
+    client.train(steps=60, progress=False).result(timeout=240)
+    assert 0 < (client.privacy.spent_epsilon or 0.0) <= 3.0
+    found = client.evaluate(features=images[1437:], targets=classes[1437:])
+    assert (found.accuracy or 0.0) > 0.8
+    other = new_client("scattering", architecture={"input_shape": [1, 8, 8], "output_size": 10}, **plan)
+    other.load_state(client.save_state())
+    assert other.evaluate(features=images[1437:], targets=classes[1437:]).loss == pytest.approx(found.loss)
+
+
+def test_tail_averaging_without_an_end_is_refused(new_client: NewClient) -> None:
+    with pytest.raises(InvalidRequest, match="max_steps"):
+        new_client(optimizer=Optimizer("sgd", tail_averaging=0.5))
+
+
+def test_scattering_without_the_shape_of_an_image_is_refused(new_client: NewClient) -> None:
+    with pytest.raises(InvalidRequest, match="architecture"):
+        new_client("scattering")

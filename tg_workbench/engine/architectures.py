@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from tg_workbench.engine.networks import Network, RowModel
+from tg_workbench.engine.scattering import ScatteringFront
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidRequest, UnknownModel
 
@@ -51,7 +52,29 @@ def cnn(shape: Architecture) -> RowModel:
     return RowModel(nn.Sequential(layers), shape.input_shape, shape.output_size)
 
 
-ROW_MODELS: dict[str, Callable[[Architecture], RowModel]] = {"mlp": mlp, "cnn": cnn}
+def scattering(shape: Architecture) -> RowModel:
+    """Fixed wavelet features of an image, then one linear layer, or `hidden_sizes` with tanh between.
+
+    What need not be learned needs no privacy: under small ε this beats a network that learns its own features
+    (Tramèr and Boneh 2021).
+    """
+    if len(shape.input_shape) != 3:
+        raise InvalidRequest("scattering needs an input_shape of channels × height × width, at least 8×8")
+    front = ScatteringFront(*shape.input_shape)
+    sizes = [math.prod(front.output_shape), *shape.hidden_sizes]
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    for number, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
+        layers[f"hidden_{number}"] = nn.Linear(inputs, outputs)
+        layers[f"tanh_{number}"] = nn.Tanh()
+    layers["output"] = nn.Linear(sizes[-1], shape.output_size)
+    return RowModel(nn.Sequential(layers), shape.input_shape, shape.output_size, front)
+
+
+ROW_MODELS: dict[str, Callable[[Architecture], RowModel]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "scattering": scattering,
+}
 LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")
 
 

@@ -49,11 +49,17 @@ class Batch:
 
 
 # ------------------------------------------------------------------------------------------- rows
-def read_rows(batch: Mapping[str, Any], *, input_shape: tuple[int, ...], allow_empty: bool = False) -> Tensor:
+def read_rows(
+    batch: Mapping[str, Any],
+    *,
+    input_shape: tuple[int, ...],
+    allow_empty: bool = False,
+    column: str = "features",
+) -> Tensor:
     """The features of a batch of rows or images, as float32 of shape [examples, *input_shape]."""
-    if "features" not in batch:
+    if column not in batch:
         raise InvalidBatch("this model learns from rows: send features (and targets), not input_ids")
-    features = _tensor("features", batch["features"])
+    features = _tensor(column, batch[column])
     if features.dtype == torch.bool or features.is_complex():
         raise InvalidBatch("features must be numbers")
     count = _examples("features", features, allow_empty)

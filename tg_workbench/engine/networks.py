@@ -7,9 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from tg_workbench.errors import InvalidRequest
+
+PREPARED = "prepared"
+"""The column of a batch that holds what a front made of its features."""
+
+
+class Front(Protocol):
+    """What is done to each example before the part that learns sees it."""
+
+    output_shape: tuple[int, ...]
+    numbers: int
+
+    def __call__(self, features: Tensor, /) -> Tensor:
+        """[examples, *output_shape]."""
+        ...
 
 
 class Tokenizer(Protocol):
@@ -30,20 +45,40 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RowModel:
-    """A network from rows or images to numbers."""
+    """A network from rows or images to numbers.
+
+    `front` comes before what learns: fixed, and of each example by itself, so that it can be computed once
+    for all steps (`prepare`).
+    """
 
     module: nn.Module
     input_shape: tuple[int, ...]
     output_size: int
+    front: Front | None = None
 
     def answer(self, inputs: dict[str, Tensor]) -> Tensor:
-        """[examples, outputs]."""
-        said: Tensor = self.module(inputs["features"])
+        """[examples, outputs]: of `features`, or of what `prepare` made of them."""
+        said: Tensor = self.module(inputs[PREPARED] if PREPARED in inputs else self._fronted(inputs))
         return said
 
+    def prepare(self, features: Tensor) -> Tensor:
+        """What the front makes of [examples, *input_shape], in half the memory: float16. Needs a front."""
+        assert self.front is not None  # noqa: S101  (the trainer looked)
+        with torch.no_grad():
+            prepared: Tensor = self.front(features).half()
+        return prepared
+
     def numbers(self, inputs: dict[str, Tensor]) -> int:
-        """How many numbers one example goes in or comes out as, whichever is more."""
-        return max(math.prod(self.input_shape), self.output_size)
+        """The most numbers one example is at any place: going in, coming out, or in the front."""
+        if PREPARED in inputs:
+            return max(inputs[PREPARED][:1].numel(), self.output_size)
+        within = self.front.numbers if self.front is not None else 0
+        return max(math.prod(self.input_shape), self.output_size, within)
+
+    def _fronted(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Through float16 as well: prepared or not, the answers are the same."""
+        features = inputs["features"]
+        return features if self.front is None else self.prepare(features).float()
 
 
 @dataclass(frozen=True, slots=True)

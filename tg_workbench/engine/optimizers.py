@@ -34,7 +34,13 @@ def _adam(parameters: list[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Op
 
 
 def _sgd(parameters: list[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
+    return torch.optim.SGD(
+        parameters,
+        lr=spec.learning_rate,
+        momentum=spec.momentum,
+        weight_decay=spec.weight_decay,
+        fused=True,
+    )
 
 
 def _adafactor(parameters: list[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Optimizer:
@@ -60,6 +66,8 @@ def state_shapes(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> d
         return {"step": number, "row_var": torch.Size((*whole[:-1], 1)), "col_var": columns}
     if isinstance(optimizer, torch.optim.Adafactor):
         return {"step": number, "variance": whole}
+    if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["momentum"] > 0.0:
+        return {"momentum_buffer": whole}
     return {}
 
 

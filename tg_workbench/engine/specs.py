@@ -65,6 +65,24 @@ class OptimizerSpec:
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+    momentum: float = 0.0
+    """Of `sgd` alone: how much of the last step's direction is kept."""
+    tail_averaging: float = 0.0
+    """Which part of a run's steps, counted from its end, the model that others see is the mean of."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.momentum < 1.0 or not 0.0 <= self.tail_averaging <= 1.0:
+            raise InvalidRequest("momentum lies from 0 to below 1, tail_averaging from 0 to 1")
+        if self.momentum and self.name != "sgd":
+            raise InvalidRequest("only sgd has a momentum; the other optimizers have betas")
+
+    def average_after(self, steps: int | None) -> int | None:
+        """The step after which a run of `steps` is averaged. InvalidRequest when its end is unknown."""
+        if not self.tail_averaging:
+            return None
+        if steps is None:
+            raise InvalidRequest("tail_averaging needs max_steps: it is a part of the steps of the run")
+        return steps - max(1, round(steps * self.tail_averaging))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +146,8 @@ class TrainerSpec:
     It saves memory where adapters learn. Where everything learns it saves next to none: clipping keeps the
     input and the gradient of every layer that learns until the norms are known.
     """
+    average_after: int | None = None
+    """The model others see is the mean over all steps after this one; None: the last step."""
 
     def __post_init__(self) -> None:
         if self.expected_batch_size is None:

@@ -13,7 +13,7 @@ from tg_workbench.engine.optimizers import state_shapes
 from tg_workbench.engine.specs import Architecture, LoraSpec
 from tg_workbench.errors import CheckpointMismatch
 
-_MODEL, _OPTIMIZER = "model/", "optimizer/"
+MODEL, _OPTIMIZER = "model/", "optimizer/"
 FORMAT = 1
 
 
@@ -45,7 +45,7 @@ def collect(
     step: int,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Copies of everything that learns, and what it belongs to."""
-    tensors = {_MODEL + name: parameter.detach().clone() for name, parameter in parameters.items()}
+    tensors = {MODEL + name: parameter.detach().clone() for name, parameter in parameters.items()}
     for name, parameter in parameters.items() if optimizer else ():
         assert optimizer is not None  # noqa: S101  (the loop is empty without one)
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -63,14 +63,14 @@ def check(
 ) -> Plan:
     """The plan of taking this state over; CheckpointMismatch where a name or a shape does not fit."""
     step = _check_metadata(metadata, about)
-    learned = {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)}
+    learned = {n.removeprefix(MODEL): t for n, t in tensors.items() if n.startswith(MODEL)}
     if learned.keys() != parameters.keys():
         raise CheckpointMismatch("the checkpoint holds other parameters than this model has")
     for name, tensor in learned.items():
         _check_like(name, tensor, parameters[name])
     kept: dict[str, dict[str, Tensor]] = {}
     for full_name, tensor in tensors.items():
-        if full_name.startswith(_MODEL):
+        if full_name.startswith(MODEL):
             continue
         key, _, name = full_name.removeprefix(_OPTIMIZER).partition("/")
         if not full_name.startswith(_OPTIMIZER) or name not in parameters:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tg_workbench.engine import architectures, generation, lora, states
+from tg_workbench.engine.averaging import TailAverage
 from tg_workbench.engine.batches import Batch, Repeats, loss_for, read_rows, read_targets, read_tokens
 from tg_workbench.engine.generation import Completion
 from tg_workbench.engine.losses import IGNORED, LOSSES
-from tg_workbench.engine.networks import LanguageModel, Network
+from tg_workbench.engine.networks import PREPARED, LanguageModel, Network, RowModel
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
 from tg_workbench.engine.specs import (
@@ -88,6 +90,7 @@ class Trainer:
                 lora.attach(self._module, spec.lora)
         self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
         self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
+        self._average = TailAverage(self._trainable, spec.average_after)
         self._clipper = clipping_engine(spec.privacy.engine, self._module) if spec.privacy else None
         self._gradient: ClippedSum | _PlainSum | None = None
         self._repeats = Repeats()
@@ -122,6 +125,13 @@ class Trainer:
         """Learn with dropout, look without."""
         if self._module.training != on:
             self._module.train(on)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """As others see the model: without dropout, and as its average where one is taken."""
+        self._dropout(on=False)
+        with self._average.shown():
+            yield
 
     # ------------------------------------------------------------------------------- learning
     def forward_backward(
@@ -177,6 +187,7 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         self.discard()
         self.step += 1
+        self._average.take(self.step)
         return OptimStep(self.step, used, noise_applied=self.spec.privacy is not None, noisy_loss=loss)
 
     def _release(self, gradient: ClippedSum, divisor: float) -> tuple[dict[str, Tensor], float | None]:
@@ -260,9 +271,9 @@ class Trainer:
         """
         if not isinstance(self._network, LanguageModel):
             raise NotALanguageModel(self.spec.model_ref)
-        self._dropout(on=False)
         taste = generation.Taste(max_tokens, temperature, top_p, top_k, tuple(stop_sequences or ()))
-        return [generation.write_on(self._network, prompt, taste, should_stop) for prompt in prompts]
+        with self._looking():
+            return [generation.write_on(self._network, prompt, taste, should_stop) for prompt in prompts]
 
     def evaluate(
         self,
@@ -277,8 +288,7 @@ class Trainer:
         """
         read, loss_name = self._read(batch)
         losses, right, answers = [], 0, 0
-        self._dropout(on=False)
-        with torch.inference_mode():
+        with self._looking(), torch.inference_mode():
             for part in self._parts(read, micro_batch_size, should_stop):
                 assert part.targets is not None  # noqa: S101  (_read asked for them)
                 said = self._network.answer(part.inputs)
@@ -295,14 +305,13 @@ class Trainer:
 
         Raises InvalidBatch, and Interrupted once `should_stop` says so.
         """
-        self._dropout(on=False)
-        with torch.inference_mode():
+        with self._looking(), torch.inference_mode():
             if isinstance(self._network, LanguageModel):
                 read, _ = self._read(batch)
                 return _classes(
                     torch.cat([self._next(part) for part in self._parts(read, None, should_stop)])
                 )
-            read = Batch({"features": read_rows(batch, input_shape=self._network.input_shape)}, None)
+            read = Batch(self._rows(self._network, batch), None)
             said = torch.cat(
                 [self._network.answer(part.inputs) for part in self._parts(read, None, should_stop)]
             )
@@ -315,6 +324,19 @@ class Trainer:
     def check(self, batch: Mapping[str, Any]) -> None:
         """Raise InvalidBatch unless this model can learn from every example of `batch`."""
         self._read(batch)
+
+    def prepare(self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None) -> dict[str, Any]:
+        """The batch with its features as the fixed front of the network makes them, to do so once.
+
+        Without a front: the batch as it is. Raises InvalidBatch, and Interrupted once `should_stop` says so.
+        """
+        network = self._network
+        if isinstance(network, LanguageModel) or network.front is None or PREPARED in batch:
+            return dict(batch)
+        read = Batch({"features": read_rows(batch, input_shape=network.input_shape)}, None)
+        parts = [network.prepare(part.inputs["features"]) for part in self._parts(read, None, should_stop)]
+        others = {name: column for name, column in batch.items() if name != "features"}
+        return {**others, PREPARED: torch.cat(parts).numpy()}
 
     def tokenize(self, texts: list[str], *, max_length: int) -> dict[str, Any]:
         """Texts as padded arrays: input_ids, attention_mask, and labels that leave the padding out."""
@@ -329,16 +351,20 @@ class Trainer:
         A gradient that waits is not part of it: save at step borders.
         """
         optimizer = self._optimizer if include_optimizer else None
-        return states.collect(self._trainable, optimizer, self._identity(), self.step)
+        tensors, metadata = states.collect(self._trainable, optimizer, self._identity(), self.step)
+        return self._average.saved(tensors, metadata, whole=include_optimizer)
 
     def check_state(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         """Raise what `load_state` would, and change nothing."""
-        states.check(tensors, metadata, self._trainable, self._optimizer, self._identity())
+        latest, _ = self._average.opened(tensors, metadata)
+        states.check(latest, metadata, self._trainable, self._optimizer, self._identity())
 
     def load_state(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         """Become what `state` described. Checked whole first; on CheckpointMismatch nothing has changed."""
-        plan = states.check(tensors, metadata, self._trainable, self._optimizer, self._identity())
+        latest, mean = self._average.opened(tensors, metadata)
+        plan = states.check(latest, metadata, self._trainable, self._optimizer, self._identity())
         states.apply(plan, self._trainable, self._optimizer)
+        self._average.become(mean)
         self.step = plan.step
         self.discard()
 
@@ -360,10 +386,20 @@ class Trainer:
                 allow_empty=allow_empty,
             )
             return read, "cross_entropy"
-        features = read_rows(batch, input_shape=network.input_shape, allow_empty=allow_empty)
+        inputs = self._rows(network, batch, allow_empty=allow_empty)
+        count = len(next(iter(inputs.values())))
         loss_name = self.spec.loss or loss_for(batch, network.output_size)
-        targets = read_targets(batch, count=len(features), output_size=network.output_size, loss=loss_name)
-        return Batch({"features": features}, targets), loss_name
+        targets = read_targets(batch, count=count, output_size=network.output_size, loss=loss_name)
+        return Batch(inputs, targets), loss_name
+
+    def _rows(
+        self, network: RowModel, batch: Mapping[str, Any], *, allow_empty: bool = False
+    ) -> dict[str, Tensor]:
+        """What a network of rows reads of a batch: its features, or what was prepared of them."""
+        if network.front is not None and PREPARED in batch:
+            shape = network.front.output_shape
+            return {PREPARED: read_rows(batch, input_shape=shape, allow_empty=allow_empty, column=PREPARED)}
+        return {"features": read_rows(batch, input_shape=network.input_shape, allow_empty=allow_empty)}
 
     def _parts(self, read: Batch, size: int | None, should_stop: ShouldStop | None = None) -> Iterator[Batch]:
         """The examples, as many at a time as was asked for or as memory is meant for."""

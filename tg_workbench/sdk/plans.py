@@ -29,13 +29,19 @@ class LoRA:
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """adamw, adam, sgd or adafactor, and its constants."""
+    """adamw, adam, sgd or adafactor, and its constants.
+
+    `momentum` is for sgd alone. `tail_averaging` 0.5: what evaluate, predict and save give is the mean
+    over the last half of `max_steps`, in which the noise of single steps cancels; that costs no privacy.
+    """
 
     name: str = "adamw"
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+    momentum: float = 0.0
+    tail_averaging: float = 0.0
 
     def as_wire(self) -> dict[str, Any]:
         """The request's `optimizer`."""
@@ -44,7 +50,7 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The shape of an `mlp` or `cnn`: one input without the batch axis, outputs, hidden layers."""
+    """The shape of an `mlp`, `cnn` or `scattering`: one input, outputs, hidden layers."""
 
     input_shape: Sequence[int]
     output_size: int

@@ -33,6 +33,7 @@ from tg_workbench.training.specs import (
     ENDED,
     LANGUAGE_MODELS,
     MODEL_REFS,
+    ROW_MODELS,
     WORK_KIND,
     ClientSpec,
     OperationKind,
@@ -226,7 +227,7 @@ class TrainingClients:
             raise UnknownModel(list(MODEL_REFS))
         if Path(spec.model_ref).is_absolute() and not _is_model_folder(Path(spec.model_ref)):
             raise UnknownModel(list(MODEL_REFS))
-        if spec.model_ref in ("mlp", "cnn") and spec.architecture is None and spec.dataset_id is None:
+        if spec.model_ref in ROW_MODELS and spec.architecture is None and spec.dataset_id is None:
             raise InvalidRequest(
                 f"{spec.model_ref} needs an 'architecture' (input_shape, output_size), or a 'dataset_id' "
                 "to take it from"
@@ -239,6 +240,7 @@ class TrainingClients:
         if spec.lora is not None and spec.model_ref in MODEL_REFS and spec.model_ref not in LANGUAGE_MODELS:
             raise InvalidRequest(f"{spec.model_ref} has no attention layers for LoRA: leave lora_config out")
         dataset = self._dataset(owner, spec.dataset_id)
+        _check_averaging(spec, dataset)
         if dataset is not None and dataset.privacy == "protected" and spec.dp is not None:
             _check_privacy(spec, dataset)
         if spec.dp is not None and spec.dp.enabled and spec.dp.noise_multiplier is None:
@@ -263,6 +265,13 @@ def _is_model_folder(folder: Path) -> bool:
         return (folder / "config.json").is_file()
     except OSError:  # a name that no file system takes, or a folder we may not enter
         return False
+
+
+def _check_averaging(spec: ClientSpec, dataset: Dataset | None) -> None:
+    """A plan over a dataset says how many steps there are; without one the caller must."""
+    asked = spec.dp is not None and spec.dp.enabled
+    if dataset is None or (dataset.privacy != "protected" and not asked):
+        spec.optimizer.average_after(spec.max_steps)
 
 
 def _check_privacy(spec: ClientSpec, dataset: Dataset) -> None:

@@ -64,7 +64,7 @@ class DatasetRows:
             columns = read_tensors(content)
         rows = {name: np.asarray(column) for name, column in columns.items()}
         trainer.check(rows)  # all of them: what is wrong with one must not depend on who is drawn
-        return cls(rows, dataset.size)
+        return cls(trainer.prepare(rows), dataset.size)
 
     def take(self, rows: Sequence[int] | slice) -> Batch:
         """Some rows as a batch."""

@@ -11,9 +11,10 @@ from tg_workbench.engine.specs import BOOK_KEEPING, Architecture, LoraSpec, Opti
 WORK_KIND = "training_client"
 WORKER_ENTRY_POINT = "tg_workbench.training.worker:run"
 
-MODEL_REFS = ("mlp", "cnn", "tiny-llama", "smollm2-135m")
-"""Models that need no folder. The engine's registry has the same names (a test compares them)."""
+ROW_MODELS = ("mlp", "cnn", "scattering")
 LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")
+MODEL_REFS = (*ROW_MODELS, *LANGUAGE_MODELS)
+"""Models that need no folder. The engine's registry has the same names (a test compares them)."""
 
 
 class Status(StrEnum):

@@ -43,7 +43,7 @@ from tg_workbench.training.plan import Plan, choose_plan
 from tg_workbench.training.queue import WorkQueue
 from tg_workbench.training.rows import architecture_of
 from tg_workbench.training.runs import Leaving, Run
-from tg_workbench.training.specs import ENDED, ClientSpec, OperationKind, Status
+from tg_workbench.training.specs import ENDED, ROW_MODELS, ClientSpec, OperationKind, Status
 from tg_workbench.training.tables import Operation, TrainingClient
 from tg_workbench.training.trainers import trainer_spec
 
@@ -151,7 +151,7 @@ class Worker:
         Keyring.open(self.settings.home)  # without keys nothing could ever be saved: said now, not then
         spec = ClientSpec.from_json(client.config)
         dataset = self._dataset(client)
-        if spec.architecture is None and spec.model_ref in ("mlp", "cnn") and dataset is not None:
+        if spec.architecture is None and spec.model_ref in ROW_MODELS and dataset is not None:
             spec = replace(spec, architecture=architecture_of(dataset, self.blobs))
         plan = Plan(**client.plan) if client.plan else choose_plan(spec, dataset)
         if plan is not None and dataset is not None and plan.population is None:  # planned before 0003

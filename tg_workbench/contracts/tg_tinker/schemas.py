@@ -69,11 +69,21 @@ class OptimizerConfig(Form):
         0.999,
     ]
     eps: float = Field(default=1e-8, gt=0, le=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    tail_averaging: float = Field(default=0.0, ge=0, le=1)
 
     def as_spec(self) -> OptimizerSpec:
         """The room's value."""
         betas = (self.betas[0], self.betas[1])
-        return OptimizerSpec(self.name, self.learning_rate, self.weight_decay, betas, self.eps)
+        return OptimizerSpec(
+            self.name,
+            self.learning_rate,
+            self.weight_decay,
+            betas,
+            self.eps,
+            self.momentum,
+            self.tail_averaging,
+        )
 
 
 class DPConfig(ExactForm):
