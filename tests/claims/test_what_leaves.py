@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.workbench_server import WorkbenchServer
-from tg_workbench import Privacy, Workbench
+from tg_workbench import Privacy, TrainingClient, Workbench
 
 CURATORS = {
     ("events", "data"),
@@ -49,7 +50,7 @@ class Traces:
             step = client.forward_backward(dataset=rows).result(60)
             taken = client.optim_step().result(60)
             client.save_state()
-            self.events = [event.data for event in client.history()]
+            self.events = _told(client, steps=11)
             self.view = client.refresh()
             self.client_id, self.dataset_id = client.id, rows.id
             client.terminate()
@@ -65,6 +66,17 @@ class Traces:
         """Raw values, and rows, that occur in a text."""
         found = [repr(value) for value in self.raw if repr(value) in text]
         return found + [repr(value) for value in self.features.ravel().tolist() if repr(value) in text]
+
+
+def _told(client: TrainingClient, steps: int) -> list[dict[str, Any]]:
+    """The client's events, once they tell of so many steps: that comes a moment after the steps."""
+    deadline = time.monotonic() + 30.0
+    while True:
+        told = [event.data for event in client.history()]
+        if sum(len(data["points"]["step"]) for data in told if "points" in data) == steps:
+            return told
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
