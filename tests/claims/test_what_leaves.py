@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -68,7 +68,7 @@ class Traces:
         return found + [repr(value) for value in self.features.ravel().tolist() if repr(value) in text]
 
 
-def _told(client: TrainingClient, steps: int) -> list[dict[str, Any]]:
+def _told(client: TrainingClient, steps: int) -> list[Mapping[str, Any]]:
     """The client's events, once they tell of so many steps: that comes a moment after the steps."""
     deadline = time.monotonic() + 30.0
     while True:
