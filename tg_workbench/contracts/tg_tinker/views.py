@@ -251,6 +251,9 @@ def dated(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _config(stored: dict[str, Any]) -> dict[str, Any]:
-    """A client's configuration under the document's names."""
+    """A client's configuration under the document's names; what we add to an optimizer shows where it is used."""
     names = {"lora": "lora_config", "dp": "dp_config"}
-    return {names.get(name, name): value for name, value in stored.items() if name != "model_ref"}
+    config = {names.get(name, name): value for name, value in stored.items() if name != "model_ref"}
+    ours = ("momentum", "tail_averaging")
+    config["optimizer"] = {k: v for k, v in config["optimizer"].items() if k not in ours or v}
+    return config
