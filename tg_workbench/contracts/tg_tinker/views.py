@@ -251,7 +251,7 @@ def dated(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _config(stored: dict[str, Any]) -> dict[str, Any]:
-    """A client's configuration under the document's names; what we add to an optimizer shows if it is used."""
+    """A client's configuration in the document's names; what we add to an optimizer shows if it is used."""
     names = {"lora": "lora_config", "dp": "dp_config"}
     config = {names.get(name, name): value for name, value in stored.items() if name != "model_ref"}
     ours = ("momentum", "tail_averaging")
