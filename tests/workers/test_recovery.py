@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,20 @@ def test_a_paused_client_gives_its_place_to_one_that_waits(tmp_path: Path, two_m
         assert result is not None
         assert (result["steps_done"], shop.client(held).step) == (300, 300)
         assert len(shop.ledger(held)) == 300, "nothing was charged twice and nothing was lost"
+
+
+def test_what_is_asked_of_a_paused_client_waits_even_if_its_worker_has_not_heard(
+    tmp_path: Path, two_moons: Rows
+) -> None:
+    with opened(tmp_path) as shop:
+        held = shop.create(ClientSpec("mlp", architecture=SMALL))
+        for _ in range(20):
+            shop.steer("pause", held)
+            waiting = shop.submit(held, "evaluate", own_rows(two_moons))
+            time.sleep(0.05)
+            assert shop.operation(waiting).status == "pending"
+            shop.steer("resume", held)
+            assert shop.ended(waiting).status == "completed"
 
 
 def test_a_paused_client_whose_worker_left_can_be_ended(tmp_path: Path, two_moons: Rows) -> None:

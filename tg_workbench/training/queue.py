@@ -39,7 +39,15 @@ _BEGIN = Statement(
         .where(col(OperationRow.client_id) == sa.bindparam("client"), col(OperationRow.status) == "pending")
         .order_by(col(OperationRow.seq))
         .limit(sa.literal_column("1"))
-        .scalar_subquery()
+        .scalar_subquery(),
+        # Paused a moment ago: what is asked for afterwards waits, also if this worker has not heard of it.
+        ~sa.select(col(TrainingClient.id))
+        .where(
+            col(TrainingClient.id) == sa.bindparam("client"),
+            col(TrainingClient.paused),
+            col(TrainingClient.status).not_in([sa.literal_column(f"'{status}'") for status in ENDED]),
+        )
+        .exists(),
     )
     .values(status="running", started_at=sa.func.coalesce(col(OperationRow.started_at), sa.bindparam("time")))
     .returning(*_COLUMNS)
