@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ class Batch:
 
     inputs: dict[str, Tensor]
     targets: Tensor | None
+    units: Tensor | None = None
+    """The number of each example's unit, from 0 on; None: every example is one."""
 
     @property
     def size(self) -> int:
@@ -39,13 +41,30 @@ class Batch:
         return self.size if mask is None else int(mask.sum())
 
     def parts(self, size: int) -> Iterator[Batch]:
-        """The same examples, at most `size` at a time."""
+        """The same examples, at most `size` at a time; a unit is never divided, however large it is."""
+        if self.units is not None:
+            yield from self._parts_by_unit(self.units, size)
+            return
         for start in range(0, self.size, size):
-            chosen = slice(start, start + size)
-            yield Batch(
-                {name: tensor[chosen] for name, tensor in self.inputs.items()},
-                None if self.targets is None else self.targets[chosen],
-            )
+            yield self._chosen(slice(start, start + size), None)
+
+    def _parts_by_unit(self, units: Tensor, size: int) -> Iterator[Batch]:
+        order = torch.argsort(units, stable=True)
+        ends = torch.bincount(units).cumsum(0).tolist()
+        first, start = 0, 0
+        for unit, end in enumerate(ends):
+            following = ends[unit + 1] if unit + 1 < len(ends) else None
+            if following is None or following - start > size:
+                chosen = order[start:end]
+                yield self._chosen(chosen, units[chosen] - first)
+                first, start = unit + 1, end
+
+    def _chosen(self, chosen: slice | Tensor, units: Tensor | None) -> Batch:
+        return Batch(
+            {name: tensor[chosen] for name, tensor in self.inputs.items()},
+            None if self.targets is None else self.targets[chosen],
+            units,
+        )
 
 
 # ------------------------------------------------------------------------------------------- rows
@@ -200,40 +219,44 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 class Repeats:
-    """The rows that came since the last step, by digest, so that none is counted twice under one clip."""
+    """Whom a step has learned from so far, so that nobody is counted twice under one clip."""
 
     def __init__(self) -> None:
-        self._seen: set[bytes] = set()
+        self.seen: frozenset[bytes] = frozenset()
 
-    def of(self, batch: Batch) -> frozenset[bytes]:
-        """The digests of a batch's examples; refuses the batch if one of them is there already.
-
-        Padding is no part of an example: the same text padded to another width is the same text.
-        """
-        mask = batch.inputs.get("attention_mask")
-        parts = [tensor for name, tensor in batch.inputs.items() if name != "attention_mask"]
-        rows = [tensor.contiguous().numpy() for tensor in (*parts, batch.targets) if tensor is not None]
-        kept = None if mask is None else mask.numpy() != 0
-
-        def example(row: np.ndarray[Any, Any], number: int) -> bytes:
-            is_padded = kept is not None and row.shape == kept.shape
-            held: np.ndarray[Any, Any] = (
-                row[number][kept[number]] if is_padded and kept is not None else row[number]
-            )
-            return held.tobytes()
-
-        digests = [
-            hashlib.blake2b(b"".join(example(row, number) for row in rows), digest_size=16).digest()
-            for number in range(batch.size)
-        ]
-        found = frozenset(digests)
-        if len(found) < len(digests) or not found.isdisjoint(self._seen):
+    def check(self, keys: Sequence[bytes], what: str) -> frozenset[bytes]:
+        """These keys as a set; InvalidBatch if one of them comes twice, or came since the last step."""
+        found = frozenset(keys)
+        if len(found) < len(keys) or not found.isdisjoint(self.seen):
             raise InvalidBatch(
-                "an example came twice before one optim_step and would count twice: "
-                "send each example once per step"
+                f"{what} came twice before one optim_step and would count twice: "
+                f"send each {what.removeprefix('an ').removeprefix('a ')} once per step"
             )
         return found
 
-    def add(self, digests: frozenset[bytes]) -> None:
-        """Remember the examples of a batch that was taken."""
-        self._seen |= digests
+    def add(self, keys: frozenset[bytes]) -> None:
+        """Remember whom a batch that was taken is about."""
+        self.seen |= keys
+
+
+def digests(batch: Batch) -> list[bytes]:
+    """What each example of a batch is, as a digest.
+
+    Padding is no part of an example: the same text padded to another width is the same text.
+    """
+    mask = batch.inputs.get("attention_mask")
+    parts = [tensor for name, tensor in batch.inputs.items() if name != "attention_mask"]
+    rows = [tensor.contiguous().numpy() for tensor in (*parts, batch.targets) if tensor is not None]
+    kept = None if mask is None else mask.numpy() != 0
+
+    def example(row: np.ndarray[Any, Any], number: int) -> bytes:
+        is_padded = kept is not None and row.shape == kept.shape
+        held: np.ndarray[Any, Any] = (
+            row[number][kept[number]] if is_padded and kept is not None else row[number]
+        )
+        return held.tobytes()
+
+    return [
+        hashlib.blake2b(b"".join(example(row, number) for row in rows), digest_size=16).digest()
+        for number in range(batch.size)
+    ]

@@ -15,6 +15,9 @@ from tg_workbench.errors import InvalidRequest
 BOOK_KEEPING = "book-keeping"
 ENGINES = (BOOK_KEEPING, "opacus-hooks", "opacus-ghost")
 """What may clip, the usual one first. `privacy.engines` has the same names (a test compares them)."""
+Unit = Literal["example", "record", "unit"]
+UNITS = ("example", "record", "unit")
+"""Whom ε is about: a row, a row that carries a `record_ids`, or all rows that share a `unit_ids`."""
 LARGEST_INPUT = 10**8
 LARGEST_SIDE = 10**6
 
@@ -99,6 +102,9 @@ class PrivacySpec:
     """Which part of what a step reveals that loss may reveal."""
     engine: str = BOOK_KEEPING
     """Which engine clips: one of `ENGINES`. All give the same sum, so a state fits whichever made it."""
+    unit: Unit = "example"
+    """Whose gradient is held to the bound: that of an example, of a record (an example that has an id), or
+    the sum over all examples of a unit (a person, say)."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.noise_multiplier < math.inf or not 0.0 < self.max_grad_norm < math.inf:
@@ -109,6 +115,8 @@ class PrivacySpec:
             raise InvalidRequest("dp_config needs a noisy_loss_share above 0 and below 1")
         if self.engine not in ENGINES:
             raise InvalidRequest(f"unknown engine; use one of {', '.join(ENGINES)}")
+        if self.unit not in UNITS:
+            raise InvalidRequest(f"dp_config.unit must be one of {', '.join(UNITS)}")
 
     @property
     def gradient_noise_multiplier(self) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,17 @@ from torch import Tensor, nn
 
 from tg_workbench.engine import architectures, generation, lora, states
 from tg_workbench.engine.averaging import TailAverage
-from tg_workbench.engine.batches import Batch, Repeats, loss_for, read_rows, read_targets, read_tokens
+from tg_workbench.engine.batches import (
+    Batch,
+    Repeats,
+    digests,
+    loss_for,
+    read_rows,
+    read_targets,
+    read_tokens,
+)
 from tg_workbench.engine.generation import Completion
+from tg_workbench.engine.identities import keys_of, numbered, read_ids
 from tg_workbench.engine.losses import IGNORED, LOSSES
 from tg_workbench.engine.networks import PREPARED, LanguageModel, Network, RowModel
 from tg_workbench.engine.optimizers import make_optimizer
@@ -145,19 +154,39 @@ class Trainer:
         """Add the gradient of a batch to what waits for `optim_step`. All of the batch, or nothing.
 
         `allow_empty` is for Poisson batches, which may hold nobody and are still noised. `refuse_repeats`
-        refuses a row that already came since the last step: it would count twice under one clip.
+        refuses who already came since the last step, and would count twice under one clip: a row, or where
+        ids are sent along a record or a unit.
         """
         read, loss_name = self._read(batch, allow_empty=allow_empty)
-        digests = self._repeats.of(read) if refuse_repeats else frozenset()
+        read, keys = self._identified(read, batch)
+        told = self._repeats.check(*keys()) if refuse_repeats else frozenset()
         self._dropout(on=True)
         found = self._clipped(read, loss_name, micro_batch_size) if self.spec.privacy else None
         plain = None if found else self._plain(read, loss_name, micro_batch_size)
         self._loss_name = loss_name
-        self._repeats.add(digests)
+        self._repeats.add(told)
         if found is not None:
             return self._keep_clipped(found, read)
         assert plain is not None  # noqa: S101  (one of the two ways was taken)
         return self._keep_plain(*plain, read)
+
+    @property
+    def participants(self) -> frozenset[bytes]:
+        """Whom the gradient that waits is about, by key; only of batches taken with `refuse_repeats`."""
+        return self._repeats.seen
+
+    def _identified(
+        self, read: Batch, batch: Mapping[str, Any]
+    ) -> tuple[Batch, Callable[[], tuple[list[bytes], str]]]:
+        """The batch with its units, and how to tell whom it is about. Raises InvalidBatch."""
+        unit = self.spec.privacy.unit if self.spec.privacy else "example"
+        if unit == "example":
+            return read, lambda: (digests(read), "an example")
+        ids = read_ids(batch, unit, read.size)
+        if unit == "record":
+            return read, lambda: (keys_of(ids), "a record")
+        units = torch.from_numpy(numbered(ids))
+        return replace(read, units=units), lambda: (keys_of(np.unique(ids)), "a unit")
 
     def discard(self) -> None:
         """Forget the gradient that waits."""
@@ -206,7 +235,7 @@ class Trainer:
         bound = self.spec.privacy.max_grad_norm
         total: ClippedSum | None = None
         for part in self._parts(read, micro_batch_size):
-            found = self._clipper.clip(partial(self._losses, part, loss_name), bound)
+            found = self._clipper.clip(partial(self._losses, part, loss_name), bound, part.units)
             total = found if total is None else total + found
         return total if total is not None else self._clipper.nothing(bound)
 

@@ -29,6 +29,7 @@ from torch.utils.hooks import RemovableHandle
 
 from tg_workbench.errors import InvalidRequest, UnsupportedLayer
 from tg_workbench.privacy.shares import Factors, Share, has_rule, norm, share_of
+from tg_workbench.privacy.units import Units
 
 _SLACK = 1.0 - 1e-6
 """Sums are float32: clipping to slightly less than the bound keeps their rounding on the safe side."""
@@ -39,16 +40,22 @@ _ROUTES = re.compile(r"Moe|MoE|Experts|TopKRouter")
 
 @dataclass(frozen=True, slots=True)
 class ClippedSum:
-    """The sum of gradients of which no example's part is longer than `bound`. Only `clip` makes one."""
+    """The sum of gradients of which no unit's part is longer than `bound`. Only `clip` makes one.
+
+    A unit is an example, unless `clip` was told which examples belong together.
+    """
 
     tensors: Mapping[str, Tensor]
     bound: float
     count: int
+    """How many examples."""
     norms: Tensor
-    """Each example's norm before clipping; not private."""
+    """Each unit's norm before clipping; not private."""
     losses: Tensor
     """Each example's loss; not private."""
     made_by: object = field(repr=False)
+    unit_of: Tensor | None = None
+    """The number of each example's unit, from 0 on; None: every example is one."""
 
     def __post_init__(self) -> None:
         if self.made_by is not _MADE_BY_CLIP:
@@ -56,11 +63,13 @@ class ClippedSum:
 
     @property
     def num_clipped(self) -> int:
-        """How many examples were made shorter."""
+        """How many units were made shorter."""
         return int((self.norms > self.bound).sum())
 
     def __add__(self, other: ClippedSum) -> ClippedSum:
-        """The sum over both sets of examples, which must be different ones."""
+        """The sum over both sets of units, which must be different ones."""
+        if (self.unit_of is None) != (other.unit_of is None) and self.count and other.count:
+            raise InvalidRequest("a sum over examples and one over units cannot be added")
         if self.bound != other.bound or self.tensors.keys() != other.tensors.keys():
             raise InvalidRequest("only sums of the same parameters under the same bound can be added")
         return ClippedSum(
@@ -70,7 +79,20 @@ class ClippedSum:
             norms=torch.cat((self.norms, other.norms)),
             losses=torch.cat((self.losses, other.losses)),
             made_by=_MADE_BY_CLIP,
+            unit_of=self._joined(other),
         )
+
+    def _joined(self, other: ClippedSum) -> Tensor | None:
+        if self.unit_of is None or other.unit_of is None:
+            return self.unit_of if other.unit_of is None else other.unit_of
+        return torch.cat((self.unit_of, other.unit_of + len(self.norms)))
+
+    def losses_of_units(self, bound: float) -> Tensor:
+        """What each unit's losses add up to, float64, held to 0 … `bound`. A loss that is no number is 0."""
+        losses = self.losses.double().nan_to_num(nan=0.0, posinf=bound, neginf=0.0).clamp(0.0, bound)
+        if self.unit_of is None:
+            return losses
+        return losses.new_zeros(len(self.norms)).index_add_(0, self.unit_of, losses).clamp_(max=bound)
 
 
 class Clipper:
@@ -90,11 +112,14 @@ class Clipper:
             if (own := [p for p in module.parameters(recurse=False) if p.requires_grad])
         ]
 
-    def clip(self, losses: Callable[[], Tensor], max_grad_norm: float) -> ClippedSum:
+    def clip(
+        self, losses: Callable[[], Tensor], max_grad_norm: float, unit_of: Tensor | None = None
+    ) -> ClippedSum:
         """Σᵢ gᵢ · min(1, max_grad_norm / ‖gᵢ‖), gᵢ being the gradient of the i-th value of `losses()`.
 
         `losses` runs the model on one batch and returns one value per example, in the order of the
-        batch's first axis.
+        batch's first axis. With `unit_of` (the number of each example's unit, from 0 on) gᵢ is the sum over
+        the examples of the i-th unit.
         """
         bound = _checked(max_grad_norm)
         with _tapped(self._layers) as taps, torch.enable_grad():
@@ -106,7 +131,8 @@ class Clipper:
             known = values.detach().isfinite()
             torch.autograd.grad(values, (taps.anchor,), known.to(values.dtype), allow_unused=True)
         with torch.no_grad():
-            return _assemble(self._names, taps, values.detach(), known, bound)
+            units = None if unit_of is None else Units(unit_of)
+            return _assemble(self._names, taps, values.detach(), known, bound, units)
 
     def nothing(self, max_grad_norm: float) -> ClippedSum:
         """The clipped sum of an empty batch: zero, and as good as any other to add noise to."""
@@ -265,10 +291,21 @@ def _uses_in_graph(values: Tensor, before: tuple[Tensor, ...] = ()) -> dict[nn.P
 
 # ----------------------------------------------------------------------------------------- the sum
 def _assemble(
-    names: dict[nn.Parameter, str], taps: _Taps, losses: Tensor, known: Tensor, bound: float
+    names: dict[nn.Parameter, str],
+    taps: _Taps,
+    losses: Tensor,
+    known: Tensor,
+    bound: float,
+    units: Units | None,
 ) -> ClippedSum:
+    if units is not None:
+        if len(units.of) != len(losses):
+            raise InvalidRequest("the units of a batch are one whole number per example")
+        for owner, shares in taps.shares.items():
+            taps.shares[owner] = [units.share(share) for share in shares]
+        known = units.every(known)
     parts = [norm(shares).double() for shares in taps.shares.values()]
-    norms = torch.stack(parts).norm(dim=0) if parts else torch.zeros(len(losses), dtype=torch.float64)
+    norms = torch.stack(parts).norm(dim=0) if parts else torch.zeros(len(known), dtype=torch.float64)
     good = norms.isfinite() & known
     weights = (bound * _SLACK / norms).clamp_(max=1.0).float()
     bad = None
@@ -284,6 +321,7 @@ def _assemble(
         norms=norms,
         losses=losses,
         made_by=_MADE_BY_CLIP,
+        unit_of=None if units is None else units.of,
     )
 
 

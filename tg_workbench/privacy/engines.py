@@ -25,8 +25,13 @@ ENGINES = (BOOK_KEEPING, "opacus-hooks", "opacus-ghost")
 class ClippingEngine(Protocol):
     """Clips the gradients of one model."""
 
-    def clip(self, losses: Callable[[], Tensor], max_grad_norm: float) -> ClippedSum:
-        """Σᵢ gᵢ · min(1, max_grad_norm / ‖gᵢ‖) over the examples whose losses `losses()` returns."""
+    def clip(
+        self, losses: Callable[[], Tensor], max_grad_norm: float, unit_of: Tensor | None = None
+    ) -> ClippedSum:
+        """Σᵢ gᵢ · min(1, max_grad_norm / ‖gᵢ‖) over the examples whose losses `losses()` returns.
+
+        With `unit_of` over their units; InvalidRequest where the engine cannot add those up.
+        """
         ...
 
     def nothing(self, max_grad_norm: float) -> ClippedSum:

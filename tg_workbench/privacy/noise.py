@@ -67,7 +67,7 @@ def noisy_loss(
     """
     if not 0.0 < bound < math.inf or not 0.0 <= noise_multiplier < math.inf:
         raise InvalidRequest("a noisy loss needs a bound above 0 and a noise_multiplier ≥ 0, both finite")
-    losses = clipped.losses.double().nan_to_num(nan=0.0, posinf=bound, neginf=0.0).clamp(0.0, bound)
+    losses = clipped.losses_of_units(bound)
     noise = secure_gaussian((1,), generator=generator, hardened=hardened)
     return float(losses.sum() + noise_multiplier * bound * noise[0])
 

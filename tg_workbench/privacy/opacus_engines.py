@@ -35,6 +35,7 @@ from tg_workbench.privacy.clipping import (
     _Taps,
     _uses_in_graph,
 )
+from tg_workbench.privacy.units import Units
 
 _MIXES_EXAMPLES = (nn.modules.batchnorm._NormBase, nn.RNNBase, nn.MultiheadAttention, nn.EmbeddingBag)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -62,7 +63,9 @@ class OpacusHooks:
         """The clipped sum of an empty batch: zero."""
         return self._nothing(max_grad_norm)
 
-    def clip(self, losses: Callable[[], Tensor], max_grad_norm: float) -> ClippedSum:
+    def clip(
+        self, losses: Callable[[], Tensor], max_grad_norm: float, unit_of: Tensor | None = None
+    ) -> ClippedSum:
         """Σᵢ gᵢ · min(1, max_grad_norm / ‖gᵢ‖); see `Clipper.clip`.
 
         Raises UnsupportedLayer, InvalidRequest.
@@ -81,7 +84,8 @@ class OpacusHooks:
                 elif watch.reached.get(parameter):
                     raise UnsupportedLayer(self._names[parameter], "it got no gradient", self.engine)
         with torch.no_grad():
-            return _assemble(self._names, taps, values.detach(), known, bound)
+            units = None if unit_of is None else Units(unit_of)
+            return _assemble(self._names, taps, values.detach(), known, bound, units)
 
     def _run(self, losses: Callable[[], Tensor], watch: _Watch) -> tuple[Tensor, Tensor]:
         """The losses, and which of them are finite; raises for a model that Opacus would get wrong."""
@@ -144,12 +148,19 @@ class OpacusGhost(OpacusHooks):
 
     engine = "opacus-ghost"
 
-    def clip(self, losses: Callable[[], Tensor], max_grad_norm: float) -> ClippedSum:
+    def clip(
+        self, losses: Callable[[], Tensor], max_grad_norm: float, unit_of: Tensor | None = None
+    ) -> ClippedSum:
         """Σᵢ gᵢ · min(1, max_grad_norm / ‖gᵢ‖); see `Clipper.clip`. Runs `losses` again for a bad example.
 
-        Raises UnsupportedLayer, InvalidRequest.
+        Raises UnsupportedLayer, InvalidRequest: also for units, whose sums ghost norms cannot tell.
         """
         bound = _checked(max_grad_norm)
+        if unit_of is not None:
+            raise InvalidRequest(
+                "engine opacus-ghost knows the norms of single examples, not of a unit's sum: "
+                "use book-keeping or opacus-hooks for data with unit_ids"
+            )
         with self._hooked(_GhostHooks) as hooks, self._watched() as watch, torch.enable_grad():
             values, known = self._run(losses, watch)
             self._require_ghost_can(watch)

@@ -84,8 +84,8 @@ MUTATIONS = {
     ),
     "an example counts twice in a step": Mutation(
         "tg_workbench.engine.batches",
-        "if len(found) < len(digests) or not found.isdisjoint(self._seen):",
-        "if len(found) < len(digests):",
+        "if len(found) < len(keys) or not found.isdisjoint(self.seen):",
+        "if len(found) < len(keys):",
         "tests/workers/test_operations.py::test_same_row_twice_in_one_private_step_is_refused",
     ),
     "one row that is not finite poisons the step": Mutation(

@@ -9,6 +9,7 @@ import torch
 from tg_workbench.engine.batches import (
     Batch,
     Repeats,
+    digests,
     loss_for,
     read_rows,
     read_targets,
@@ -126,10 +127,23 @@ def test_batch_is_cut_into_parts_that_make_it_whole() -> None:
 def test_example_that_comes_twice_is_noticed() -> None:
     batch = Batch({"features": torch.tensor([[1.0], [2.0]])}, torch.tensor([0, 1]))
     repeats = Repeats()
-    repeats.add(repeats.of(batch))
-    with pytest.raises(InvalidBatch, match="twice"):
-        repeats.of(batch)
+    repeats.add(repeats.check(digests(batch), "an example"))
+    with pytest.raises(InvalidBatch, match="an example came twice"):
+        repeats.check(digests(batch), "an example")
     other = Batch({"features": torch.tensor([[1.0], [2.0]])}, torch.tensor([1, 0]))
-    repeats.add(repeats.of(other))  # the same features with other targets are another example
+    repeats.add(
+        repeats.check(digests(other), "an example")
+    )  # the same features with other targets are another example
     with pytest.raises(InvalidBatch, match="twice"):
-        Repeats().of(Batch({"features": torch.ones(2, 1)}, torch.ones(2)))
+        Repeats().check(digests(Batch({"features": torch.ones(2, 1)}, torch.ones(2))), "an example")
+
+
+def test_unit_is_never_divided_between_parts() -> None:
+    units = torch.tensor([2, 0, 1, 2, 2, 0, 3])
+    parts = list(Batch({"features": torch.arange(7.0)}, torch.arange(7), units).parts(3))
+    assert [part.inputs["features"].tolist() for part in parts] == [[1.0, 5.0, 2.0], [0.0, 3.0, 4.0], [6.0]]
+    told = [part.units.tolist() for part in parts if part.units is not None]
+    assert told == [[0, 0, 1], [0, 0, 0], [0]]
+    assert [
+        part.size for part in Batch({"features": torch.zeros(5)}, None, torch.zeros(5).long()).parts(2)
+    ] == [5]

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tg_workbench.engine.identities import KEY_BYTES, keys_of, numbered, read_ids
+from tg_workbench.errors import InvalidBatch
+
+
+@pytest.mark.parametrize("ids", [[7, "a", 7, "b"], ["7", "a", "7", "b"]])
+def test_ids_are_told_apart_whatever_they_are_written_as(ids: list[Any]) -> None:
+    read = read_ids({"unit_ids": ids}, "unit", 4)
+    first, second, third, fourth = keys_of(read)
+    assert first == third == keys_of(np.array([7]))[0]
+    assert len({first, second, fourth}) == 3
+    assert {len(key) for key in keys_of(read)} == {KEY_BYTES}
+    numbers = numbered(read).tolist()
+    assert numbers[0] == numbers[2]
+    assert sorted(set(numbers)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (None, "counted by record_ids"),
+        ([1, 2], "one id for each of the 3"),
+        ([1, 2, 3.5], "whole numbers, or texts"),
+        ([1, 2, True], "whole numbers, or texts"),
+        ([1, 2, ""], "whole numbers, or texts"),
+        ([1, 2, "x" * 257], "whole numbers, or texts"),
+        ([1, 2, None], "whole numbers, or texts"),
+        (np.zeros((3, 1), dtype=np.int64), "whole numbers, or texts"),
+        (np.zeros(3), "whole numbers, or texts"),
+    ],
+)
+def test_ids_that_tell_nothing_are_refused(ids: Any, words: str) -> None:
+    with pytest.raises(InvalidBatch, match=words):
+        read_ids({"record_ids": ids}, "record", 3)
