@@ -30,6 +30,8 @@ REFERENCE = [
     (1.0, 0.001, 200000, 1e-6, 2.9113, 2.7130, 4.7114),
     (1.0, 1.0, 1, 1e-5, 4.7285, 4.3772, 9.9973),
 ]
+LAST_DIGIT = 0.5e-4 * (1 + 1e-6)
+"""Half a unit of the last digit that is printed above."""
 # noise_multiplier, participations, delta, the exact ε.
 CLOSED_FORM = [
     (1.0, 1, 1e-5, 4.377178),
@@ -48,8 +50,9 @@ def test_epsilon_equals_the_reference(
     noise: float, rate: float, steps: int, delta: float, rdp: float, pld: float, _: float
 ) -> None:
     terms = {"noise_multiplier": noise, "sample_rate": rate, "steps": steps, "delta": delta}
-    assert epsilon(**terms, accountant="rdp") == pytest.approx(rdp, rel=1e-3)  # type: ignore[arg-type]
-    assert epsilon(**terms) == pytest.approx(pld, abs=1e-4, rel=1e-4)  # type: ignore[arg-type]
+    by_renyi, exact = epsilon(**terms, accountant="rdp"), epsilon(**terms)  # type: ignore[arg-type]
+    assert by_renyi == pytest.approx(rdp, abs=LAST_DIGIT if rdp < 80 else 0.005)
+    assert exact == pytest.approx(pld, abs=LAST_DIGIT)
 
 
 @pytest.mark.parametrize(
@@ -214,3 +217,23 @@ def test_steps_without_sampling_add_up_exactly() -> None:
     )
     assert odometer.name == "pld"
     assert odometer.steps_left({}, GaussianStep(10.0, 1.0), cap=4.3772) == 100
+
+
+def test_batches_that_are_cut_cost_more_and_hardly_more_where_a_cut_is_rare() -> None:
+    terms = {"noise_multiplier": 1.1, "sample_rate": 256 / 60000, "steps": 3516, "delta": 1e-5}
+    never = epsilon(**terms)  # type: ignore[arg-type]
+    cut = [epsilon(**terms, truncated_batch_size=most, dataset_size=60000) for most in (400, 300, 256)]  # type: ignore[arg-type]
+    assert never == pytest.approx(cut[0], abs=1e-6)  # nine standard deviations above the mean
+    assert never < 2 * never < cut[1] < cut[2]
+    for most, pld in zip((400, 300), cut, strict=False):
+        rdp = epsilon(**terms, truncated_batch_size=most, dataset_size=60000, accountant="rdp")  # type: ignore[arg-type]
+        assert pld <= rdp  # a bound of the same thing
+
+
+def test_a_cut_batch_among_others_is_still_bounded() -> None:
+    cut, plain, odometer = GaussianStep(4.0, 0.25, 60, 200), GaussianStep(4.0, 0.25), Odometer(1e-5)
+    together = odometer.epsilon({cut: 3, plain: 3})
+    assert together > max(odometer.epsilon({cut: 3}), odometer.epsilon({plain: 3}))
+    assert together > odometer.epsilon({plain: 6})
+    left = odometer.steps_left({plain: 3}, cut, cap=4.0)
+    assert odometer.epsilon({plain: 3, cut: left}) <= 4.0 < odometer.epsilon({plain: 3, cut: left + 1})

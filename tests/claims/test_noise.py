@@ -178,3 +178,14 @@ def test_sampler_includes_each_record_with_its_rate_and_independently() -> None:
     assert np.abs(together).max() < 6 / math.sqrt(draws)
     sizes = present.sum(1)
     assert sizes.var() == pytest.approx(50 * 0.3 * 0.7, rel=0.15)  # a fixed size would have none
+
+
+def test_a_large_draw_is_cut_and_nobody_is_favoured() -> None:
+    sampler, draws = PoissonSampler(50, 0.3, truncated_batch_size=12), 4000
+    present = np.zeros((draws, 50))
+    for number in range(draws):
+        present[number, sampler.draw()] = 1
+    assert present.sum(1).max() == 12
+    rate = float(np.minimum(stats.binom.rvs(50, 0.3, size=200_000, random_state=1), 12).mean()) / 50
+    each = [stats.binomtest(int(column.sum()), draws, rate).pvalue for column in present.T]
+    assert min(each) > RARE / 50

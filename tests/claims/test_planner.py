@@ -8,6 +8,7 @@ import pytest
 
 from tg_workbench import privacy
 from tg_workbench.errors import InvalidRequest
+from tg_workbench.privacy import GaussianStep
 from tg_workbench.privacy.planner import Question, answer
 
 
@@ -33,7 +34,7 @@ def test_its_curve_never_says_too_little_and_never_falls() -> None:
 
 
 def test_what_was_spent_counts_and_the_cap_allows_just_so_many_steps() -> None:
-    spent = ((1.1, 0.02, 300),)
+    spent = ((GaussianStep(1.1, 0.02), 300),)
     found = answer(
         Question(sample_rate=0.02, steps=200, delta=1e-5, noise_multiplier=1.1, spent=spent, cap=2.0)
     )
@@ -48,7 +49,7 @@ def test_what_was_spent_counts_and_the_cap_allows_just_so_many_steps() -> None:
 
 
 def test_other_steps_spent_before_are_composed_with_the_plan() -> None:
-    spent = ((2.0, 0.5, 10), (1.5, 1.0, 2))
+    spent = ((GaussianStep(2.0, 0.5), 10), (GaussianStep(1.5, 1.0), 2))
     found = answer(Question(sample_rate=0.02, steps=200, delta=1e-5, noise_multiplier=1.1, spent=spent))
     assert found.total_epsilon > max(
         found.epsilon, privacy.epsilon(noise_multiplier=2.0, sample_rate=0.5, steps=10, delta=1e-5)

@@ -12,8 +12,8 @@ from tg_workbench.contracts.bodies import SAFETENSORS, media_type, read_json
 from tg_workbench.contracts.heavy import off_loop
 from tg_workbench.contracts.providers import AnyId, IdempotencyKey, ThePremises
 from tg_workbench.contracts.strict_json import StrictRequest
-from tg_workbench.contracts.workbench.schemas import Privacy, Texts
-from tg_workbench.datasets import Content, DatasetSpec
+from tg_workbench.contracts.workbench.schemas import Privacy, Texts, UnitName
+from tg_workbench.datasets import UNIT_IDS, Content, DatasetSpec
 from tg_workbench.errors import InvalidRequest
 
 Name = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -29,6 +29,7 @@ async def _received(
     delta: Delta = None,
     epsilon_cap: Cap = None,
     population: AnyId = None,
+    unit: Annotated[UnitName | None, Query()] = None,
     key: IdempotencyKey = None,
 ) -> DatasetSpec:
     if media_type(request) == SAFETENSORS:
@@ -36,13 +37,14 @@ async def _received(
             raise InvalidRequest("give the dataset a name: ?name=…")
         data = await request.body()
         content = await off_loop(request, Content.of_tensors, data)
-        return DatasetSpec(name, content, privacy, delta, epsilon_cap, population, key)
+        return DatasetSpec(name, content, privacy, delta, epsilon_cap, population, key, unit)
     if isinstance(request, StrictRequest):
         request.most_bytes = premises.settings.max_body_bytes
     form = await read_json(request, Texts)
-    content = await off_loop(request, lambda: Content.of_texts(to_json(form.texts)))
+    told = form.texts if form.unit_ids is None else {"texts": form.texts, UNIT_IDS: form.unit_ids}
+    content = await off_loop(request, lambda: Content.of_texts(to_json(told)))
     policy = (form.privacy, form.delta, form.epsilon_cap, form.population)
-    return DatasetSpec(form.name, content, *policy, key)
+    return DatasetSpec(form.name, content, *policy, key, form.unit)
 
 
 ReceivedDataset = Annotated[DatasetSpec, Depends(_received)]

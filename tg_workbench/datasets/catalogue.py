@@ -38,6 +38,8 @@ class DatasetSpec:
     population: str | None = None
     """A dataset that is about the same people. Identical rows need not say so: they are found."""
     idempotency_key: str | None = None
+    unit: str | None = None
+    """What a unit is called, where the content says whom each row is about: patient, author … ("unit")."""
 
 
 class Datasets:
@@ -64,6 +66,7 @@ class Datasets:
         if spec.privacy not in ("protected", "public"):
             raise InvalidRequest("privacy must be 'protected' or 'public'")
         content = spec.content
+        unit = _unit(spec)
         dataset_id = f"ds-{uuid.uuid4()}"
         kin = self._kin(owner, spec)
         dataset = Dataset(
@@ -78,7 +81,11 @@ class Datasets:
             size=content.size,
             tensors=json.dumps(content.tensors) if content.tensors else None,
             blob=content.digest,
-            delta=_delta(spec.delta, content.size, kin),
+            rows_digest=content.rows_digest,
+            units=content.units,
+            units_digest=content.units_digest,
+            unit=unit,
+            delta=_delta(spec.delta, content.units or content.size, kin),
             epsilon_cap=_cap(spec.epsilon_cap, kin),
             idempotency_key=spec.idempotency_key,
             fingerprint=fingerprint,
@@ -120,22 +127,23 @@ class Datasets:
 
     def _kin(self, owner: Principal, spec: DatasetSpec) -> Dataset | None:
         """A protected dataset about the same people: the one that is named, or the same rows."""
-        blob = spec.content.digest
         if spec.population is not None and spec.privacy == "public":
             raise InvalidRequest("a public dataset has no population: nothing is spent on it")
         same_rows = select(Dataset).where(
-            Dataset.tenant_id == owner.tenant_id, Dataset.blob == blob, Dataset.privacy == "protected"
+            Dataset.tenant_id == owner.tenant_id, _holds(spec.content), Dataset.privacy == "protected"
         )
         same = self.session.exec(same_rows.order_by(col(Dataset.created_at))).first()
         if same is not None and spec.privacy == "public":
             raise PrivacyRefused(
                 "these very rows were registered as protected: they cannot be public as well"
             )
-        if spec.privacy == "protected" and (known := self._public_twin(owner, blob)) is not None:
+        if spec.privacy == "protected" and (known := self._public_twin(owner, spec.content)) is not None:
             raise PrivacyRefused(
                 f"these very rows are registered as public, as dataset {known}: what everybody may see "
                 "cannot be protected. Delete that one first"
             )
+        if same is not None:
+            _require_same_units(same, spec.content)
         if spec.population is None:
             return same
         named = self.get(owner, spec.population, even_deleted=True)
@@ -145,12 +153,17 @@ class Datasets:
             raise PrivacyRefused(
                 f"these very rows are in another population already, that of dataset {same.id}: name that one"
             )
+        if (named.units is None) != (spec.content.units is None):
+            raise PrivacyRefused(
+                f"one budget is about one unit of privacy: that of dataset {named.id} is the {named.unit}. "
+                + ("Give unit_ids" if named.units is not None else "Leave unit_ids out")
+            )
         return named
 
-    def _public_twin(self, owner: Principal, blob: str) -> str | None:
+    def _public_twin(self, owner: Principal, content: Content) -> str | None:
         query = select(Dataset.id).where(
             Dataset.tenant_id == owner.tenant_id,
-            Dataset.blob == blob,
+            _holds(content),
             Dataset.privacy == "public",
             col(Dataset.deleted_at).is_(None),
         )
@@ -168,10 +181,35 @@ class Datasets:
         return self.session.exec(query).first()
 
 
+def _holds(content: Content) -> sa.ColumnElement[bool]:
+    """Whether a dataset holds these rows, with or without ids beside them."""
+    return sa.or_(col(Dataset.rows_digest) == content.rows_digest, col(Dataset.blob) == content.digest)
+
+
+def _require_same_units(known: Dataset, content: Content) -> None:
+    """ε of a row and ε of a person do not add up, nor do those of two groupings of the same rows."""
+    if known.units_digest != content.units_digest:
+        raise PrivacyRefused(
+            f"these very rows are registered already, as dataset {known.id}, where ε is about each "
+            f"{known.unit}: one budget cannot be about "
+            + ("other units" if known.units is not None and content.units is not None else "both")
+            + ". Hand them over as they were then"
+        )
+
+
+def _unit(spec: DatasetSpec) -> str:
+    """What ε is about, in a word. Raises InvalidRequest."""
+    if spec.content.units is None:
+        if spec.unit not in (None, "example"):
+            raise InvalidRequest("a unit needs unit_ids: they say which rows are about the same one")
+        return "example"
+    return spec.unit or "unit"
+
+
 def _fingerprint(spec: DatasetSpec) -> str:
     """What a retry under the same Idempotency-Key must have in common: everything but the key."""
     what = (spec.content.digest, spec.content.format, spec.name)
-    policy = (spec.privacy, spec.delta, spec.epsilon_cap, spec.population)
+    policy = (spec.privacy, spec.delta, spec.epsilon_cap, spec.population, spec.unit)
     return hashlib.sha256(repr(what + policy).encode()).hexdigest()
 
 

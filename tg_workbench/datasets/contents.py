@@ -11,16 +11,22 @@ import math
 import struct
 import sys
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tg_workbench.errors import InvalidRequest
 
-COLUMNS = frozenset({"input_ids", "attention_mask", "labels", "features", "targets"})
-"""What the tensors of a dataset or a batch may be named."""
+UNIT_IDS = "unit_ids"
+"""The column that says whom each row is about."""
+ROWS = frozenset({"input_ids", "attention_mask", "labels", "features", "targets"})
+COLUMNS = ROWS | {UNIT_IDS, "record_ids"}
+"""What the tensors of a batch may be named."""
+OF_A_DATASET = ROWS | {UNIT_IDS}
 LARGEST_HEADER_BYTES = 1_000_000
 PIECE_BYTES = 1 << 20
 FLOATS = {"F64": "d", "F32": "f"}
+INTEGERS = {"I64": "q", "I32": "i", "I16": "h", "U8": "B", "I8": "b"}
 NUMBERS = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "I16": 2, "U8": 1, "I8": 1, "BOOL": 1}
 
 
@@ -36,13 +42,19 @@ class Content:
     tensors: dict[str, dict[str, Any]] | None
     digest: str
     """The SHA-256 of the bytes, in hex."""
+    rows_digest: str
+    """The same of the rows alone, without the ids of their units."""
+    units: int | None = None
+    """How many units own the rows; None: no ids came along, every row is one."""
+    units_digest: str | None = None
+    """Which rows belong together, as a digest: the same whatever the units are called."""
 
     @classmethod
     def of_tensors(cls, data: bytes) -> Content:
         """Tensors in safetensors bytes. Raises InvalidRequest."""
         tensors = read_header(data)
-        if not tensors.keys() <= COLUMNS:
-            raise InvalidRequest(f"the tensors of a dataset are named {', '.join(sorted(COLUMNS))}")
+        if not tensors.keys() <= OF_A_DATASET:
+            raise InvalidRequest(f"the tensors of a dataset are named {', '.join(sorted(OF_A_DATASET))}")
         if not ({"features", "targets"} <= tensors.keys() or "input_ids" in tensors):
             raise InvalidRequest("a dataset holds tensors named features and targets, or input_ids")
         sizes = {tensor["shape"][0] if tensor["shape"] else 0 for tensor in tensors.values()}
@@ -51,19 +63,37 @@ class Content:
         for name in tensors:
             if not _is_finite(data, name):
                 raise InvalidRequest(f"{name} hold NaN or infinity: fill or drop what is missing")
-        return cls(data, "safetensors", sizes.pop(), tensors, hashlib.sha256(data).hexdigest())
+        units = _whole_numbers(data, tensors) if UNIT_IDS in tensors else None
+        return cls(
+            data,
+            "safetensors",
+            sizes.pop(),
+            tensors,
+            hashlib.sha256(data).hexdigest(),
+            _rows_digest(data, tensors),
+            *_partition(units),
+        )
 
     @classmethod
     def of_texts(cls, data: bytes) -> Content:
-        """A JSON list of texts. Raises InvalidRequest."""
-        texts = json.loads(data)
+        """A JSON list of texts, or an object of `texts` and `unit_ids`. Raises InvalidRequest."""
+        told = json.loads(data)
+        texts, units = (told.get("texts"), told.get(UNIT_IDS)) if isinstance(told, dict) else (told, None)
         if (
             not isinstance(texts, list)
             or not texts
             or not all(isinstance(text, str) and text for text in texts)
         ):
             raise InvalidRequest("texts must be a list of strings, at least one and none empty")
-        return cls(data, "texts", len(texts), None, hashlib.sha256(data).hexdigest())
+        if units is not None and (
+            not isinstance(units, list) or len(units) != len(texts) or not all(map(_is_id, units))
+        ):
+            raise InvalidRequest("unit_ids must be one whole number or text for each of the texts")
+        rows = json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+        digest = hashlib.sha256(data).hexdigest()
+        return cls(
+            data, "texts", len(texts), None, digest, hashlib.sha256(rows).hexdigest(), *_partition(units)
+        )
 
 
 def read_header(content: bytes) -> dict[str, dict[str, Any]]:
@@ -129,3 +159,44 @@ def _is_finite(content: bytes, name: str) -> bool:
         if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
             return False
     return True
+
+
+# ------------------------------------------------------------------------------------------- units
+def _is_id(value: Any) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, str) and value != ""
+    )
+
+
+def _whole_numbers(content: bytes, tensors: dict[str, dict[str, Any]]) -> array[int]:
+    shape, dtype = tensors[UNIT_IDS]["shape"], tensors[UNIT_IDS]["dtype"]
+    if dtype not in INTEGERS or len(shape) != 1:
+        raise InvalidRequest("unit_ids must be one whole number for each row")
+    numbers: array[int] = array(INTEGERS[dtype], _bytes_of(content, UNIT_IDS))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _partition(units: Sequence[int | str] | None) -> tuple[int | None, str | None]:
+    """How many units there are, and which rows belong together: units numbered as they first appear."""
+    if units is None:
+        return None, None
+    numbers: dict[str, int] = {}  # 7 and "7" are one
+    places = array("q", (numbers.setdefault(str(unit), len(numbers)) for unit in units))
+    return len(numbers), hashlib.sha256(places.tobytes()).hexdigest()
+
+
+def _rows_digest(content: bytes, tensors: dict[str, dict[str, Any]]) -> str:
+    """The rows alone, in the order of their names, whatever else the file says."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors.keys() - {UNIT_IDS}):
+        digest.update(repr((name, tensors[name]["dtype"], tensors[name]["shape"])).encode())
+        digest.update(_bytes_of(content, name))
+    return digest.hexdigest()
+
+
+def _bytes_of(content: bytes, name: str) -> memoryview:
+    length = int.from_bytes(content[:8], "little")
+    start, end = json.loads(content[8 : 8 + length])[name]["data_offsets"]
+    return memoryview(content)[8 + length + start : 8 + length + end]

@@ -4,11 +4,15 @@ A dataset's ε composes all events of its population: of every dataset that is a
 ε composes the events on its lineage: its own, and those of the clients whose checkpoints it was loaded from,
 up to the event each checkpoint was saved at. That set is a map `{client: newest event}`; joining two lineages
 keeps the newer event of each client, so nothing counts twice and nothing is ever lowered.
+
+Steps on rows that a caller sent with ids are counted by participant: who was in an event stands in the event,
+as a row of keys, and such events are in no running count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -17,8 +21,19 @@ from tg_workbench.datasets.tables import Charge, Dataset, LedgerCount, LedgerEve
 from tg_workbench.storage.database import now
 from tg_workbench.storage.statements import Statement
 
-Kind = tuple[float, float]
-"""(noise_multiplier, sample_rate) of a step."""
+KEY_BYTES = 8
+"""How long the key of a participant is. `engine.identities` makes them so (a test compares)."""
+
+
+class Kind(NamedTuple):
+    """What the accountant needs to know of a step: the members of `privacy.GaussianStep`, in its order."""
+
+    noise_multiplier: float
+    sample_rate: float
+    truncated_batch_size: int = 0
+    dataset_size: int = 0
+
+
 Counts = Mapping[Kind, int]
 Lineage = Mapping[str, int]
 
@@ -32,6 +47,8 @@ _COUNTS = Statement(
     sa.select(
         col(LedgerCount.noise_multiplier),
         col(LedgerCount.sample_rate),
+        col(LedgerCount.truncated_batch_size),
+        col(LedgerCount.dataset_size),
         col(LedgerCount.count).label("steps"),
     ).where(col(LedgerCount.subject) == sa.bindparam("of"))
 )
@@ -41,6 +58,8 @@ _ADD_ONE = Statement(
         col(LedgerCount.subject) == sa.bindparam("of"),
         col(LedgerCount.noise_multiplier) == sa.bindparam("noise"),
         col(LedgerCount.sample_rate) == sa.bindparam("rate"),
+        col(LedgerCount.truncated_batch_size) == sa.bindparam("most"),
+        col(LedgerCount.dataset_size) == sa.bindparam("size"),
     )
     .values(count=col(LedgerCount.count) + 1)
 )
@@ -64,25 +83,38 @@ class Ledger:
 
     def of_subject(self, subject: str) -> dict[Kind, int]:
         """How often each kind of step was taken on a population, or by a client."""
-        counts: dict[Kind, int] = {}
-        for row in _COUNTS.rows(self.session, of=subject):
-            counts[row.noise_multiplier, row.sample_rate] = row.steps
-        return counts
+        rows = _COUNTS.rows(self.session, of=subject)
+        return {Kind(*row[:-1]): row.steps for row in rows}
 
     def of_lineage(self, lineage: Lineage, without: str) -> dict[Kind, int]:
         """How often each kind of step was taken on a model's way here, the client `without` left out."""
         total: dict[Kind, int] = {}
+        kind = [col(getattr(LedgerEvent, name)) for name in Kind._fields]
         for client_id, newest in lineage.items():
             if client_id == without:
                 continue
             rows = self.session.connection().execute(
-                sa.select(LedgerEvent.noise_multiplier, LedgerEvent.sample_rate, sa.func.count())  # type: ignore[call-overload]
-                .where(LedgerEvent.client_id == client_id, col(LedgerEvent.id) <= newest)
-                .group_by(LedgerEvent.noise_multiplier, LedgerEvent.sample_rate)
+                sa.select(*kind, sa.func.count())
+                .where(
+                    col(LedgerEvent.client_id) == client_id,
+                    col(LedgerEvent.id) <= newest,
+                    col(LedgerEvent.participants).is_(None),
+                )
+                .group_by(*kind)
             )
-            for sigma, rate, count in rows:
-                total[sigma, rate] = total.get((sigma, rate), 0) + count
+            for *members, count in rows:
+                total[Kind(*members)] = total.get(Kind(*members), 0) + count
         return total
+
+    def participations(self, client_id: str, newest: int | None = None) -> Iterator[tuple[float, bytes]]:
+        """Noise and participants of each event of a client that has them, up to the event `newest`."""
+        query = sa.select(col(LedgerEvent.noise_multiplier), col(LedgerEvent.participants)).where(
+            col(LedgerEvent.client_id) == client_id, col(LedgerEvent.participants).is_not(None)
+        )
+        if newest is not None:
+            query = query.where(col(LedgerEvent.id) <= newest)
+        for noise, participants in self.session.connection().execute(query):
+            yield noise, participants or b""
 
     def append(
         self, charge: Charge, population: str | None = None, population_epsilon_after: float | None = None
@@ -92,8 +124,9 @@ class Ledger:
         The caller holds the writing transaction and has checked the caps.
         """
         event_id = _INSERT.value(self.session, **charge.model_dump(), at=now())
-        for subject in filter(None, (charge.client_id, population)):
-            self._count(subject, charge.kind)
+        if charge.participants is None:
+            for subject in filter(None, (charge.client_id, population)):
+                self._count(subject, Kind(*charge.kind))
         if population is not None and population_epsilon_after is not None:
             _SET_SPENT.change(self.session, population=population, spent=population_epsilon_after)
         return int(event_id)
@@ -118,9 +151,9 @@ class Ledger:
         return list(self.session.exec(query))
 
     def _count(self, subject: str, kind: Kind) -> None:
-        if not _ADD_ONE.change(self.session, of=subject, noise=kind[0], rate=kind[1]):
-            first = LedgerCount(subject=subject, noise_multiplier=kind[0], sample_rate=kind[1], count=1)
-            self.session.add(first)
+        noise, rate, most, size = kind
+        if not _ADD_ONE.change(self.session, of=subject, noise=noise, rate=rate, most=most, size=size):
+            self.session.add(LedgerCount(subject=subject, **kind._asdict(), count=1))
             self.session.flush()
 
 

@@ -25,6 +25,11 @@ class Dataset(SQLModel, table=True):
     size: int
     tensors: str | None = Field(default=None, sa_type=sa.Text)
     blob: str
+    rows_digest: str | None = None
+    """Of the rows without ids beside them: the same rows are the same people, however they are grouped."""
+    units: int | None = None
+    """How many units (people, say) own the rows; None: every row is one."""
+    units_digest: str | None = None
     population: str = Field(index=True)
     unit: str = "example"
     relation: str = "add_or_remove_one"
@@ -35,6 +40,11 @@ class Dataset(SQLModel, table=True):
     fingerprint: str | None = None
     created_at: float = Field(default_factory=now)
     deleted_at: float | None = None
+
+    @property
+    def members(self) -> int:
+        """How many there are that ε is about, and that are drawn: units, or rows."""
+        return self.size if self.units is None else self.units
 
 
 class Charge(SQLModel):
@@ -53,11 +63,16 @@ class Charge(SQLModel):
     max_grad_norm: float
     step: int
     epsilon_after: float
+    truncated_batch_size: int = 0
+    dataset_size: int = 0
+    """How many are drawn from, where a large batch is cut."""
+    participants: bytes | None = None
+    """Whom the step was about, 8 bytes each; None: it may have been anybody."""
 
     @property
-    def kind(self) -> tuple[float, float]:
-        """What the accountant needs to know of it."""
-        return (self.noise_multiplier, self.sample_rate)
+    def kind(self) -> tuple[float, float, int, int]:
+        """What the accountant needs to know of it: a `Kind`."""
+        return (self.noise_multiplier, self.sample_rate, self.truncated_batch_size, self.dataset_size)
 
 
 class LedgerEvent(Charge, table=True):
@@ -83,4 +98,6 @@ class LedgerCount(SQLModel, table=True):
     subject: str = Field(primary_key=True)
     noise_multiplier: float = Field(primary_key=True)
     sample_rate: float = Field(primary_key=True)
+    truncated_batch_size: int = Field(default=0, primary_key=True)
+    dataset_size: int = Field(default=0, primary_key=True)
     count: int

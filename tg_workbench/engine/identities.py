@@ -39,8 +39,18 @@ def read_ids(batch: Mapping[str, Any], unit: str, count: int) -> Ids:
 
 
 def keys_of(ids: Ids) -> list[bytes]:
-    """A digest for each id, `KEY_BYTES` long: the same for 7 and for "7"."""
-    return [hashlib.blake2b(str(value).encode(), digest_size=KEY_BYTES).digest() for value in ids.tolist()]
+    """A digest for each id, `KEY_BYTES` long: the same for 7 and for "7", and for a text and its number."""
+    numbers = (_number(value).to_bytes(8, "little", signed=True) for value in ids.tolist())
+    return [hashlib.blake2b(number, digest_size=KEY_BYTES).digest() for number in numbers]
+
+
+def _number(value: int | str) -> int:
+    """A text is what it writes, if that is a number of 64 bits, or its digest: as the SDK sends it."""
+    if isinstance(value, int):
+        return value
+    if value.removeprefix("-").isdecimal() and str(int(value)) == value and abs(int(value)) < 2**63:
+        return int(value)
+    return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 def numbered(ids: Ids) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -35,7 +35,7 @@ from tg_workbench.engine.batches import (
     read_tokens,
 )
 from tg_workbench.engine.generation import Completion
-from tg_workbench.engine.identities import keys_of, numbered, read_ids
+from tg_workbench.engine.identities import COLUMN_OF, keys_of, numbered, read_ids
 from tg_workbench.engine.losses import IGNORED, LOSSES
 from tg_workbench.engine.networks import PREPARED, LanguageModel, Network, RowModel
 from tg_workbench.engine.optimizers import make_optimizer
@@ -181,6 +181,11 @@ class Trainer:
         """The batch with its units, and how to tell whom it is about. Raises InvalidBatch."""
         unit = self.spec.privacy.unit if self.spec.privacy else "example"
         if unit == "example":
+            if self.spec.privacy and any(batch.get(column) is not None for column in COLUMN_OF.values()):
+                raise InvalidBatch(
+                    "this client's ε is about single examples: create it with dp_config.unit record or unit "
+                    "to count by ids"
+                )
             return read, lambda: (digests(read), "an example")
         ids = read_ids(batch, unit, read.size)
         if unit == "record":

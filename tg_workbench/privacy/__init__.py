@@ -10,7 +10,6 @@ of one.
 
 from tg_workbench.privacy.accounting import (
     Accountant,
-    GaussianStep,
     Odometer,
     epsilon,
     noise_multiplier,
@@ -18,6 +17,7 @@ from tg_workbench.privacy.accounting import (
 from tg_workbench.privacy.curves import Relation
 from tg_workbench.privacy.randomness import SecureRandom
 from tg_workbench.privacy.sampling import PoissonSampler
+from tg_workbench.privacy.steps import GaussianStep
 
 __all__ = [
     "Accountant",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal
 
 from scipy.optimize import brentq
@@ -17,29 +17,13 @@ from scipy.optimize import brentq
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.privacy import curves
 from tg_workbench.privacy.curves import Relation
+from tg_workbench.privacy.steps import GaussianStep
 
 Accountant = Literal["pld", "rdp"]
 
 MOST_STEPS = 1_000_000
 """No plan is longer, and `steps_left` looks no further: a reading of so many steps takes seconds."""
 _LEAST_NOISE, _MOST_NOISE = 0.02, 1e6
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class GaussianStep:
-    """One release: a sum of clipped gradients plus noise of `noise_multiplier` times the clipping bound.
-
-    `sample_rate` is the probability with which each record was in the batch; 1.0 when nobody sampled.
-    """
-
-    noise_multiplier: float
-    sample_rate: float
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.noise_multiplier < math.inf:
-            raise InvalidRequest("noise_multiplier must be a finite number, zero or above")
-        if not 0.0 <= self.sample_rate <= 1.0:
-            raise InvalidRequest("sample_rate must be from 0 to 1")
 
 
 def epsilon(
@@ -50,9 +34,14 @@ def epsilon(
     delta: float,
     accountant: Accountant = "pld",
     relation: Relation = "add_or_remove_one",
+    truncated_batch_size: int = 0,
+    dataset_size: int = 0,
 ) -> float:
-    """The ε of `steps` steps at this δ. Infinite where nothing hides the record."""
-    step = GaussianStep(noise_multiplier, sample_rate)
+    """The ε of `steps` steps at this δ. Infinite where nothing hides the record.
+
+    `truncated_batch_size` (with the `dataset_size`): larger Poisson batches were cut to so many records.
+    """
+    step = GaussianStep(noise_multiplier, sample_rate, truncated_batch_size, dataset_size)
     _check_terms(delta, accountant, relation)
     if steps < 0:
         raise InvalidRequest("steps must be zero or above")
@@ -73,29 +62,28 @@ def noise_multiplier(
     steps: int,
     accountant: Accountant = "pld",
     relation: Relation = "add_or_remove_one",
+    truncated_batch_size: int = 0,
+    dataset_size: int = 0,
 ) -> float:
     """The least noise (to four digits, rounded up) that keeps `steps` steps at or below `target_epsilon`."""
-    if not 0.0 < target_epsilon < math.inf:
-        raise InvalidRequest("target_epsilon must be a finite number above 0")
-    if not 1 <= steps <= MOST_STEPS:
-        raise InvalidRequest(f"steps must be from 1 to {MOST_STEPS} to choose the noise for")
-    if not 0.0 < sample_rate <= 1.0:
-        raise InvalidRequest("sample_rate must be above 0 and at most 1 to choose the noise for")
-
+    _check_target(target_epsilon, steps, sample_rate)
     _check_terms(delta, accountant, relation)
 
+    def with_noise(noise: float) -> GaussianStep:
+        return GaussianStep(noise, sample_rate, truncated_batch_size, dataset_size)
+
     def by_renyi(noise: float) -> float:
-        return _scale(GaussianStep(noise, sample_rate), steps, delta, relation)
+        return _scale(with_noise(noise), steps, delta, relation)
 
     def reached(noise: float, interval: float = curves.FINEST_INTERVAL) -> float:
-        step = GaussianStep(noise, sample_rate)
+        step = with_noise(noise)
         if accountant == "rdp":
             return _rdp({step: steps}, delta, relation)
         return _pld(step, steps, delta, relation, interval)
 
     # Searched on a coarse grid, which only rounds ε up and costs a tenth; the last digits on the fine one.
     def roughly(noise: float) -> float:
-        return reached(noise, _rough_interval(GaussianStep(noise, sample_rate), target_epsilon))
+        return reached(noise, _rough_interval(with_noise(noise), target_epsilon))
 
     near = _search(by_renyi, target_epsilon, start=1.0, stride=2.0, xtol=1e-2)  # Rényi costs are quick
     root = _search(roughly, target_epsilon, start=near, stride=1.25, xtol=1e-4)
@@ -167,7 +155,24 @@ class Odometer:
             if len(kinds) == 1:
                 return self._one_kind(*next(iter(kinds.items())))
         self.name = "rdp"
-        return _rdp(kinds, self.delta, self.relation)
+        by_renyi = _rdp(kinds, self.delta, self.relation)
+        if self.accountant == "pld" and any(step.is_truncated for step in kinds):
+            return min(by_renyi, self._apart(kinds))
+        return by_renyi
+
+    def _apart(self, kinds: Mapping[GaussianStep, int]) -> float:
+        """Basic composition: each kind of cut batch by itself, all others together, an equal part of δ each.
+
+        Rényi costs of cut batches are valid but loose, unless a cut is very rare.
+        """
+        cut = {step: count for step, count in kinds.items() if step.is_truncated}
+        others = {step: count for step, count in kinds.items() if not step.is_truncated}
+        delta = self.delta / (len(cut) + bool(others))
+        total = _rdp(others, delta, self.relation) if others else 0.0
+        for step, count in cut.items():
+            interval = _live_interval(_scale(step, count, delta, self.relation))
+            total += _pld(step, count, delta, self.relation, interval)
+        return total
 
     def steps_left(self, counts: Mapping[GaussianStep, int], step: GaussianStep, cap: float) -> int:
         """How many more steps like `step` keep ε at or below `cap`; the one after them would pass it."""
@@ -193,9 +198,7 @@ class Odometer:
             return self.epsilon({**counts, step: total})
 
         def surely_after(more: int) -> float:
-            if is_sampled and step.noise_multiplier > 0 and self.relation == "add_or_remove_one":
-                return _rdp({step: more}, self.delta, self.relation)
-            return after(more)
+            return self._quickly(step, more, cap) if is_sampled and step.noise_multiplier > 0 else after(more)
 
         if after(1) > cap:
             return 0
@@ -210,6 +213,14 @@ class Odometer:
             middle = (low + high) // 2
             low, high = (middle, high) if surely_after(middle) <= cap else (low, middle)
         return min(MOST_STEPS, _last_within(cap, low, after))
+
+    def _quickly(self, step: GaussianStep, count: int, cap: float) -> float:
+        """An upper bound of ε that takes milliseconds."""
+        if step.is_truncated:  # Rényi costs say little of cut batches; a coarse grid rounds up too
+            return _pld(step, count, self.delta, self.relation, _rough_interval(step, cap))
+        if self.relation == "add_or_remove_one":
+            return _rdp({step: count}, self.delta, self.relation)
+        return self._exact(step, count)
 
     def _one_kind(self, step: GaussianStep, count: int) -> float:
         anchors = [limit for (kind, _), limit in self._limits.items() if kind == step]
@@ -226,11 +237,13 @@ class Odometer:
 
     def _coarse(self, step: GaussianStep, count: int) -> float:
         """A live reading: losses rounded up more than in `_exact`, by about a thousandth of ε."""
-        wanted = _scale(step, count, self.delta, self.relation) / 1000
-        interval = next((grid for grid in (3e-3, 1e-3, 3e-4) if grid <= wanted), curves.FINEST_INTERVAL)
-        return curves.pld_epsilon(
-            step.noise_multiplier, step.sample_rate, count, self.delta, self.relation, interval
-        )
+        interval = _live_interval(_scale(step, count, self.delta, self.relation))
+        return curves.pld_epsilon(step, count, self.delta, self.relation, interval)
+
+
+def _live_interval(scale: float) -> float:
+    """A grid of about a thousandth of ε: few different ones, so that the first step's losses are kept."""
+    return next((grid for grid in (3e-3, 1e-3, 3e-4) if grid <= scale / 1000), curves.FINEST_INTERVAL)
 
 
 def _rough_interval(step: GaussianStep, cap: float) -> float:
@@ -273,6 +286,15 @@ def _grid() -> list[int]:
 _GRID = _grid()
 
 
+def _check_target(target_epsilon: float, steps: int, sample_rate: float) -> None:
+    if not 0.0 < target_epsilon < math.inf:
+        raise InvalidRequest("target_epsilon must be a finite number above 0")
+    if not 1 <= steps <= MOST_STEPS:
+        raise InvalidRequest(f"steps must be from 1 to {MOST_STEPS} to choose the noise for")
+    if not 0.0 < sample_rate <= 1.0:
+        raise InvalidRequest("sample_rate must be above 0 and at most 1 to choose the noise for")
+
+
 def _check_terms(delta: float, accountant: str, relation: str) -> None:
     if not 0.0 < delta < 1.0:
         raise InvalidRequest("delta must be above 0 and below 1")
@@ -292,15 +314,15 @@ def _pld(
     if step.sample_rate == 1.0:
         return _without_sampling({step: steps}, delta, relation)
     # Very large ε (toy noise) would need a huge grid; a coarser one only rounds further up.
-    scale = _scale(step, steps, delta, relation)
-    interval = max(least_interval, scale / 2e6)
-    reading = curves.pld_epsilon(step.noise_multiplier, step.sample_rate, steps, delta, relation, interval)
-    return min(reading, scale) if relation == "add_or_remove_one" else reading
+    interval = max(least_interval, _scale(step, steps, delta, relation) / 2e6)
+    reading = curves.pld_epsilon(step, steps, delta, relation, interval)
+    return min(reading, _rdp({step: steps}, delta, relation)) if relation == "add_or_remove_one" else reading
 
 
 def _scale(step: GaussianStep, steps: int, delta: float, relation: Relation) -> float:
-    """About how large ε is: it only chooses how finely to compute."""
-    size = _rdp({step: steps}, delta, "add_or_remove_one")
+    """About how large ε is: it only chooses how finely to compute, and where to search from."""
+    never_cut = replace(step, truncated_batch_size=0, dataset_size=0)
+    size = _rdp({never_cut: steps}, delta, "add_or_remove_one")
     return size if relation == "add_or_remove_one" else 2 * size
 
 
@@ -314,8 +336,5 @@ def _without_sampling(kinds: Mapping[GaussianStep, int], delta: float, relation:
 def _rdp(kinds: Mapping[GaussianStep, int], delta: float, relation: Relation) -> float:
     if relation == "replace_one" and any(step.sample_rate < 1.0 for step in kinds):
         raise InvalidRequest("the rdp accountant cannot bound sampled steps under replace_one; use pld")
-    costs = [
-        count * curves.rdp_of_one_step(step.noise_multiplier, step.sample_rate, relation)
-        for step, count in kinds.items()
-    ]
+    costs = [count * curves.rdp_of_one_step(step, relation) for step, count in kinds.items()]
     return curves.rdp_epsilon(sum(costs[1:], start=costs[0]), delta)

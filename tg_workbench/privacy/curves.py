@@ -18,6 +18,9 @@ from dp_accounting.pld import privacy_loss_distribution as pld
 from dp_accounting.rdp import rdp_privacy_accountant as rdp
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
+from scipy.stats import binom
+
+from tg_workbench.privacy.steps import GaussianStep
 
 Relation = Literal["add_or_remove_one", "replace_one"]
 
@@ -57,14 +60,39 @@ def _gaussian_delta(epsilon: float, mean_shift: float) -> float:
 
 
 @lru_cache(maxsize=256)
-def rdp_of_one_step(noise_multiplier: float, sample_rate: float, relation: Relation) -> NDArray[np.float64]:
+def rdp_of_one_step(step: GaussianStep, relation: Relation) -> NDArray[np.float64]:
     """What one step costs at each of ORDERS. Steps add up by adding these."""
+    cost = _rdp_of_event(step.noise_multiplier, step.sample_rate, relation)
+    if step.is_truncated:
+        cost = _rdp_of_truncated(cost, step)
+    cost.setflags(write=False)
+    return cost
+
+
+def _rdp_of_event(noise_multiplier: float, sample_rate: float, relation: Relation) -> NDArray[np.float64]:
     accountant = rdp.RdpAccountant(ORDERS, _relation(relation))
     with _quiet():
         accountant.compose(_event(noise_multiplier, sample_rate))
-    cost: NDArray[np.float64] = accountant.rdp
-    cost.setflags(write=False)
+    cost: NDArray[np.float64] = accountant.rdp.copy()
     return cost
+
+
+def _rdp_of_truncated(never_cut: NDArray[np.float64], step: GaussianStep) -> NDArray[np.float64]:
+    """Rényi cost of a batch that is cut when it is too large.
+
+    `dp_accounting` bounds it by a mixture (arXiv 2508.15089): with probability p, that of a cut given that
+    the record was drawn, one record replaces another (we count a shift of 4 / noise, without sampling), else
+    it is the batch that is never cut. exp((α-1)·D_α) of a mixture is at most the mean of its parts'.
+    """
+    others = step.dataset_size - 1
+    cut = float(binom.sf(step.truncated_batch_size - 1, others, step.sample_rate)) if others else 0.0
+    if cut == 0.0:
+        return never_cut
+    orders = np.asarray(ORDERS)
+    replaced = orders * 8.0 / step.noise_multiplier**2
+    parts = ((orders - 1) * never_cut + math.log1p(-cut), (orders - 1) * replaced + math.log(cut))
+    mixed: NDArray[np.float64] = np.logaddexp(*parts) / (orders - 1)
+    return mixed
 
 
 def rdp_epsilon(cost: NDArray[np.float64], delta: float) -> float:
@@ -75,23 +103,27 @@ def rdp_epsilon(cost: NDArray[np.float64], delta: float) -> float:
 
 @lru_cache(maxsize=4096)
 def pld_epsilon(
-    noise_multiplier: float,
-    sample_rate: float,
-    steps: int,
-    delta: float,
-    relation: Relation,
-    interval: float = FINEST_INTERVAL,
+    step: GaussianStep, steps: int, delta: float, relation: Relation, interval: float = FINEST_INTERVAL
 ) -> float:
     """ε of `steps` equal steps from their composed privacy loss distribution, rounded up to `interval`."""
-    one = _pld_of_one_step(noise_multiplier, sample_rate, relation, interval)
+    one = _pld_of_one_step(step, relation, interval)
     return float(one.self_compose(steps).get_epsilon_for_delta(delta))
 
 
 @lru_cache(maxsize=8)
-def _pld_of_one_step(noise_multiplier: float, sample_rate: float, relation: Relation, interval: float) -> Any:
+def _pld_of_one_step(step: GaussianStep, relation: Relation, interval: float) -> Any:
+    if step.is_truncated:
+        return pld.from_truncated_subsampled_gaussian_mechanism(
+            step.dataset_size,
+            step.sample_rate,
+            step.truncated_batch_size,
+            step.noise_multiplier,
+            value_discretization_interval=interval,
+            neighboring_relation=_relation(relation),
+        )
     return pld.from_gaussian_mechanism(
-        noise_multiplier,
-        sampling_prob=sample_rate,
+        step.noise_multiplier,
+        sampling_prob=step.sample_rate,
         value_discretization_interval=interval,
         neighboring_relation=_relation(relation),
     )

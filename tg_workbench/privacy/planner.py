@@ -13,7 +13,8 @@ from typing import Any
 
 from tg_workbench.errors import InvalidRequest, WorkbenchError
 from tg_workbench.privacy import accounting
-from tg_workbench.privacy.accounting import Accountant, GaussianStep, Odometer
+from tg_workbench.privacy.accounting import Accountant, Odometer
+from tg_workbench.privacy.steps import GaussianStep
 
 POINTS = 24
 BEYOND = 1.5
@@ -30,9 +31,13 @@ class Question:
     target_epsilon: float | None = None
     noise_multiplier: float | None = None
     accountant: Accountant = "pld"
-    spent: tuple[tuple[float, float, int], ...] = ()
-    """What the same people have spent: (noise_multiplier, sample_rate, steps) of each kind of step."""
+    spent: tuple[tuple[GaussianStep, int], ...] = ()
+    """What the same people have spent: how often each kind of step was taken."""
     cap: float | None = None
+    truncated_batch_size: int = 0
+    """Larger draws are cut to so many records; 0: none is."""
+    dataset_size: int = 0
+    """How many records (or units) are drawn from; needed for a `truncated_batch_size`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,9 @@ def answer(question: Question) -> Answer:
     if not 1 <= question.steps <= accounting.MOST_STEPS:
         raise InvalidRequest(f"a plan has from 1 to {accounting.MOST_STEPS} steps")
     noise = question.noise_multiplier or _noise(question)
-    step = GaussianStep(noise, question.sample_rate)
+    step = GaussianStep(noise, question.sample_rate, question.truncated_batch_size, question.dataset_size)
     odometer = Odometer(question.delta, question.accountant, plan_steps=question.steps)
-    before = {GaussianStep(sigma, rate): count for sigma, rate, count in question.spent}
+    before = dict(question.spent)
     together = {**before, step: before.get(step, 0) + question.steps}
     left = None if question.cap is None else odometer.steps_left(before, step, question.cap)
     counts = sorted({max(1, round(question.steps * BEYOND * part / POINTS)) for part in range(1, POINTS + 1)})
@@ -90,14 +95,16 @@ def _noise(question: Question) -> float:
         sample_rate=question.sample_rate,
         steps=question.steps,
         accountant=question.accountant,
+        truncated_batch_size=question.truncated_batch_size,
+        dataset_size=question.dataset_size,
     )
 
 
 def main() -> None:
     """Answer the question on standard input, or say in `error` why it has no answer."""
     told: dict[str, Any] = json.load(sys.stdin)
-    spent = tuple((float(sigma), float(rate), int(count)) for sigma, rate, count in told.pop("spent", ()))
     try:
+        spent = tuple((GaussianStep(*kind), int(count)) for kind, count in told.pop("spent", ()))
         said = asdict(answer(Question(**told, spent=spent)))
     except WorkbenchError as refusal:
         said = {"error": str(refusal)}

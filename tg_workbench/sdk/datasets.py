@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tg_workbench.errors import InvalidBatch
-from tg_workbench.sdk.batches import tensors_body
+from tg_workbench.sdk.batches import numbered_units, tensors_body
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.values import Value
 
@@ -28,6 +28,8 @@ class Dataset(Value):
     epsilon_cap: float | None = None
     spent_epsilon: float = 0.0
     size: int = 0
+    units: int | None = None
+    """How many units own the rows; None: every row is one."""
     tensors: Mapping[str, Any] | None = None
     created_at: Any = None
 
@@ -41,7 +43,8 @@ class Dataset(Value):
         if self.privacy == "public":
             return f"{self.name}: {self.size} rows, public"
         cap = "" if self.epsilon_cap is None else f" of {self.epsilon_cap:g}"
-        return f"{self.name}: {self.size} rows, protected, ε = {self.spent_epsilon:.2f}{cap} spent"
+        owners = "" if self.units is None else f" of {self.units} units ({self.unit})"
+        return f"{self.name}: {self.size} rows{owners}, protected, ε = {self.spent_epsilon:.2f}{cap} spent"
 
 
 class Datasets:
@@ -64,12 +67,16 @@ class Datasets:
         delta: float | None = None,
         epsilon_cap: float | None = None,
         population: Dataset | str | None = None,
+        unit_ids: Any = None,
+        unit: str | None = None,
     ) -> Dataset:
         """Hand rows over: features and targets, or tokens, or texts for a language model.
 
         `privacy` is protected (default: never trained on without differential privacy) or public.
         `population` names a dataset that is about the same people: they share one budget. Identical rows
-        always do; a larger `epsilon_cap` raises the cap they share. Raises InvalidBatch, InvalidRequest,
+        always do; a larger `epsilon_cap` raises the cap they share. `unit_ids` say whose each row is (whole
+        numbers or texts, which stay here), `unit` what they are: "patient". ε is then about each of them with
+        all their rows. Raises InvalidBatch, InvalidRequest,
         PrivacyRefused, DatasetNotFound, StorageFull.
         """
         members = {
@@ -80,6 +87,7 @@ class Datasets:
             "labels": labels,
         }
         tensors = {key: value for key, value in members.items() if value is not None}
+        units = None if unit_ids is None else numbered_units(unit_ids)
         if (texts is None) == (not tensors):
             raise InvalidBatch("give features and targets, or input_ids, or texts; one of these kinds")
         policy = {
@@ -87,14 +95,16 @@ class Datasets:
             "delta": delta,
             "epsilon_cap": epsilon_cap,
             "population": dataset_id_of(population),
+            "unit": unit,
         }
         path = "/workbench/v1/datasets"
         if texts is not None:
             given = {key: value for key, value in policy.items() if value is not None}
-            body = Body.of_json({"name": name, **given, "texts": list(texts)})
+            told = given if units is None else {**given, "unit_ids": units}
+            body = Body.of_json({"name": name, **told, "texts": list(texts)})
             answer = self._connection.post(path, body, answer_seconds=UPLOAD_SECONDS)
         else:
-            body = tensors_body(tensors)
+            body = tensors_body(tensors if units is None else {**tensors, "unit_ids": units})
             answer = self._connection.post(
                 path, body, {"name": name, **policy}, answer_seconds=UPLOAD_SECONDS
             )

@@ -87,6 +87,14 @@ class Privacy:
     noise larger by 1/√(1 − share)."""
     engine: str = "book-keeping"
     """Which engine clips: book-keeping (ours), opacus-hooks or opacus-ghost. ε is the same."""
+    unit: str | None = None
+    """For rows of your own: `record` if each batch brings `record_ids`, `unit` if it brings `unit_ids`
+    (patients, authors …). A step then counts only for those who are in it, and a unit's rows are clipped
+    together. None: every step counts for everybody. A dataset says itself what its unit is."""
+    max_participations: int | None = None
+    """In how many steps one of them may be: with it, `target_epsilon` finds the noise."""
+    truncated_batch_size: int | None = None
+    """For batches that the workbench draws: a larger draw is cut to so many, which bounds memory and time."""
 
     def as_wire(self) -> dict[str, Any]:
         """The request's `dp_config`."""
@@ -103,6 +111,9 @@ class Privacy:
             "noisy_loss_bound": self.noisy_loss_bound,
             "noisy_loss_share": self.noisy_loss_share,
             "engine": self.engine,
+            "unit": self.unit,
+            "max_participations": self.max_participations,
+            "truncated_batch_size": self.truncated_batch_size,
         }
 
 

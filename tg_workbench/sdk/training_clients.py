@@ -105,11 +105,14 @@ class TrainingClient:
         input_ids: Any = None,
         attention_mask: Any = None,
         labels: Any = None,
+        record_ids: Any = None,
+        unit_ids: Any = None,
     ) -> Future[ForwardBackward]:
         """Add the gradients of these rows to what waits for `optim_step`.
 
-        With `dataset` (the client's own) the workbench draws the rows itself: the tighter ε. Raises
-        InvalidBatch, ClientTerminated, QueueFull; its future raises what the batch is refused for.
+        With `dataset` (the client's own) the workbench draws the rows itself: the tighter ε. `record_ids` or
+        `unit_ids` say whose each row is, where `Privacy(unit=…)` counts by them: whole numbers or texts.
+        Raises InvalidBatch, ClientTerminated, QueueFull; its future raises what the batch is refused for.
         """
         dataset_id = dataset_id_of(dataset)
         members = {
@@ -118,6 +121,8 @@ class TrainingClient:
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "labels": labels,
+            "record_ids": record_ids,
+            "unit_ids": unit_ids,
         }
         rows = rows_of(batch, members, dataset=dataset_id)
         body = Body.of_json({"dataset_id": dataset_id}) if rows is None else batch_body(rows)

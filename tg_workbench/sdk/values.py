@@ -44,6 +44,10 @@ class PrivacyView(Value):
     noise_multiplier: float | None = None
     max_grad_norm: float | None = None
     sample_rate: float | None = None
+    truncated_batch_size: int | None = None
+    """To how many a larger draw is cut; None: it is not."""
+    max_participations: int | None = None
+    """In how many steps of rows you choose one record or unit may be, as planned."""
     noisy_loss_bound: float | None = None
     """Up to where an example's loss counts in the noisy loss of each step; None when there is none."""
     spent_epsilon: float | None = None

@@ -115,6 +115,7 @@ class Workbench:
         noise_multiplier: float | None = None,
         delta: float | None = None,
         accountant: str = "pld",
+        truncated_batch_size: int | None = None,
     ) -> PrivacyPlan:
         """What a run would cost, on a dataset or on so many examples. Nothing is spent by asking.
 
@@ -131,6 +132,7 @@ class Workbench:
             "noise_multiplier": noise_multiplier,
             "delta": delta,
             "accountant": accountant,
+            "truncated_batch_size": truncated_batch_size,
         }
         body = Body.of_json({name: value for name, value in asked.items() if value is not None})
         answer = self._connection.post("/workbench/v1/plans", body, answer_seconds=PLAN_SECONDS)

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tg_workbench.datasets import Charge, Ledger
-from tg_workbench.datasets.ledger import Kind, Lineage
+from tg_workbench.datasets.ledger import KEY_BYTES, Kind, Lineage
 from tg_workbench.errors import BudgetExhausted
 from tg_workbench.execution import Fence
 from tg_workbench.privacy import GaussianStep, Odometer
+from tg_workbench.privacy.participation import Participation
 from tg_workbench.storage import Database
 from tg_workbench.training.plan import Plan
 from tg_workbench.training.tables import Operation, TrainingClient
 
 SLACK = 1e-9  # float noise in a comparison of two readings of the same accountant
-UNIT = "example"
 RELATION = "add_or_remove_one"
 
 
@@ -42,13 +42,15 @@ class RunBudget:
         self.client = client
         self.database = database
         self.fence = fence
-        self.kind: Kind = (plan.noise_multiplier, plan.sample_rate)
+        self.kind = plan.kind
         accountant = "rdp" if plan.accountant == "rdp" else "pld"
-        self.odometer = Odometer(plan.delta, accountant, plan_steps=plan.plan_steps)  # type: ignore[arg-type]
+        self.odometer = Odometer(plan.delta, accountant, plan_steps=plan.horizon)  # type: ignore[arg-type]
         self.dataset_odometer = Odometer(plan.delta, accountant, plan_steps=plan.plan_steps)  # type: ignore[arg-type]
         self.inherited: dict[Kind, int] = {}
         self.own: dict[Kind, int] = {}
         self.of_dataset: dict[Kind, int] = {}
+        self.participation = Participation()
+        self.inherited_worst: dict[GaussianStep, int] = {}
         self.spent = 0.0
         self.dataset_spent = 0.0
         self._ahead = threading.Event()
@@ -61,18 +63,28 @@ class RunBudget:
             self.inherited = ledger.of_lineage(lineage, without=self.client.id)
             self.own = ledger.of_subject(self.client.id)
             self.of_dataset = ledger.of_subject(self.plan.population) if self.plan.population else {}
-        self.spent = self._read(self.odometer, self._run_counts())
+            self.participation = Participation()
+            for client_id, newest in lineage.items():
+                if client_id != self.client.id:
+                    _count(self.participation, ledger.participations(client_id, newest))
+            self.inherited_worst = self.participation.worst()
+            _count(self.participation, ledger.participations(self.client.id))
+        self.spent = self._read_run()
         self.dataset_spent = self._read(self.dataset_odometer, self.of_dataset)
         self.read_ahead()
 
-    def charge(self, operation: Operation, *, ordinal: int, step: int) -> Charged:
-        """Admit the next step and write it into the ledger.
+    def charge(
+        self, operation: Operation, *, ordinal: int, step: int, participants: frozenset[bytes] = frozenset()
+    ) -> Charged:
+        """Admit the next step and write it into the ledger. `participants`: who is in it, if that is known.
 
         Raises BudgetExhausted (nothing written), Fenced.
         """
+        if self.plan.counts_participants:
+            return self._charge_participants(operation, ordinal, step, participants)
         while True:
             after = self._admit(
-                self.odometer, self._run_counts(), self.spent, self.plan.target_epsilon, "run"
+                self.odometer, self._steps_so_far(), self.spent, self.plan.target_epsilon, "run"
             )
             dataset_after = self._admit_on_dataset()
             if self._write(self._charge(operation, ordinal, step, after), dataset_after):
@@ -86,22 +98,46 @@ class RunBudget:
             self.dataset_spent = dataset_after
         return charged
 
+    def _charge_participants(
+        self, operation: Operation, ordinal: int, step: int, participants: frozenset[bytes]
+    ) -> Charged:
+        noise, cap = self.plan.noise_multiplier, self.plan.target_epsilon
+        steps = _joined(_steps(self._run_counts()), self.participation.worst_after(participants, noise))
+        after = max(self.spent, self.odometer.epsilon(steps))
+        if cap is not None and after > cap + SLACK:
+            raise BudgetExhausted(
+                spent=self.spent,
+                target=cap,
+                next_epsilon=after,
+                of=f"client's most used {self.plan.unit}",
+            )
+        charge = self._charge(operation, ordinal, step, after)
+        charge.participants = b"".join(sorted(participants))
+        self._write(charge, None)
+        self.participation.add(participants, noise)
+        charged = Charged(after, max(0.0, after - self.spent))
+        self.spent = after
+        return charged
+
     @property
     def steps_taken(self) -> int:
         """How many charged steps lie on the model's lineage, lost ones included."""
-        return sum(self._run_counts().values())
+        return sum(self._run_counts().values()) + self.participation.steps
 
     def steps_left(self) -> int | None:
-        """How many more steps both caps allow; None when there is no cap."""
+        """How many more steps both caps allow; None when there is no cap.
+
+        Where participants are counted: how many for whoever was in most so far.
+        """
         left: int | None = None
         if self.plan.target_epsilon is not None:
-            left = self._left(self.odometer, self._run_counts(), self.plan.target_epsilon)
+            left = self._left(self.odometer, self._steps_so_far(), self.plan.target_epsilon)
         cap = self.plan.dataset_epsilon_cap
         if cap is None:
             return left
         if left is not None and self._read(self.dataset_odometer, self._more(self.of_dataset, left)) <= cap:
             return left  # one reading instead of a search: the dataset's cap is not the nearer one
-        of_dataset = self._left(self.dataset_odometer, self.of_dataset, cap)
+        of_dataset = self._left(self.dataset_odometer, _steps(self.of_dataset), cap)
         return of_dataset if left is None else min(left, of_dataset)
 
     def read_ahead(self) -> None:
@@ -112,8 +148,8 @@ class RunBudget:
         threading.Thread(target=self._read_ahead, args=arguments, daemon=True).start()
 
     def _read_ahead(self, enough: threading.Event, counts: dict[Kind, int], steps: int) -> None:
-        if len(counts) > 1:
-            return  # mixed steps are read from Rényi costs, which are quick
+        if len(counts) > 1 or self.plan.sample_rate == 1.0:
+            return  # mixed steps are read from Rényi costs, those without sampling in closed form: both quick
         odometer = Odometer(self.plan.delta, self.odometer.accountant, plan_steps=self.plan.plan_steps)
         for more in range(1, steps + 1):
             if enough.is_set():
@@ -131,7 +167,7 @@ class RunBudget:
         return {
             "guarantee": "differential_privacy",
             "mode": plan.mode,
-            "unit": UNIT,
+            "unit": plan.unit_name,
             "relation": RELATION,
             "accountant": self.odometer.name,
             "target_epsilon": plan.target_epsilon,
@@ -139,6 +175,8 @@ class RunBudget:
             "noise_multiplier": plan.noise_multiplier,
             "max_grad_norm": plan.max_grad_norm,
             "sample_rate": plan.sample_rate,
+            "truncated_batch_size": plan.truncated_batch_size or None,
+            "max_participations": plan.max_participations,
             "noisy_loss_bound": plan.noisy_loss_bound,
             "spent_epsilon": self.spent,
             "reserved_epsilon": self._reserved(),
@@ -152,9 +190,10 @@ class RunBudget:
 
     def _reserved(self) -> float:
         """What the declared plan will have cost at its end, not below what is spent already."""
-        if self.plan.plan_steps is None:
+        if self.plan.horizon is None:
             return self.spent
-        planned = self._read(self.odometer, self._more(self.inherited, self.plan.plan_steps))
+        steps = _joined(_steps(self._more(self.inherited, self.plan.horizon)), self.inherited_worst)
+        planned = self.odometer.epsilon(steps)
         if self.plan.target_epsilon is not None:
             planned = min(planned, self.plan.target_epsilon)
         return max(self.spent, planned)
@@ -165,19 +204,26 @@ class RunBudget:
             total[kind] = total.get(kind, 0) + count
         return total
 
+    def _steps_so_far(self) -> dict[GaussianStep, int]:
+        """What the run's ε composes: the steps that count for everybody, and those of whoever was in most."""
+        return _joined(_steps(self._run_counts()), self.participation.worst())
+
+    def _read_run(self) -> float:
+        return self.odometer.epsilon(self._steps_so_far())
+
     def _admit_on_dataset(self) -> float | None:
         if self.plan.dataset_id is None:
             return None
-        cap = self.plan.dataset_epsilon_cap
-        return self._admit(self.dataset_odometer, self.of_dataset, self.dataset_spent, cap, "dataset")
+        cap, steps = self.plan.dataset_epsilon_cap, _steps(self.of_dataset)
+        return self._admit(self.dataset_odometer, steps, self.dataset_spent, cap, "dataset")
 
     def _admit(
-        self, odometer: Odometer, counts: Mapping[Kind, int], spent: float, cap: float | None, of: str
+        self, odometer: Odometer, steps: Mapping[GaussianStep, int], spent: float, cap: float | None, of: str
     ) -> float:
-        after = self._read(odometer, self._more(counts, 1))
+        after = odometer.epsilon(_joined(steps, {GaussianStep(*self.kind): 1}))
         # The live reading rounds up between its grid points; the cap is decided by the exact count.
         if cap is not None and after > cap + SLACK:
-            if self._left(odometer, counts, cap) < 1:
+            if self._left(odometer, steps, cap) < 1:
                 raise BudgetExhausted(spent=spent, target=cap, next_epsilon=after, of=of)
             after = min(after, cap)
         return max(after, spent)
@@ -210,12 +256,14 @@ class RunBudget:
             noise_multiplier=self.plan.noise_multiplier,
             sample_rate=self.plan.sample_rate,
             max_grad_norm=self.plan.max_grad_norm,
+            truncated_batch_size=self.plan.truncated_batch_size,
+            dataset_size=self.plan.dataset_size,
             step=step,
             epsilon_after=after,
         )
 
-    def _left(self, odometer: Odometer, counts: Mapping[Kind, int], cap: float) -> int:
-        return odometer.steps_left(_steps(counts), GaussianStep(*self.kind), cap)
+    def _left(self, odometer: Odometer, steps: Mapping[GaussianStep, int], cap: float) -> int:
+        return odometer.steps_left(steps, GaussianStep(*self.kind), cap)
 
     @staticmethod
     def _read(odometer: Odometer, counts: Mapping[Kind, int]) -> float:
@@ -226,10 +274,19 @@ def _steps(counts: Mapping[Kind, int]) -> dict[GaussianStep, int]:
     return {GaussianStep(*kind): count for kind, count in counts.items()}
 
 
+def _joined(one: Mapping[GaussianStep, int], other: Mapping[GaussianStep, int]) -> dict[GaussianStep, int]:
+    return {step: one.get(step, 0) + other.get(step, 0) for step in {**one, **other}}
+
+
+def _count(participation: Participation, events: Iterable[tuple[float, bytes]]) -> None:
+    for noise, keys in events:
+        participation.add((keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES)), noise)
+
+
 NO_GUARANTEE = {
     "guarantee": "none",
     "mode": None,
-    "unit": UNIT,
+    "unit": "example",
     "relation": RELATION,
     "accountant": None,
     "target_epsilon": None,
@@ -237,6 +294,8 @@ NO_GUARANTEE = {
     "noise_multiplier": None,
     "max_grad_norm": None,
     "sample_rate": None,
+    "truncated_batch_size": None,
+    "max_participations": None,
     "noisy_loss_bound": None,
     "spent_epsilon": None,
     "reserved_epsilon": None,

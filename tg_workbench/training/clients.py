@@ -18,22 +18,17 @@ from tg_workbench.errors import (
     ClientTerminated,
     DatasetNotFound,
     IdempotencyConflict,
-    InvalidRequest,
-    PrivacyRefused,
     TrainingClientNotFound,
-    UnknownModel,
 )
 from tg_workbench.events import Events, StatusChanged
 from tg_workbench.execution import request_worker, ring
 from tg_workbench.identity import Principal
 from tg_workbench.storage.database import after_commit
 from tg_workbench.storage.statements import Statement
+from tg_workbench.training.admission import check
 from tg_workbench.training.operations import Operations
 from tg_workbench.training.specs import (
     ENDED,
-    LANGUAGE_MODELS,
-    MODEL_REFS,
-    ROW_MODELS,
     WORK_KIND,
     ClientSpec,
     OperationKind,
@@ -68,7 +63,7 @@ class TrainingClients:
             if known.fingerprint != fingerprint:
                 raise IdempotencyConflict
             return known
-        self._check(owner, spec)
+        check(spec, self._dataset(owner, spec.dataset_id))
         client = TrainingClient(
             id=f"tc-{uuid.uuid4()}",
             owner_id=owner.id,
@@ -221,36 +216,6 @@ class TrainingClients:
         )
         return self.session.exec(query).first()
 
-    def _check(self, owner: Principal, spec: ClientSpec) -> None:
-        """Refuse at once what the worker could only refuse later."""
-        if spec.model_ref not in MODEL_REFS and not Path(spec.model_ref).is_absolute():
-            raise UnknownModel(list(MODEL_REFS))
-        if Path(spec.model_ref).is_absolute() and not _is_model_folder(Path(spec.model_ref)):
-            raise UnknownModel(list(MODEL_REFS))
-        if spec.model_ref in ROW_MODELS and spec.architecture is None and spec.dataset_id is None:
-            raise InvalidRequest(
-                f"{spec.model_ref} needs an 'architecture' (input_shape, output_size), or a 'dataset_id' "
-                "to take it from"
-            )
-        if spec.dataset_id is not None and spec.gradient_accumulation_steps > 1:
-            raise InvalidRequest(
-                "with a dataset_id one draw is one step: ask for a larger batch_size instead of "
-                "gradient_accumulation_steps"
-            )
-        if spec.lora is not None and spec.model_ref in MODEL_REFS and spec.model_ref not in LANGUAGE_MODELS:
-            raise InvalidRequest(f"{spec.model_ref} has no attention layers for LoRA: leave lora_config out")
-        dataset = self._dataset(owner, spec.dataset_id)
-        _check_averaging(spec, dataset)
-        if dataset is not None and dataset.privacy == "protected" and spec.dp is not None:
-            _check_privacy(spec, dataset)
-        if spec.dp is not None and spec.dp.enabled and spec.dp.noise_multiplier is None:
-            if spec.dp.target_epsilon is None:
-                raise InvalidRequest("dp_config needs a noise_multiplier or a target_epsilon")
-            if spec.max_steps is None and dataset is None:
-                raise InvalidRequest(
-                    "to choose the noise for a target_epsilon, max_steps must be known: set it"
-                )
-
     def _dataset(self, owner: Principal, dataset_id: str | None) -> Dataset | None:
         if dataset_id is None:
             return None
@@ -258,37 +223,3 @@ class TrainingClients:
         if dataset is None or dataset.deleted_at is not None or dataset.owner_id != owner.id:
             raise DatasetNotFound(dataset_id)
         return dataset
-
-
-def _is_model_folder(folder: Path) -> bool:
-    try:
-        return (folder / "config.json").is_file()
-    except OSError:  # a name that no file system takes, or a folder we may not enter
-        return False
-
-
-def _check_averaging(spec: ClientSpec, dataset: Dataset | None) -> None:
-    """A plan over a dataset says how many steps there are; without one the caller must."""
-    asked = spec.dp is not None and spec.dp.enabled
-    if dataset is None or (dataset.privacy != "protected" and not asked):
-        spec.optimizer.average_after(spec.max_steps)
-
-
-def _check_privacy(spec: ClientSpec, dataset: Dataset) -> None:
-    dp = spec.dp
-    if dp is None:
-        return
-    if not dp.enabled:
-        raise PrivacyRefused(
-            f"dataset {dataset.id} is protected: it is only trained on with differential privacy"
-        )
-    if dp.target_epsilon is not None and dp.target_epsilon > dataset.epsilon_cap:
-        raise PrivacyRefused(
-            f"target_epsilon {dp.target_epsilon:g} is above the cap of dataset {dataset.id}: ask for at most "
-            f"{dataset.epsilon_cap:g}"
-        )
-    if dp.target_delta is not None and dp.target_delta != dataset.delta:
-        raise PrivacyRefused(
-            "delta is fixed per dataset so that runs compose: leave target_delta out or give "
-            f"{dataset.delta:g}"
-        )

@@ -29,6 +29,7 @@ from tg_workbench.storage import Blobs, Database
 from tg_workbench.training.budget import NO_GUARANTEE, Charged, RunBudget
 from tg_workbench.training.checkpoints import Checkpoints
 from tg_workbench.training.plan import Plan
+from tg_workbench.training.provenance import Provenance
 from tg_workbench.training.queue import WorkQueue
 from tg_workbench.training.rows import Batch, DatasetRows, request_of
 from tg_workbench.training.tables import Artifact, Operation, TrainingClient
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 AUTOSAVE_SHARE = 0.05  # automatic checkpoints may cost one part in twenty of the time
 PROGRESS_SECONDS = (0.1, 1.0)
 """How often points are stored: at first, and at most; the longer training goes on, the more rarely."""
-UNPROTECTED = "has_unprotected_rows"
 NOT_SAVED = -1
 SAMPLED = "sampled"
 """The mode in which the server draws the batch: nothing that tells its size leaves."""
@@ -71,7 +71,7 @@ class Operator:
         self.checkpoints = Checkpoints(client, database, blobs, home, fence)
         self.points = self._no_points()
         self.saved_step = NOT_SAVED
-        self.has_unprotected_rows = False  # whether the weights saw a caller's rows without privacy
+        self.provenance = Provenance.of_plan(plan)
         self._charges = 0
         self._began = time.monotonic()
         self._last_flush = 0.0
@@ -138,11 +138,14 @@ class Operator:
             raise InvalidRequest("this client has no dataset: send a batch, or create it with a dataset_id")
         _, rows = self.dataset_rows(self.client.dataset_id)
         if self._sampler is None:
-            rate = (
-                self.plan.sample_rate if self.plan else min(1.0, self.client.config["batch_size"] / rows.size)
-            )
-            self._sampler = PoissonSampler(rows.size, rate)
-        return self.learn(rows.take(self._sampler.draw()), allow_empty=True)
+            self._sampler = self._sampler_of(rows)
+        return self.learn(rows.take_members(self._sampler.draw()), allow_empty=True)
+
+    def _sampler_of(self, rows: DatasetRows) -> PoissonSampler:
+        if self.plan is None:
+            return PoissonSampler(rows.members, min(1.0, self.client.config["batch_size"] / rows.members))
+        most = self.plan.truncated_batch_size
+        return PoissonSampler(rows.members, self.plan.sample_rate, truncated_batch_size=most)
 
     def apply(self, operation: Operation, *, learning_rate: float | None = None) -> OptimStep:
         """Take one optimizer step: the charge is in the ledger before the noise is drawn."""
@@ -151,7 +154,12 @@ class Operator:
         charged = None
         if self.budget is not None:
             self._charges += 1
-            charged = self.budget.charge(operation, ordinal=self._charges, step=self.step + 1)
+            charged = self.budget.charge(
+                operation,
+                ordinal=self._charges,
+                step=self.step + 1,
+                participants=self.trainer.participants,
+            )
         taken = self.trainer.optim_step(learning_rate=learning_rate)
         self.step = taken.step
         self._note_step(taken, charged)
@@ -173,7 +181,8 @@ class Operator:
             )
         if not isinstance(batch, dict):
             raise InvalidRequest("send a 'batch' or a 'dataset_id'")
-        self.has_unprotected_rows |= self.plan is None
+        if self.plan is None:
+            self.provenance = self.provenance.joined(Provenance(unprotected=True))
         return batch
 
     # ------------------------------------------------------------------------------- looking
@@ -252,12 +261,8 @@ class Operator:
         before they are taken. Raises CheckpointInvalid.
         """
         loaded = self.checkpoints.load(request_of(operation)["artifact_id"])
-        unprotected = loaded.metadata.get(UNPROTECTED, False)
-        if unprotected and self.plan is not None:
-            raise PrivacyRefused(
-                "this checkpoint learned from rows without differential privacy, and no ε would cover them: "
-                "load it into a client without dp_config"
-            )
+        provenance = Provenance.from_metadata(loaded.metadata)
+        provenance.require_covered_by(self.plan)
         self.trainer.check_state(loaded.tensors, loaded.metadata)
         lineage = join(self.lineage, loaded.artifact.lineage)
         if self.budget is not None:
@@ -265,7 +270,7 @@ class Operator:
         self.queue.record(client_values={"lineage": lineage})
         self.lineage = lineage
         self.trainer.load_state(loaded.tensors, loaded.metadata)
-        self.has_unprotected_rows |= unprotected
+        self.provenance = self.provenance.joined(provenance)
         self.step, self.saved_step = loaded.artifact.step, NOT_SAVED
         self.flush(force=True)
         self.autosave(force=True)
@@ -285,7 +290,7 @@ class Operator:
     ) -> Artifact:
         """Write a checkpoint of the model as it is now."""
         tensors, metadata = self.trainer.state(include_optimizer=include_optimizer)
-        metadata[UNPROTECTED] = self.has_unprotected_rows
+        metadata.update(self.provenance.as_metadata())
         artifact = self.checkpoints.save(
             tensors,
             metadata,

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from tg_workbench.datasets import Dataset
+from tg_workbench.datasets import UNIT_IDS, Dataset
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import InvalidBatch, InvalidRequest
@@ -46,6 +46,13 @@ class DatasetRows:
 
     columns: dict[str, np.ndarray[Any, Any]]
     size: int
+    rows_of: list[np.ndarray[Any, np.dtype[np.int64]]] | None = None
+    """The rows of each unit; None: every row is one."""
+
+    @property
+    def members(self) -> int:
+        """How many there are to be drawn: units, or rows."""
+        return self.size if self.rows_of is None else len(self.rows_of)
 
     @classmethod
     def load(cls, dataset: Dataset, blobs: Blobs, trainer: Trainer) -> DatasetRows:
@@ -59,14 +66,26 @@ class DatasetRows:
                 raise InvalidRequest(
                     f"dataset {dataset.id} holds texts; {trainer.spec.model_ref} reads features"
                 )
-            columns = trainer.tokenize(json.loads(content), max_length=LONGEST_TEXT_TOKENS)
+            told = json.loads(content)
+            texts, units = (told["texts"], told[UNIT_IDS]) if isinstance(told, dict) else (told, None)
+            columns = trainer.tokenize(texts, max_length=LONGEST_TEXT_TOKENS)
         else:
             columns = read_tensors(content)
+            units = columns.pop(UNIT_IDS, None)
         rows = {name: np.asarray(column) for name, column in columns.items()}
         trainer.check(rows)  # all of them: what is wrong with one must not depend on who is drawn
-        return cls(trainer.prepare(rows), dataset.size)
+        return cls(trainer.prepare(rows), dataset.size, None if units is None else _rows_of(units))
 
-    def take(self, rows: Sequence[int] | slice) -> Batch:
+    def take_members(self, drawn: Sequence[int]) -> Batch:
+        """The rows of those who were drawn; where units were, each row says whose it is."""
+        if self.rows_of is None:
+            return self.take(drawn)
+        chosen = [self.rows_of[member] for member in drawn]
+        rows = np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
+        owners = np.repeat(np.asarray(drawn, dtype=np.int64), [len(rows) for rows in chosen])
+        return {**self.take(rows), UNIT_IDS: owners}
+
+    def take(self, rows: Sequence[int] | slice | np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
         """Some rows as a batch."""
         batch = {name: column[rows] for name, column in self.columns.items()}
         if "attention_mask" in batch:  # no column is dropped that any row needs, wherever its padding is
@@ -74,6 +93,14 @@ class DatasetRows:
             width = int(used[-1]) + 1 if len(used) else 1
             batch = {name: column[:, :width] for name, column in batch.items()}
         return batch
+
+
+def _rows_of(units: Sequence[Any]) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    """The row numbers of each unit, in the order in which units first appear."""
+    found: dict[str, list[int]] = {}
+    for row, unit in enumerate(units.tolist() if isinstance(units, np.ndarray) else units):
+        found.setdefault(str(unit), []).append(row)
+    return [np.asarray(rows, dtype=np.int64) for rows in found.values()]
 
 
 def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:

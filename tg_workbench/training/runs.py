@@ -108,4 +108,4 @@ class Run:
         _, rows = self.operator.dataset_rows(dataset_id)
         passes = float(request.get("epochs") or 1)
         batch_size: int = self.operator.client.config["batch_size"]
-        return max(1, math.ceil(passes * rows.size / batch_size))
+        return max(1, math.ceil(passes * rows.members / batch_size))

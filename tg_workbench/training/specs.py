@@ -61,6 +61,17 @@ class DPSpec:
     noisy_loss_bound: float | None = None
     noisy_loss_share: float = 0.05
     engine: str = BOOK_KEEPING
+    unit: str | None = None
+    """example, record or unit; None: what the dataset says, else example."""
+    max_participations: int | None = None
+    """In how many steps one record or unit may be, where the caller chooses the rows."""
+    truncated_batch_size: int | None = None
+    """Where the server draws: a larger draw is cut to so many."""
+
+    @property
+    def counts_participants(self) -> bool:
+        """Whether the caller's rows come with ids, and ε is that of whoever was in most steps."""
+        return self.unit in ("record", "unit")
 
 
 @dataclass(frozen=True, slots=True)

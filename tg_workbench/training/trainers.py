@@ -14,12 +14,12 @@ def trainer_spec(
 ) -> TrainerSpec:
     """The trainer of a client.
 
-    What a private sum is divided by is public: N·q when the server samples, else what was declared. Without
-    privacy it is the mean over the rows that came.
+    What a private sum is divided by is public: N·q when the server samples (N rows, or units where rows are
+    grouped), else what was declared. Without privacy it is the mean over the rows that came.
     """
     expected: float | None = None
     if plan is not None and dataset is not None:
-        expected = dataset.size * plan.sample_rate
+        expected = dataset.members * plan.sample_rate
     elif plan is not None:
         expected = float(spec.batch_size * spec.gradient_accumulation_steps)
     return TrainerSpec(
@@ -44,4 +44,5 @@ def _privacy_spec(plan: Plan) -> PrivacySpec:
         noisy_loss_bound=plan.noisy_loss_bound,
         noisy_loss_share=plan.noisy_loss_share,
         engine=plan.engine,
+        unit=plan.unit,  # type: ignore[arg-type]  # stored as text, checked there
     )

@@ -38,8 +38,9 @@ from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.checkpoints import forget_automatic
-from tg_workbench.training.operating import UNPROTECTED, Operator
+from tg_workbench.training.operating import Operator
 from tg_workbench.training.plan import Plan, choose_plan
+from tg_workbench.training.provenance import Provenance
 from tg_workbench.training.queue import WorkQueue
 from tg_workbench.training.rows import architecture_of
 from tg_workbench.training.runs import Leaving, Run
@@ -191,7 +192,7 @@ class Worker:
         if loaded is not None:
             operator.trainer.load_state(loaded.tensors, loaded.metadata)
             operator.step = operator.saved_step = loaded.artifact.step
-            operator.has_unprotected_rows = loaded.metadata.get(UNPROTECTED, False)
+            operator.provenance = operator.provenance.joined(Provenance.from_metadata(loaded.metadata))
         told = client.step + operator.untold_steps(client)
         lost_steps = max(0, told - operator.step)
         how = self.assignment.previous_exit

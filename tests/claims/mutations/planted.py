@@ -78,8 +78,8 @@ MUTATIONS = {
     ),
     "batches that the caller chose are amplified": Mutation(
         "tg_workbench.training.plan",
-        "rate = min(1.0, spec.batch_size / dataset.size) if dataset is not None else 1.0",
-        "rate = min(1.0, spec.batch_size / (dataset.size if dataset is not None else 1000))",
+        "rate = min(1.0, spec.batch_size / dataset.members) if dataset is not None else 1.0",
+        "rate = min(1.0, spec.batch_size / (dataset.members if dataset is not None else 1000))",
         "tests/unit/training/test_plan.py::test_rows_that_the_caller_chooses_are_never_amplified",
     ),
     "an example counts twice in a step": Mutation(
@@ -96,12 +96,20 @@ MUTATIONS = {
     ),
     "the charge is written after the step": Mutation(
         "tg_workbench.training.operating",
-        """            charged = self.budget.charge(operation, ordinal=self._charges, step=self.step + 1)
+        """            charged = self.budget.charge(
+                operation,
+                ordinal=self._charges,
+                step=self.step + 1,
+                participants=self.trainer.participants,
+            )
         taken = self.trainer.optim_step(learning_rate=learning_rate)
 """,
-        """        taken = self.trainer.optim_step(learning_rate=learning_rate)
+        """            participants = self.trainer.participants
+        taken = self.trainer.optim_step(learning_rate=learning_rate)
         if self.budget is not None:
-            charged = self.budget.charge(operation, ordinal=self._charges, step=self.step + 1)
+            charged = self.budget.charge(
+                operation, ordinal=self._charges, step=self.step + 1, participants=participants
+            )
 """,
         "tests/claims/test_crashes.py",
     ),

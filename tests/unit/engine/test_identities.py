@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tg_workbench import datasets
 from tg_workbench.engine.identities import KEY_BYTES, keys_of, numbered, read_ids
 from tg_workbench.errors import InvalidBatch
+from tg_workbench.sdk.ids import id_number
 
 
 @pytest.mark.parametrize("ids", [[7, "a", 7, "b"], ["7", "a", "7", "b"]])
@@ -38,3 +40,15 @@ def test_ids_are_told_apart_whatever_they_are_written_as(ids: list[Any]) -> None
 def test_ids_that_tell_nothing_are_refused(ids: Any, words: str) -> None:
     with pytest.raises(InvalidBatch, match=words):
         read_ids({"record_ids": ids}, "record", 3)
+
+
+@pytest.mark.parametrize("value", [0, 7, -7, 2**62, "7", "-7", "007", "a", "²", "9" * 30, "é", "-"])
+def test_an_id_is_the_same_person_at_every_door(value: int | str) -> None:
+    sent = id_number(value)
+    assert -(2**63) <= sent < 2**63
+    as_text = keys_of(read_ids({"unit_ids": [value]}, "unit", 1))
+    assert as_text == keys_of(np.array([sent], dtype=np.int64))
+
+
+def test_keys_are_as_long_as_the_ledger_reads_them() -> None:
+    assert KEY_BYTES == datasets.KEY_BYTES

@@ -13,6 +13,7 @@ from sqlmodel import select
 from tg_workbench.datasets import LedgerEvent
 from tg_workbench.errors import BudgetExhausted
 from tg_workbench.execution import Fence, Fenced, Work
+from tg_workbench.privacy.curves import gaussian_epsilon
 from tg_workbench.storage import Database
 from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.plan import Plan
@@ -93,3 +94,28 @@ def test_the_step_that_would_pass_the_cap_is_refused_and_not_written(database: D
         capped.charge(OPERATION, ordinal=1, step=2)
     assert refused.value.spent_epsilon == pytest.approx(first)
     assert len(events(database)) == 1
+
+
+def test_who_took_part_is_in_the_ledger_and_counted_again_by_the_next_worker(database: Database) -> None:
+    by_record = {"unit": "record", "noise_multiplier": 5.0}
+    first = budget(database, **by_record)
+    for ordinal, people in enumerate((b"a" * 8, b"b" * 8, b"a" * 8)):
+        first.charge(OPERATION, ordinal=ordinal, step=ordinal + 1, participants=frozenset({people}))
+    second = budget(database, **by_record)
+    assert second.spent == first.spent
+    assert second.spent == pytest.approx(gaussian_epsilon(2**0.5 / 5.0, 1e-5))  # whoever was in two steps
+    assert (second.steps_taken, first.steps_taken) == (3, 3)
+    everybody = budget(database, noise_multiplier=5.0)
+    everybody.charge(OPERATION, ordinal=9, step=4)
+    assert everybody.spent == pytest.approx(gaussian_epsilon(3**0.5 / 5.0, 1e-5))
+
+
+def test_whoever_was_in_most_steps_is_refused_and_others_are_not(database: Database) -> None:
+    cap = gaussian_epsilon(1 / 5.0, 1e-5) * 1.001
+    charging = budget(database, unit="unit", noise_multiplier=5.0, target_epsilon=cap)
+    charging.charge(OPERATION, ordinal=0, step=1, participants=frozenset({b"a" * 8}))
+    with pytest.raises(BudgetExhausted, match="most used unit is spent"):
+        charging.charge(OPERATION, ordinal=1, step=2, participants=frozenset({b"a" * 8, b"c" * 8}))
+    assert len(events(database)) == 1
+    charging.charge(OPERATION, ordinal=2, step=2, participants=frozenset({b"b" * 8}))
+    assert charging.steps_left() == 0

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tg_workbench.datasets import Dataset
+from tg_workbench.privacy import epsilon
 from tg_workbench.training.plan import choose_plan
 from tg_workbench.training.specs import ClientSpec, DPSpec
 
@@ -48,3 +49,25 @@ def test_a_protected_dataset_has_a_plan_without_being_asked() -> None:
     assert plan is not None
     assert (plan.target_epsilon, plan.delta, plan.dataset_epsilon_cap) == (2.0, 1e-5, 2.0)
     assert choose_plan(ClientSpec("mlp", dataset_id="ds-1"), dataset(privacy="public")) is None
+
+
+def test_a_dataset_of_people_is_drawn_by_people() -> None:
+    spec = ClientSpec("mlp", dp=DPSpec(noise_multiplier=1.0), batch_size=10, dataset_id="ds-1")
+    plan = choose_plan(spec, dataset(units=50, unit="patient"))
+    assert plan is not None
+    assert (plan.sample_rate, plan.unit, plan.unit_name, plan.counts_participants) == (
+        0.2,
+        "unit",
+        "patient",
+        False,
+    )
+
+
+def test_noise_is_for_as_many_steps_as_one_record_may_be_in() -> None:
+    dp = DPSpec(target_epsilon=3.0, unit="record", max_participations=2)
+    plan = choose_plan(ClientSpec("mlp", dp=dp, max_steps=1000), None)
+    assert plan is not None
+    told = {"sample_rate": 1.0, "delta": 1e-5}
+    assert epsilon(noise_multiplier=plan.noise_multiplier, steps=2, **told) <= 3.0  # type: ignore[arg-type]
+    assert epsilon(noise_multiplier=plan.noise_multiplier, steps=3, **told) > 3.0  # type: ignore[arg-type]
+    assert (plan.horizon, plan.counts_participants) == (2, True)

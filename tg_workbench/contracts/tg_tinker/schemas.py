@@ -27,6 +27,8 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Whole = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Token = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Tokens = Annotated[list[Token], Field(fail_fast=True)]
+Name = Whole | Annotated[str, Field(min_length=1, max_length=256)]
+"""The id of a record or of a unit."""
 Rows = Annotated[list[Any], Field(fail_fast=True, min_length=1)]
 
 
@@ -103,10 +105,15 @@ class DPConfig(ExactForm):
     noisy_loss_bound: float | None = Field(default=None, gt=0, le=1e6)
     noisy_loss_share: float = Field(default=0.05, gt=0, lt=1)
     engine: Literal["book-keeping", "opacus-hooks", "opacus-ghost"] = "book-keeping"
+    unit: Literal["example", "record", "unit"] | None = None
+    max_participations: int | None = Field(default=None, ge=1, le=1_000_000)
+    truncated_batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
 
     def as_spec(self, *, steps_known: bool) -> DPSpec:
         """The room's value."""
         given = self.model_fields_set
+        if self.unit in ("record", "unit"):
+            steps_known = self.max_participations is not None
         calibrate = "target_epsilon" in given and "noise_multiplier" not in given and steps_known
         return DPSpec(
             enabled=self.enabled,
@@ -119,6 +126,9 @@ class DPConfig(ExactForm):
             noisy_loss_bound=self.noisy_loss_bound,
             noisy_loss_share=self.noisy_loss_share,
             engine=self.engine,
+            unit=self.unit,
+            max_participations=self.max_participations,
+            truncated_batch_size=self.truncated_batch_size,
         )
 
 
@@ -180,6 +190,8 @@ class Batch(ExactForm):
     labels: Annotated[list[Tokens], Field(fail_fast=True)] | None = None
     features: Rows | None = None
     targets: Rows | None = None
+    record_ids: Annotated[list[Name], Field(fail_fast=True)] | None = None
+    unit_ids: Annotated[list[Name], Field(fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _holds_rows(self) -> Batch:

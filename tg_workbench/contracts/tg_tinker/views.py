@@ -55,6 +55,8 @@ class PrivacyView(View):
     noise_multiplier: float | None
     max_grad_norm: float | None
     sample_rate: float | None
+    truncated_batch_size: int | None = None
+    max_participations: int | None = None
     noisy_loss_bound: float | None = None
     spent_epsilon: float | None
     reserved_epsilon: float | None

@@ -28,6 +28,7 @@ class AskPlan(ExactForm):
     noise_multiplier: float | None = Field(default=None, gt=0, le=1_000)
     delta: float | None = Field(default=None, gt=0, lt=1)
     accountant: Literal["pld", "rdp"] = "pld"
+    truncated_batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> AskPlan:
@@ -42,21 +43,26 @@ class AskPlan(ExactForm):
 
     def question(self, dataset: Dataset | None, spent: Counts) -> dict[str, Any]:
         """What the planner is asked. Raises InvalidRequest."""
-        size = dataset.size if dataset is not None else self.size or 1
+        size = dataset.members if dataset is not None else self.size or 1
         protected = dataset is not None and dataset.privacy == "protected"
         if protected and dataset is not None and self.delta not in (None, dataset.delta):
             raise InvalidRequest(f"delta is fixed per dataset: leave it out or give {dataset.delta:g}")
         delta = dataset.delta if dataset is not None and protected else self.delta or min(1e-5, size**-1.1)
         if delta >= 1 / size:
             raise InvalidRequest(f"delta must lie below 1/N = {1 / size:.2g}")
+        cut = self.truncated_batch_size
+        if cut is not None and not self.batch_size <= cut <= size:
+            raise InvalidRequest("truncated_batch_size lies between batch_size and the size of the dataset")
         return {
+            "truncated_batch_size": cut or 0,
+            "dataset_size": size if cut else 0,
             "sample_rate": min(1.0, self.batch_size / size),
             "steps": self.steps or max(1, math.ceil((self.epochs or 1) * size / self.batch_size)),
             "delta": delta,
             "target_epsilon": self.target_epsilon,
             "noise_multiplier": self.noise_multiplier,
             "accountant": self.accountant,
-            "spent": [[noise, rate, count] for (noise, rate), count in spent.items()],
+            "spent": [[list(kind), count] for kind, count in spent.items()],
             "cap": dataset.epsilon_cap if dataset is not None and protected else None,
         }
 
@@ -91,7 +97,7 @@ class PlanView(View):
     curve: PlanCurve
 
     @classmethod
-    def of(cls, answer: dict[str, Any], cap: float | None) -> PlanView:
+    def of(cls, answer: dict[str, Any], cap: float | None, unit: str) -> PlanView:
         """The planner's answer."""
         left = answer["steps_left"]
         curve = answer["curve"]
@@ -101,6 +107,7 @@ class PlanView(View):
                 "epsilon": _bound(answer["epsilon"]),
                 "total_epsilon": _bound(answer["total_epsilon"]),
                 "epsilon_cap": cap,
+                "unit": unit,
                 "fits": left is None or answer["steps"] <= left,
                 "curve": {"steps": curve["steps"], "epsilon": list(map(_bound, curve["epsilon"]))},
             }

@@ -192,7 +192,8 @@ async def plan_run(body: plans.AskPlan, owner: SignedIn, premises: ThePremises) 
         spent = rooms[1].of_subject(dataset.population) if dataset is not None and protected else {}
     question = body.question(dataset, spent)
     async with premises.heavy:
-        return plans.PlanView.of(await ask_planner(question), question["cap"])
+        unit = dataset.unit if dataset is not None else "example"
+        return plans.PlanView.of(await ask_planner(question), question["cap"], unit)
 
 
 # ----------------------------------------------------------------------------- datasets

@@ -7,13 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tg_workbench.contracts.tg_tinker.schemas import Batch, ExactForm, Id, Rows
+from tg_workbench.contracts.tg_tinker.schemas import Batch, ExactForm, Id, Name, Rows
 from tg_workbench.contracts.tg_tinker.views import ArtifactView, FutureView, View, iso
-from tg_workbench.datasets import Dataset, LedgerEvent
+from tg_workbench.datasets import KEY_BYTES, Dataset, LedgerEvent
 from tg_workbench.identity import ApiKey
 from tg_workbench.training import Artifact, TrainingClient
 
 Privacy = Literal["protected", "public"]
+UnitName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z _-]{0,39}$")]
+"""What a unit is called."""
 Scope = Literal["read", "train", "datasets", "keys"]
 
 
@@ -69,6 +71,8 @@ class Texts(ExactForm):
     delta: float | None = Field(default=None, gt=0, lt=1)
     epsilon_cap: float | None = Field(default=None, gt=0, le=1_000)
     population: Id | None = None
+    unit_ids: Annotated[list[Name], Field(fail_fast=True)] | None = None
+    unit: UnitName | None = None
 
 
 class IssueApiKey(ExactForm):
@@ -153,6 +157,9 @@ class LedgerEntry(View):
     noise_multiplier: float
     sample_rate: float
     max_grad_norm: float
+    truncated_batch_size: int | None
+    num_participants: int | None
+    """How many were in it; null where the server drew them, or nobody said."""
     step: int
     epsilon_after: float
     at: str
@@ -160,8 +167,24 @@ class LedgerEntry(View):
     @classmethod
     def of(cls, event: LedgerEvent) -> LedgerEntry:
         """An event of the ledger."""
-        fields = event.model_dump(exclude={"client_id", "tenant_id", "actor", "attempt", "ordinal", "at"})
-        return cls(**fields, training_client_id=event.client_id, at=iso(event.at))
+        left_out = {
+            "client_id",
+            "tenant_id",
+            "actor",
+            "attempt",
+            "ordinal",
+            "at",
+            "participants",
+            "dataset_size",
+        }
+        fields = event.model_dump(exclude={*left_out, "truncated_batch_size"})
+        return cls(
+            **fields,
+            truncated_batch_size=event.truncated_batch_size or None,
+            num_participants=None if event.participants is None else len(event.participants) // KEY_BYTES,
+            training_client_id=event.client_id,
+            at=iso(event.at),
+        )
 
 
 class LedgerPage(View):
@@ -200,6 +223,8 @@ class DatasetView(View):
     epsilon_cap: float
     spent_epsilon: float
     size: int
+    units: int | None
+    """How many units own the rows; null: every row is one."""
     tensors: dict[str, Any] | None
     created_at: str
 
@@ -210,7 +235,7 @@ class DatasetView(View):
             **dataset.model_dump(
                 include={
                     *("name", "privacy", "format", "population", "unit", "relation"),
-                    *("delta", "epsilon_cap", "spent_epsilon", "size"),
+                    *("delta", "epsilon_cap", "spent_epsilon", "size", "units"),
                 }
             ),
             dataset_id=dataset.id,
