@@ -172,7 +172,8 @@ def _whole_numbers(content: bytes, tensors: dict[str, dict[str, Any]]) -> array[
     shape, dtype = tensors[UNIT_IDS]["shape"], tensors[UNIT_IDS]["dtype"]
     if dtype not in INTEGERS or len(shape) != 1:
         raise InvalidRequest("unit_ids must be one whole number for each row")
-    numbers: array[int] = array(INTEGERS[dtype], _bytes_of(content, UNIT_IDS))
+    numbers: array[int] = array(INTEGERS[dtype])
+    numbers.frombytes(_bytes_of(content, UNIT_IDS))
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
