@@ -6,11 +6,14 @@ An id is a whole number or a text. Only digests of them are kept: enough to tell
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
+from tg_workbench.engine.batches import Batch, digests
 from tg_workbench.errors import InvalidBatch
 
 COLUMN_OF = {"record": "record_ids", "unit": "unit_ids"}
@@ -63,3 +66,23 @@ def _is_id(value: Any) -> bool:
     if isinstance(value, str):
         return 0 < len(value) <= LONGEST_ID
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def identified(
+    read: Batch, batch: Mapping[str, Any], unit: str | None
+) -> tuple[Batch, Callable[[], tuple[list[bytes], str]]]:
+    """A batch with its units, and how to tell whom it is about: their keys, and what one of them is.
+
+    `unit` is that of privacy; None: there is no privacy, and ids say nothing. Raises InvalidBatch.
+    """
+    if unit in (None, "example"):
+        if unit is not None and any(batch.get(column) is not None for column in COLUMN_OF.values()):
+            raise InvalidBatch(
+                "this client's ε is about single examples: create it with dp_config.unit record or unit to "
+                "count by ids"
+            )
+        return read, lambda: (digests(read), "an example")
+    ids = read_ids(batch, str(unit), read.size)
+    if unit == "record":
+        return read, lambda: (keys_of(ids), "a record")
+    return replace(read, units=torch.from_numpy(numbered(ids))), lambda: (keys_of(np.unique(ids)), "a unit")

@@ -12,9 +12,9 @@ Pitfalls: losses and norms that `forward_backward` returns are not private. An e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,22 +24,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tg_workbench.engine import architectures, generation, lora, states
+from tg_workbench.engine.answers import classes_of, count_right, last_of
 from tg_workbench.engine.averaging import TailAverage
-from tg_workbench.engine.batches import (
-    Batch,
-    Repeats,
-    digests,
-    loss_for,
-    read_rows,
-    read_targets,
-    read_tokens,
-)
+from tg_workbench.engine.batches import Batch, Repeats, read_rows
 from tg_workbench.engine.generation import Completion
-from tg_workbench.engine.identities import COLUMN_OF, keys_of, numbered, read_ids
-from tg_workbench.engine.losses import IGNORED, LOSSES
-from tg_workbench.engine.networks import PREPARED, LanguageModel, Network, RowModel
+from tg_workbench.engine.identities import identified
+from tg_workbench.engine.losses import LOSSES
+from tg_workbench.engine.networks import PREPARED, LanguageModel, Network
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
+from tg_workbench.engine.reader import Reader, ShouldStop
 from tg_workbench.engine.specs import (
     BOOK_KEEPING,
     Architecture,
@@ -48,7 +42,7 @@ from tg_workbench.engine.specs import (
     PrivacySpec,
     TrainerSpec,
 )
-from tg_workbench.errors import Interrupted, InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
+from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.engines import clipping_engine
 from tg_workbench.privacy.noise import add_noise, noisy_loss
@@ -66,11 +60,6 @@ __all__ = [
     "Trainer",
     "TrainerSpec",
 ]
-
-
-MOST_NUMBERS = 1 << 25
-"""How many numbers of a batch are in flight at once (128 MiB as float32); larger ones go in parts."""
-ShouldStop = Callable[[], bool]
 
 
 @dataclass(slots=True)
@@ -91,6 +80,7 @@ class Trainer:
         self.spec = spec
         self.step = 0
         self._network = network or architectures.build(spec.model_ref, spec.architecture, spec.cache_folder)
+        self._reader = Reader(self._network, spec.loss)
         if spec.gradient_checkpointing:
             self._checkpoint_blocks()
         if spec.lora is not None:
@@ -157,8 +147,9 @@ class Trainer:
         refuses who already came since the last step, and would count twice under one clip: a row, or where
         ids are sent along a record or a unit.
         """
-        read, loss_name = self._read(batch, allow_empty=allow_empty)
-        read, keys = self._identified(read, batch)
+        read, loss_name = self._reader.read(batch, allow_empty=allow_empty)
+        unit = self.spec.privacy.unit if self.spec.privacy is not None else None
+        read, keys = identified(read, batch, unit)
         told = self._repeats.check(*keys()) if refuse_repeats else frozenset()
         self._dropout(on=True)
         found = self._clipped(read, loss_name, micro_batch_size) if self.spec.privacy else None
@@ -174,24 +165,6 @@ class Trainer:
     def participants(self) -> frozenset[bytes]:
         """Whom the gradient that waits is about, by key; only of batches taken with `refuse_repeats`."""
         return self._repeats.seen
-
-    def _identified(
-        self, read: Batch, batch: Mapping[str, Any]
-    ) -> tuple[Batch, Callable[[], tuple[list[bytes], str]]]:
-        """The batch with its units, and how to tell whom it is about. Raises InvalidBatch."""
-        unit = self.spec.privacy.unit if self.spec.privacy else "example"
-        if unit == "example":
-            if self.spec.privacy and any(batch.get(column) is not None for column in COLUMN_OF.values()):
-                raise InvalidBatch(
-                    "this client's ε is about single examples: create it with dp_config.unit record or unit "
-                    "to count by ids"
-                )
-            return read, lambda: (digests(read), "an example")
-        ids = read_ids(batch, unit, read.size)
-        if unit == "record":
-            return read, lambda: (keys_of(ids), "a record")
-        units = torch.from_numpy(numbered(ids))
-        return replace(read, units=units), lambda: (keys_of(np.unique(ids)), "a unit")
 
     def discard(self) -> None:
         """Forget the gradient that waits."""
@@ -239,7 +212,7 @@ class Trainer:
         assert self.spec.privacy is not None and self._clipper is not None  # noqa: S101, PT018  (private)
         bound = self.spec.privacy.max_grad_norm
         total: ClippedSum | None = None
-        for part in self._parts(read, micro_batch_size):
+        for part in self._reader.parts(read, micro_batch_size):
             found = self._clipper.clip(partial(self._losses, part, loss_name), bound, part.units)
             total = found if total is None else total + found
         return total if total is not None else self._clipper.nothing(bound)
@@ -249,7 +222,7 @@ class Trainer:
     ) -> tuple[dict[str, Tensor], Tensor]:
         total = {name: torch.zeros_like(parameter) for name, parameter in self._trainable.items()}
         losses = []
-        for part in self._parts(read, micro_batch_size):
+        for part in self._reader.parts(read, micro_batch_size):
             values = self._losses(part, loss_name)
             losses.append(values.detach())
             grads = torch.autograd.grad(values.sum(), list(self._trainable.values()), allow_unused=True)
@@ -320,14 +293,14 @@ class Trainer:
 
         Raises InvalidBatch, and Interrupted once `should_stop` says so.
         """
-        read, loss_name = self._read(batch)
+        read, loss_name = self._reader.read(batch)
         losses, right, answers = [], 0, 0
         with self._looking(), torch.inference_mode():
-            for part in self._parts(read, micro_batch_size, should_stop):
-                assert part.targets is not None  # noqa: S101  (_read asked for them)
+            for part in self._reader.parts(read, micro_batch_size, should_stop):
+                assert part.targets is not None  # noqa: S101  (the reader asked for them)
                 said = self._network.answer(part.inputs)
                 losses.append(LOSSES[loss_name](said, part.targets))
-                correct, counted = _right(said, part.targets, loss_name)
+                correct, counted = count_right(said, part.targets, loss_name)
                 right, answers = right + correct, answers + counted
         accuracy = right / answers if answers else None
         return Evaluation(_mean(torch.cat(losses).numpy()), accuracy, read.size)
@@ -340,24 +313,19 @@ class Trainer:
         Raises InvalidBatch, and Interrupted once `should_stop` says so.
         """
         with self._looking(), torch.inference_mode():
+            parts = self._reader.parts(self._reader.read_inputs(batch), None, should_stop)
+            said = torch.cat([last_of(self._network.answer(part.inputs), part.inputs) for part in parts])
             if isinstance(self._network, LanguageModel):
-                read, _ = self._read(batch)
-                return _classes(
-                    torch.cat([self._next(part) for part in self._parts(read, None, should_stop)])
-                )
-            read = Batch(self._rows(self._network, batch), None)
-            said = torch.cat(
-                [self._network.answer(part.inputs) for part in self._parts(read, None, should_stop)]
-            )
+                return classes_of(said)
             if self._loss_name == "mse" or (self._loss_name is None and self._network.output_size == 1):
                 return [{"value": row[0] if len(row) == 1 else row} for row in said.tolist()]
             if self._loss_name == "bce" and self._network.output_size == 1:
-                return _classes(torch.cat((torch.zeros_like(said), said), dim=1))
-            return _classes(said)
+                return classes_of(torch.cat((torch.zeros_like(said), said), dim=1))
+            return classes_of(said)
 
     def check(self, batch: Mapping[str, Any]) -> None:
         """Raise InvalidBatch unless this model can learn from every example of `batch`."""
-        self._read(batch)
+        self._reader.read(batch)
 
     def prepare(self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None) -> dict[str, Any]:
         """The batch with its features as the fixed front of the network makes them, to do so once.
@@ -368,9 +336,10 @@ class Trainer:
         if isinstance(network, LanguageModel) or network.front is None or PREPARED in batch:
             return dict(batch)
         read = Batch({"features": read_rows(batch, input_shape=network.input_shape)}, None)
-        parts = [network.prepare(part.inputs["features"]) for part in self._parts(read, None, should_stop)]
+        parts = self._reader.parts(read, None, should_stop)
+        prepared = torch.cat([network.prepare(part.inputs["features"]) for part in parts])
         others = {name: column for name, column in batch.items() if name != "features"}
-        return {**others, PREPARED: torch.cat(parts).numpy()}
+        return {**others, PREPARED: prepared.numpy()}
 
     def tokenize(self, texts: list[str], *, max_length: int) -> dict[str, Any]:
         """Texts as padded arrays: input_ids, attention_mask, and labels that leave the padding out."""
@@ -407,68 +376,10 @@ class Trainer:
             self.spec.model_ref, self.spec.architecture, self.spec.lora, self.spec.optimizer.name
         )
 
-    # -------------------------------------------------------------------------------- reading
-    def _read(self, batch: Mapping[str, Any], *, allow_empty: bool = False) -> tuple[Batch, str]:
-        network = self._network
-        if isinstance(network, LanguageModel):
-            if self.spec.loss not in (None, "cross_entropy"):
-                raise InvalidRequest("a language model learns by cross_entropy")
-            read = read_tokens(
-                batch,
-                vocabulary_size=network.vocabulary_size,
-                max_length=network.max_length,
-                allow_empty=allow_empty,
-            )
-            return read, "cross_entropy"
-        inputs = self._rows(network, batch, allow_empty=allow_empty)
-        count = len(next(iter(inputs.values())))
-        loss_name = self.spec.loss or loss_for(batch, network.output_size)
-        targets = read_targets(batch, count=count, output_size=network.output_size, loss=loss_name)
-        return Batch(inputs, targets), loss_name
-
-    def _rows(
-        self, network: RowModel, batch: Mapping[str, Any], *, allow_empty: bool = False
-    ) -> dict[str, Tensor]:
-        """What a network of rows reads of a batch: its features, or what was prepared of them."""
-        if network.front is not None and PREPARED in batch:
-            shape = network.front.output_shape
-            return {PREPARED: read_rows(batch, input_shape=shape, allow_empty=allow_empty, column=PREPARED)}
-        return {"features": read_rows(batch, input_shape=network.input_shape, allow_empty=allow_empty)}
-
-    def _parts(self, read: Batch, size: int | None, should_stop: ShouldStop | None = None) -> Iterator[Batch]:
-        """The examples, as many at a time as was asked for or as memory is meant for."""
-        for part in read.parts(size or max(1, MOST_NUMBERS // self._network.numbers(read.inputs))):
-            if should_stop is not None and should_stop():
-                raise Interrupted
-            yield part
-
-    def _next(self, part: Batch) -> Tensor:
-        """What a language model says comes after each text."""
-        last = part.inputs["attention_mask"].sum(1).clamp(min=1) - 1
-        return self._network.answer(part.inputs)[torch.arange(part.size), last]
-
     def _losses(self, part: Batch, loss_name: str) -> Tensor:
-        assert part.targets is not None  # noqa: S101  (_read asked for them)
+        assert part.targets is not None  # noqa: S101  (the reader asked for them)
         return LOSSES[loss_name](self._network.answer(part.inputs), part.targets)
 
 
 def _mean(values: NDArray[Any]) -> float:
     return float(values.mean(dtype=np.float64)) if values.size else 0.0
-
-
-def _right(said: Tensor, targets: Tensor, loss_name: str) -> tuple[int, int]:
-    """How many answers are right, of how many that can be."""
-    if loss_name == "mse":
-        return 0, 0
-    if loss_name == "bce":
-        return int(((said > 0) == (targets > 0.5)).sum()), targets.numel()
-    learned = targets != IGNORED
-    return int(((said.argmax(-1) == targets) & learned).sum()), int(learned.sum())
-
-
-def _classes(logits: Tensor) -> list[dict[str, Any]]:
-    confidence, number = logits.softmax(-1).max(-1)
-    return [
-        {"class": int(klass), "confidence": float(sure)}
-        for klass, sure in zip(number, confidence, strict=True)
-    ]

@@ -12,7 +12,10 @@ from safetensors.numpy import save
 from tg_workbench.datasets import Content
 from tg_workbench.errors import InvalidRequest
 
-ROWS: dict[str, Any] = {"features": np.arange(3000, dtype=np.float32).reshape(1000, 3), "targets": np.arange(1000) % 2}
+ROWS: dict[str, Any] = {
+    "features": np.arange(3000, dtype=np.float32).reshape(1000, 3),
+    "targets": np.arange(1000) % 2,
+}
 OWNERS = np.random.default_rng(0).integers(0, 400, 1000)
 
 

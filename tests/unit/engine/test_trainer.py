@@ -250,7 +250,7 @@ def test_private_sum_needs_a_declared_batch_size(tmp_path: Path) -> None:
 def test_a_batch_larger_than_memory_is_meant_for_goes_in_parts(
     private: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tg_workbench.engine import trainer as module
+    from tg_workbench.engine import reader as module
 
     spec = dataclasses.replace(
         TEXT_SPEC,
