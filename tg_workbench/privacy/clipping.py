@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tg_workbench.errors import InvalidRequest, UnsupportedLayer
-from tg_workbench.privacy.shares import Factors, Share, has_rule, norm, share_of
+from tg_workbench.privacy.shares import Factors, Rooms, Share, has_rule, norm, share_of
 from tg_workbench.privacy.units import Units
 
 _SLACK = 1.0 - 1e-6
@@ -105,6 +105,7 @@ class Clipper:
             # which now and then is as long as the batch and then looks like one.
             if isinstance(module, nn.modules.batchnorm._BatchNorm) or _ROUTES.search(kind):
                 raise UnsupportedLayer(name, kind)
+        self._rooms = Rooms()
         self._names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         self._layers = [
             _Layer(name, module, own, exact=has_rule(module))
@@ -122,7 +123,9 @@ class Clipper:
         the examples of the i-th unit.
         """
         bound = _checked(max_grad_norm)
-        with _tapped(self._layers) as taps, torch.enable_grad():
+        self._rooms.clear()
+        units = None if unit_of is None else Units(unit_of)
+        with _tapped(self._layers, self._rooms, units) as taps, torch.enable_grad():
             values = losses()
             if values.dim() != 1:
                 raise InvalidRequest("a loss must give one value per example to be clipped")
@@ -131,8 +134,7 @@ class Clipper:
             known = values.detach().isfinite()
             torch.autograd.grad(values, (taps.anchor,), known.to(values.dtype), allow_unused=True)
         with torch.no_grad():
-            units = None if unit_of is None else Units(unit_of)
-            return _assemble(self._names, taps, values.detach(), known, bound, units)
+            return _assemble(self._names, taps, values.detach(), known, bound)
 
     def nothing(self, max_grad_norm: float) -> ClippedSum:
         """The clipped sum of an empty batch: zero, and as good as any other to add noise to."""
@@ -171,16 +173,22 @@ class _Layer:
 class _Taps:
     """What the layers of one forward and backward pass left behind."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: Rooms | None = None, units: Units | None = None) -> None:
+        self.rooms = rooms or Rooms()
+        self.units = units
         self.anchor = torch.zeros((), requires_grad=True)
         self.examples = 0
         self.closed = False
         self.collecting = False
         self.uses: dict[nn.Parameter, int] = {}
         self.shares: dict[nn.Parameter, list[Share]] = {}
+        self.lengths: dict[nn.Parameter, Tensor] = {}
+        """Of parameters used once: found at once, while the processor still has the share at hand."""
 
     def close(self, examples: int) -> None:
         """The forward pass is over: what runs from here on is a checkpoint's second run, and not counted."""
+        if self.units is not None and len(self.units.of) != examples:
+            raise InvalidRequest("the units of a batch are one whole number per example")
         self.examples, self.closed = examples, True
 
     def collect(self, layer: str, module: nn.Module, inputs: tuple[Any, ...], output_grad: Tensor) -> None:
@@ -188,10 +196,23 @@ class _Taps:
             raise UnsupportedLayer(layer, f"{type(module).__name__}: its first axis is not the example")
         self.collecting = True  # a rule may run the layer, which is then not to be tapped
         try:
-            for parameter, share in share_of(layer, module, inputs, output_grad):
-                self.shares.setdefault(parameter, []).append(share)
+            for parameter, share in share_of(layer, module, inputs, output_grad, self.rooms):
+                self.add(parameter, share)
         finally:
             self.collecting = False
+
+    def add(self, parameter: nn.Parameter, share: Share) -> None:
+        """Keep a use of a parameter: its part of each example's gradient, or of each unit's."""
+        held = self.shares.setdefault(parameter, [])
+        held.append(share if self.units is None else self.units.share(share))
+        self.lengths.pop(parameter, None)
+        if len(held) == 1:
+            self.lengths[parameter] = norm(held)
+
+    def norm(self, parameter: nn.Parameter) -> Tensor:
+        """How long each unit's gradient of a parameter is, all uses of it added up."""
+        known = self.lengths.get(parameter)
+        return norm(self.shares[parameter]) if known is None else known
 
 
 Record = Callable[[tuple[Tensor, ...], Tensor], None]
@@ -223,9 +244,9 @@ class _Tap(torch.autograd.Function):
 
 
 @contextmanager
-def _tapped(layers: list[_Layer]) -> Iterator[_Taps]:
+def _tapped(layers: list[_Layer], rooms: Rooms, units: Units | None) -> Iterator[_Taps]:
     """Tap these layers until the block ends; other passes through the model are not seen."""
-    taps = _Taps()
+    taps = _Taps(rooms, units)
     handles: list[RemovableHandle] = []
     try:
         for layer in layers:
@@ -296,16 +317,10 @@ def _assemble(
     losses: Tensor,
     known: Tensor,
     bound: float,
-    units: Units | None,
 ) -> ClippedSum:
-    if units is not None:
-        if len(units.of) != len(losses):
-            raise InvalidRequest("the units of a batch are one whole number per example")
-        for owner, shares in taps.shares.items():
-            taps.shares[owner] = [units.share(share) for share in shares]
-        known = units.every(known)
-    parts = [norm(shares).double() for shares in taps.shares.values()]
-    norms = torch.stack(parts).norm(dim=0) if parts else torch.zeros(len(known), dtype=torch.float64)
+    known = known if taps.units is None else taps.units.every(known)
+    parts = [taps.norm(parameter).double() for parameter in taps.shares]
+    norms = _together(parts) if parts else torch.zeros(len(known), dtype=torch.float64)
     good = norms.isfinite() & known
     weights = (bound * _SLACK / norms).clamp_(max=1.0).float()
     bad = None
@@ -321,8 +336,16 @@ def _assemble(
         norms=norms,
         losses=losses,
         made_by=_MADE_BY_CLIP,
-        unit_of=None if units is None else units.of,
+        unit_of=None if taps.units is None else taps.units.of,
     )
+
+
+def _together(parts: list[Tensor]) -> Tensor:
+    """The length of what has parts of these lengths."""
+    squares = parts[0].square()
+    for part in parts[1:]:
+        squares.addcmul_(part, part)
+    return squares.sqrt_()
 
 
 def _weighted_sum(parameter: Tensor, shares: list[Share], weights: Tensor, bad: Tensor | None) -> Tensor:

@@ -7,9 +7,8 @@ Braghin 2021), which hides the floating-point traces of a single one; the full c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,18 +16,17 @@ from tg_workbench.errors import InvalidRequest
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.randomness import SecureRandom
 
-_BLOCK_PAIRS = 32_768
+_BLOCK = 65_536
 
 
 def secure_gaussian(
     shape: Sequence[int], *, generator: SecureRandom | None = None, hardened: bool = False
 ) -> Tensor:
     """Independent N(0, 1) numbers in float64."""
-    generator = generator or SecureRandom()
-    count = math.prod(shape)
-    if hardened:
-        return _box_muller(4 * count, generator).view(4, *shape).sum(0) / 2
-    return _box_muller(count, generator).view(*shape)
+    drawn = torch.empty(math.prod(shape), dtype=torch.float64)
+    for place, block in _blocks(len(drawn), generator or SecureRandom(), hardened):
+        drawn[place] = block
+    return drawn.view(*shape)
 
 
 def add_noise(
@@ -44,11 +42,11 @@ def add_noise(
     if not 0.0 <= noise_multiplier < math.inf:
         raise InvalidRequest("noise_multiplier must be a finite number, zero or above")
     sizes = [tensor.numel() for tensor in clipped.tensors.values()]
-    drawn = secure_gaussian((sum(sizes),), generator=generator, hardened=hardened)
-    drawn = drawn.mul_(noise_multiplier * clipped.bound)
-    dtype = next(iter(clipped.tensors.values())).dtype
-    noisy = drawn.add_(torch.cat([tensor.flatten() for tensor in clipped.tensors.values()])).to(dtype)
-    parts = zip(clipped.tensors.items(), torch.split(noisy, sizes), strict=True)
+    noisy = torch.cat([tensor.flatten() for tensor in clipped.tensors.values()])
+    for place, block in _blocks(len(noisy), generator or SecureRandom(), hardened):
+        part = noisy[place]
+        part.copy_(block.mul_(noise_multiplier * clipped.bound).add_(part.double()))
+    parts = zip(clipped.tensors.items(), noisy.split(sizes), strict=True)
     return {name: part.view(tensor.shape) for (name, tensor), part in parts}
 
 
@@ -72,15 +70,26 @@ def noisy_loss(
     return float(losses.sum() + noise_multiplier * bound * noise[0])
 
 
+def _blocks(count: int, generator: SecureRandom, hardened: bool) -> Iterator[tuple[slice, Tensor]]:
+    """`count` independent N(0, 1) numbers, as many at a time as stay in the processor's cache."""
+    for start in range(0, count, _BLOCK):
+        place = slice(start, min(count, start + _BLOCK))
+        wanted = place.stop - start
+        if hardened:
+            draws = [_box_muller(wanted, generator) for _ in range(4)]
+            yield place, torch.stack(draws).sum(0).div_(2.0)
+        else:
+            yield place, _box_muller(wanted, generator)
+
+
 def _box_muller(count: int, generator: SecureRandom) -> Tensor:
-    """Box and Muller 1958, in blocks that stay in the processor's cache."""
-    drawn = torch.empty(count + count % 2, dtype=torch.float64)
-    for block in drawn.split(2 * _BLOCK_PAIRS):
-        pairs = len(block) // 2
-        uniforms = generator.uniforms(2 * pairs)
-        ones_left = np.subtract(1.0, uniforms[:pairs], out=uniforms[:pairs])  # in (0, 1]: its log is finite
-        radius = torch.from_numpy(np.log(ones_left, out=ones_left)).mul_(-2.0).sqrt_()
-        angle = torch.from_numpy(uniforms[pairs:]).mul_(2.0 * math.pi)
-        torch.mul(radius, angle.cos(), out=block[:pairs])
-        torch.mul(radius, angle.sin_(), out=block[pairs:])
+    """Box and Muller 1958: two uniforms make two numbers."""
+    pairs = (count + 1) // 2
+    drawn = torch.from_numpy(generator.uniforms(2 * pairs))
+    radius, angle = drawn[:pairs], drawn[pairs:]
+    radius.neg_().add_(1.0)  # in (0, 1]: its logarithm is finite
+    radius.log_().mul_(-2.0).sqrt_()
+    across = angle.mul_(2.0 * math.pi).cos()
+    angle.sin_().mul_(radius)
+    radius.mul_(across)
     return drawn[:count]

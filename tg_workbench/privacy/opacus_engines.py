@@ -75,17 +75,16 @@ class OpacusHooks:
             values, known = self._run(losses, watch)
             torch.autograd.backward(values, known.to(values.dtype))
             watch.require_untouched_inputs()
-            taps = _Taps()
+            taps = _Taps(units=None if unit_of is None else Units(unit_of))
             taps.close(examples=len(values))
             for parameter in self._names:
                 sample = _sample_of(parameter)
                 if sample is not None:
-                    taps.shares[parameter] = [sample]
+                    taps.add(parameter, sample)
                 elif watch.reached.get(parameter):
                     raise UnsupportedLayer(self._names[parameter], "it got no gradient", self.engine)
         with torch.no_grad():
-            units = None if unit_of is None else Units(unit_of)
-            return _assemble(self._names, taps, values.detach(), known, bound, units)
+            return _assemble(self._names, taps, values.detach(), known, bound)
 
     def _run(self, losses: Callable[[], Tensor], watch: _Watch) -> tuple[Tensor, Tensor]:
         """The losses, and which of them are finite; raises for a model that Opacus would get wrong."""

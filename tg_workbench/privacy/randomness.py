@@ -34,7 +34,9 @@ class SecureRandom:
     def uniforms(self, count: int) -> NDArray[np.float64]:
         """`count` uniforms of 53 bits in [0, 1)."""
         bits = np.frombuffer(self.bytes(8 * count), dtype=np.uint64)
-        drawn = (bits >> np.uint64(11)).view(np.int64).astype(np.float64)  # signed converts faster
+        np.right_shift(bits, np.uint64(11), out=bits)
+        drawn = bits.view(np.float64)  # all in one place, which the processor's cache keeps
+        np.copyto(drawn, bits.view(np.int64))  # signed converts faster
         drawn *= 2.0**-53
         return drawn
 

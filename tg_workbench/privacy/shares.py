@@ -78,19 +78,45 @@ class Factors:
             return total.index_add_(0, self.left.flatten(), right).view(self.shape)
         return (self.left.flatten(0, 1).mT @ right).view(self.shape)
 
-    def whole(self) -> Tensor:
-        """The gradient of each example, [examples, *shape]."""
+    def whole(self, rooms: Rooms | None = None) -> Tensor:
+        """The gradient of each example, [examples, *shape]; in one of `rooms` if they are given."""
         if not self.picks:
-            return (self.left.mT @ self.right).view(-1, *self.shape)
+            left, right = self.left.mT, self.right
+            room = rooms.take(left.shape[0], left.shape[1], right.shape[2], like=right) if rooms else None
+            return torch.bmm(left, right, out=room).view(-1, *self.shape)
         examples, width = self.right.shape[0], self.right.shape[2]
         flat = self.right.new_zeros(examples * self.shape[0], width)
         offsets = torch.arange(examples, device=flat.device).unsqueeze(1) * self.shape[0]
         flat.index_add_(0, (self.left + offsets).flatten(), self.right.flatten(0, 1))
         return flat.view(examples, *self.shape)
 
-    def settled(self) -> Share:
+    def settled(self, rooms: Rooms) -> Share:
         """These factors, or the whole gradient of each example where that is not much larger."""
-        return self if _stays_in_factors(self.right.shape[1], self.shape, picks=self.picks) else self.whole()
+        stays = _stays_in_factors(self.right.shape[1], self.shape, picks=self.picks)
+        return self if stays else self.whole(rooms)
+
+
+class Rooms:
+    """Memory for whole gradients, kept from batch to batch: getting it anew takes a tenth of a step."""
+
+    def __init__(self) -> None:
+        self._rooms: list[Tensor] = []
+        self._taken = 0
+
+    def take(self, *shape: int, like: Tensor) -> Tensor:
+        """Room that holds anything; it is given again only after `clear`."""
+        size = math.prod(shape)
+        room = self._rooms[self._taken] if self._taken < len(self._rooms) else None
+        if room is None or room.numel() < size or room.dtype != like.dtype or room.device != like.device:
+            room = like.new_empty(size)
+            self._rooms[self._taken : self._taken + 1] = [room]
+        self._taken += 1
+        return room[:size].view(shape)
+
+    def clear(self) -> None:
+        """What was taken is no longer needed. Rooms that the last batch did not take are given back."""
+        del self._rooms[self._taken :]
+        self._taken = 0
 
 
 def _stays_in_factors(rows: int, shape: torch.Size, *, picks: bool) -> bool:
@@ -142,7 +168,7 @@ def has_rule(module: nn.Module) -> bool:
     return _rule_of(module) is not None
 
 
-def share_of(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], grad: Tensor) -> Shares:
+def share_of(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], grad: Tensor, rooms: Rooms) -> Shares:
     """The share of each trainable parameter that `module` itself owns."""
     rule = _rule_of(module)
     if rule is None or len(inputs) != 1:
@@ -151,7 +177,8 @@ def share_of(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], grad: Te
     for name, share in rule(module, inputs[0], grad):
         parameter = getattr(module, name)
         if parameter is not None and parameter.requires_grad:
-            yield parameter, share() if callable(share) else share
+            found = share() if callable(share) else share
+            yield parameter, found.settled(rooms) if isinstance(found, Factors) else found
 
 
 Rule = Callable[..., Iterator[tuple[str, "Share | Callable[[], Share]"]]]
@@ -159,7 +186,7 @@ Rule = Callable[..., Iterator[tuple[str, "Share | Callable[[], Share]"]]]
 
 def _linear(module: nn.Linear, x: Tensor, grad: Tensor) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
     left, right = _as_rows(grad), _as_rows(x)
-    yield "weight", lambda: Factors(left, right, module.weight.shape).settled()
+    yield "weight", lambda: Factors(left, right, module.weight.shape)
     yield "bias", lambda: left.squeeze(1) if left.shape[1] == 1 else left.sum(1)
 
 
@@ -169,7 +196,7 @@ def _turned_linear(
     """GPT-2's Conv1D: a linear layer whose weight is [inputs, outputs]."""
     weight: Tensor = module.weight  # type: ignore[assignment]
     left, right = _as_rows(grad), _as_rows(x)
-    yield "weight", lambda: Factors(right, left, weight.shape).settled()
+    yield "weight", lambda: Factors(right, left, weight.shape)
     yield "bias", lambda: left.sum(1)
 
 
@@ -180,7 +207,7 @@ def _conv2d(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Iterator[tuple[str, S
         factors = _stays_in_factors(left.shape[1], module.weight.shape, picks=False)
         if not factors and left.shape[1] >= _MANY_PIXELS:
             return _conv2d_each(module, x, grad)
-        return Factors(left, _patches(module, x).mT, module.weight.shape).settled()
+        return Factors(left, _patches(module, x).mT, module.weight.shape)
 
     yield "weight", weight
     yield "bias", lambda: left.sum(1)
@@ -227,7 +254,7 @@ def _embedding(
     ids, right = x.reshape(x.shape[0], -1).long(), _as_rows(grad)
     if module.padding_idx is not None:
         right = right.masked_fill((ids == module.padding_idx).unsqueeze(2), 0.0)
-    yield "weight", lambda: Factors(ids, right, module.weight.shape).settled()
+    yield "weight", lambda: Factors(ids, right, module.weight.shape)
 
 
 def _layer_norm(

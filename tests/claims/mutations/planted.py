@@ -42,8 +42,8 @@ MUTATIONS = {
     ),
     "biases and norms are left out of the norm": Mutation(
         "tg_workbench.privacy.clipping",
-        "parts = [norm(shares).double() for shares in taps.shares.values()]",
-        "parts = [norm(shares).double() for owner, shares in taps.shares.items() if owner.dim() > 1]",
+        "parts = [taps.norm(parameter).double() for parameter in taps.shares]",
+        "parts = [taps.norm(parameter).double() for parameter in taps.shares if parameter.dim() > 1]",
         "tests/claims/test_clipping.py::test_row_models_clip_like_one_backward_per_example",
     ),
     "noise is divided by the number of examples": Mutation(
