@@ -56,6 +56,17 @@ class Masked(nn.Module):
         return x * torch.sigmoid(self.gate)
 
 
+class Twice(nn.Module):
+    """A layer whose answer goes through it again."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(torch.tanh(self.layer(x)))
+
+
 def rows(*shape: int) -> Callable[[], Tensor]:
     return lambda: torch.randn(COUNT, *shape)
 
@@ -88,8 +99,24 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "conv1d of transformers": (lambda: nn.Sequential(Conv1D(9, 7), nn.Tanh(), Conv1D(3, 9)), rows(5, 7)),
     "conv1d of transformers on rows": (lambda: Conv1D(9, 7), rows(7)),
     "wide conv1d of transformers, in factors": (lambda: Conv1D(80, 90), rows(3, 90)),
-    "conv1d in groups, strided": (lambda: nn.Conv1d(4, 4, 3, stride=2, groups=2), rows(4, 9)),
+    "conv2d in groups, strided and dilated": (
+        lambda: nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 2), groups=2),
+        rows(4, 9, 8),
+    ),
+    "conv2d of each channel by itself": (lambda: nn.Conv2d(4, 8, 3, groups=4, bias=False), rows(4, 5, 5)),
+    "conv2d padded to the same size": (lambda: nn.Conv2d(2, 4, 3, padding="same"), rows(2, 8, 8)),
     "conv1d": (lambda: nn.Conv1d(2, 4, 3), rows(2, 9)),
+    "conv1d on many places": (lambda: nn.Conv1d(2, 4, 3, padding=1, bias=False), rows(2, 70)),
+    "conv1d strided and dilated": (lambda: nn.Conv1d(2, 4, 3, 2, 2, 3), rows(2, 70)),
+    "wide conv1d, in factors": (lambda: nn.Conv1d(32, 64, 3), rows(32, 6)),
+    "conv1d in groups, strided": (lambda: nn.Conv1d(4, 4, 3, stride=2, groups=2), rows(4, 9)),
+    "conv1d around the edge": (
+        lambda: nn.Conv1d(2, 4, 3, padding=1, padding_mode="circular"),
+        rows(2, 9),
+    ),
+    "conv1d used twice": (lambda: Twice(nn.Conv1d(4, 4, 3, padding=1)), rows(4, 9)),
+    "conv2d used twice": (lambda: Twice(nn.Conv2d(4, 4, 3, padding=1)), rows(4, 6, 7)),
+    "wide conv2d used twice, in factors": (lambda: Twice(nn.Conv2d(64, 64, 3, padding=1)), rows(64, 2, 3)),
     "embedding": (lambda: nn.Embedding(11, 6, padding_idx=0), ids(7, 11)),
     "wide embedding, in factors": (lambda: nn.Embedding(300, 6, padding_idx=3), ids(7, 5)),
     "layer norm": (lambda: nn.Sequential(nn.Linear(7, 6), nn.LayerNorm(6)), rows(5, 7)),
@@ -359,6 +386,20 @@ def test_gpt2_clips_like_one_backward_per_example_once_its_positions_are_frozen(
 
 def test_conv1d_of_transformers_has_a_rule() -> None:
     assert shares.has_rule(Conv1D(3, 4))
+
+
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d])
+def test_convolutions_have_a_rule_unless_they_read_past_the_edge(kind: type[nn.Conv1d]) -> None:
+    assert shares.has_rule(kind(4, 4, 3, padding=1, groups=2))
+    assert not shares.has_rule(kind(4, 4, 3, padding=1, padding_mode="reflect"))
+    assert not shares.has_rule(kind(4, 4, 3, padding="same"))
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1d(3, 3, 3), nn.Conv2d(3, 3, 3)], ids=["conv1d", "conv2d"])
+def test_convolution_of_a_single_example_without_its_axis_is_refused(layer: nn.Conv1d) -> None:
+    x = torch.randn(3, *(7 for _ in layer.kernel_size))
+    with pytest.raises(UnsupportedLayer, match="first axis"):
+        clip(layer, lambda: layer(x).flatten(1).sum(1), 1.0)  # three outputs look like three examples
 
 
 def test_position_embedding_shared_by_the_batch_is_refused() -> None:

@@ -24,9 +24,18 @@ from tg_workbench.privacy.engines import ENGINES, clipping_engine
 
 OPACUS = ENGINES[1:]
 CANNOT = {
-    "opacus-hooks": {"conv2d around the edge", "embedding", "wide embedding, in factors"},
-    "opacus-ghost": {
+    "opacus-hooks": {
+        "conv1d around the edge",
         "conv2d around the edge",
+        "embedding",
+        "wide embedding, in factors",
+    },
+    "opacus-ghost": {
+        "conv1d around the edge",
+        "conv2d around the edge",
+        "conv1d used twice",
+        "conv2d used twice",
+        "wide conv2d used twice, in factors",
         "embedding",
         "wide embedding, in factors",
         "linear on 4-D",

@@ -174,6 +174,8 @@ def share_of(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], grad: Te
     if rule is None or len(inputs) != 1:
         yield from _by_vmap(layer, module, inputs, grad)
         return
+    if rule is _convolution and inputs[0].dim() != module.weight.dim():  # type: ignore[operator]
+        raise UnsupportedLayer(layer, f"{type(module).__name__}: its first axis is not the example")
     for name, share in rule(module, inputs[0], grad):
         parameter = getattr(module, name)
         if parameter is not None and parameter.requires_grad:
@@ -200,52 +202,80 @@ def _turned_linear(
     yield "bias", lambda: left.sum(1)
 
 
-def _conv2d(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
-    left = grad.flatten(2).mT
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """How a convolution walks over an image, (down, across); one along a line walks an image of one row."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    @classmethod
+    def of(cls, module: nn.Conv1d | nn.Conv2d) -> _Window:
+        """The window of a layer whose padding is numbers."""
+        assert not isinstance(module.padding, str)  # noqa: S101  (_rule_of leaves those out)
+        line = isinstance(module, nn.Conv1d)
+
+        def both(sides: tuple[int, ...], of_one_row: int) -> tuple[int, int]:
+            return (of_one_row, sides[0]) if line else (sides[0], sides[1])
+
+        return cls(
+            both(module.kernel_size, 1),
+            both(module.stride, 1),
+            both(module.padding, 0),
+            both(module.dilation, 1),
+            module.groups,
+        )
+
+    def weight_of_each(self, x: Tensor, grad: Tensor) -> Tensor:
+        """The weight gradient of each example, by one convolution in which every example is a group."""
+        examples, outputs, inputs = len(x), grad.shape[1], x.shape[1] // self.groups
+        found: Tensor = torch.ops.aten.convolution_backward(
+            grad.reshape(1, -1, *grad.shape[2:]),
+            x.reshape(1, -1, *x.shape[2:]),
+            grad.new_empty(examples * outputs, inputs, *self.kernel),  # only its shape is read
+            None,
+            self.stride,
+            self.padding,
+            self.dilation,
+            False,
+            (0, 0),
+            examples * self.groups,
+            (False, True, False),
+        )[1]
+        return found.view(examples, outputs, inputs, *self.kernel)
+
+    def patches(self, x: Tensor) -> Tensor:
+        """What each output pixel saw: [examples, inputs of one pixel, pixels]."""
+        (above, beside), (far_y, far_x) = self.padding, self.dilation
+        (high, wide), (step_y, step_x) = self.kernel, self.stride
+        padded = F.pad(x, (beside, beside, above, above))
+        height = (padded.shape[2] - far_y * (high - 1) - 1) // step_y + 1
+        width = (padded.shape[3] - far_x * (wide - 1) - 1) // step_x + 1
+        example, channel, row, column = padded.stride()
+        windows = padded.as_strided(
+            (*padded.shape[:2], high, wide, height, width),
+            (example, channel, far_y * row, far_x * column, step_y * row, step_x * column),
+        )
+        return windows.reshape(len(x), -1, height * width)
+
+
+def _convolution(
+    module: nn.Conv1d | nn.Conv2d, x: Tensor, grad: Tensor
+) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
+    window, shape, left = _Window.of(module), module.weight.shape, grad.flatten(2).mT
 
     def weight() -> Share:
-        factors = _stays_in_factors(left.shape[1], module.weight.shape, picks=False)
-        if not factors and left.shape[1] >= _MANY_PIXELS:
-            return _conv2d_each(module, x, grad)
-        return Factors(left, _patches(module, x).mT, module.weight.shape)
+        images = (x, grad) if x.dim() == 4 else (x.unsqueeze(2), grad.unsqueeze(2))
+        factors = _stays_in_factors(left.shape[1], shape, picks=False)
+        if module.groups > 1 or (not factors and left.shape[1] >= _MANY_PIXELS):
+            return window.weight_of_each(*images).view(-1, *shape)
+        return Factors(left, window.patches(images[0]).mT, shape)
 
     yield "weight", weight
     yield "bias", lambda: left.sum(1)
-
-
-def _conv2d_each(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Tensor:
-    """The weight gradient of each example, by one convolution in which every example is a group."""
-    examples, shape = x.shape[0], module.weight.shape
-    found: Tensor = torch.ops.aten.convolution_backward(
-        grad.reshape(1, -1, *grad.shape[2:]),
-        x.reshape(1, -1, *x.shape[2:]),
-        grad.new_empty(examples * shape[0], *shape[1:]),  # only its shape is read
-        None,
-        module.stride,
-        module.padding,
-        module.dilation,
-        False,
-        (0, 0),
-        examples,
-        (False, True, False),
-    )[1]
-    return found.view(examples, *shape)
-
-
-def _patches(module: nn.Conv2d, x: Tensor) -> Tensor:
-    """What each output pixel saw: [examples, inputs of one pixel, pixels]."""
-    assert not isinstance(module.padding, str)  # noqa: S101  (_rule_of leaves those out)
-    (above, beside), (far_y, far_x) = module.padding, module.dilation
-    (high, wide), (step_y, step_x) = module.kernel_size, module.stride
-    padded = F.pad(x, (beside, beside, above, above))
-    height = (padded.shape[2] - far_y * (high - 1) - 1) // step_y + 1
-    width = (padded.shape[3] - far_x * (wide - 1) - 1) // step_x + 1
-    example, channel, row, column = padded.stride()
-    windows = padded.as_strided(
-        (*padded.shape[:2], high, wide, height, width),
-        (example, channel, far_y * row, far_x * column, step_y * row, step_x * column),
-    )
-    return windows.reshape(len(x), -1, height * width)
 
 
 def _embedding(
@@ -291,7 +321,8 @@ def _group_norm(
 
 _RULES: dict[type[nn.Module], Rule] = {
     nn.Linear: _linear,
-    nn.Conv2d: _conv2d,
+    nn.Conv1d: _convolution,
+    nn.Conv2d: _convolution,
     nn.Embedding: _embedding,
     nn.LayerNorm: _layer_norm,
     nn.RMSNorm: _rms_norm,
@@ -309,8 +340,8 @@ def _rule_of(module: nn.Module) -> Rule | None:
         return _llama_rms_norm
     if kind.__module__ == "transformers.pytorch_utils" and kind.__name__ == "Conv1D":
         return _turned_linear
-    if isinstance(module, nn.Conv2d) and (
-        module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str)
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and (
+        module.padding_mode != "zeros" or isinstance(module.padding, str)
     ):
         return None
     if isinstance(module, nn.Embedding) and (
