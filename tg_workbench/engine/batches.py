@@ -40,6 +40,10 @@ class Batch:
         mask = self.inputs.get("attention_mask")
         return self.size if mask is None else int(mask.sum())
 
+    def first(self, count: int) -> Batch:
+        """The first few examples, without their units."""
+        return self._chosen(slice(0, count), None)
+
     def parts(self, size: int) -> Iterator[Batch]:
         """The same examples, at most `size` at a time; a unit is never divided, however large it is."""
         if self.units is not None:

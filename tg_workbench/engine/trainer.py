@@ -43,6 +43,7 @@ from tg_workbench.engine.specs import (
     TrainerSpec,
 )
 from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
+from tg_workbench.privacy.apart import require_apart
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.engines import clipping_engine
 from tg_workbench.privacy.noise import add_noise, noisy_loss
@@ -93,6 +94,7 @@ class Trainer:
         self._clipper = clipping_engine(spec.privacy.engine, self._module) if spec.privacy else None
         self._gradient: ClippedSum | _PlainSum | None = None
         self._repeats = Repeats()
+        self._is_apart = False  # whether examples were seen not to depend on one another
         self._randomness = SecureRandom()
         self._loss_name = spec.loss or ("cross_entropy" if self.is_language_model else None)
 
@@ -211,11 +213,19 @@ class Trainer:
     def _clipped(self, read: Batch, loss_name: str, micro_batch_size: int | None) -> ClippedSum:
         assert self.spec.privacy is not None and self._clipper is not None  # noqa: S101, PT018  (private)
         bound = self.spec.privacy.max_grad_norm
+        self._require_apart(read, loss_name)
         total: ClippedSum | None = None
         for part in self._reader.parts(read, micro_batch_size):
             found = self._clipper.clip(partial(self._losses, part, loss_name), bound, part.units)
             total = found if total is None else total + found
         return total if total is not None else self._clipper.nothing(bound)
+
+    def _require_apart(self, read: Batch, loss_name: str) -> None:
+        """Once, on the first two examples that come together. Raises InvalidRequest."""
+        if self._is_apart or read.size < 2:
+            return
+        require_apart(self._module, partial(self._losses, read.first(2), loss_name))
+        self._is_apart = True
 
     def _plain(
         self, read: Batch, loss_name: str, micro_batch_size: int | None
