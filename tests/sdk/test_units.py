@@ -48,8 +48,10 @@ def test_people_are_drawn_whole_and_their_epsilon_is_about_them(
 def test_the_same_rows_have_one_budget_and_one_unit(workbench: Workbench, people: Rows) -> None:
     first = workbench.datasets.upload("visits", **people, unit_ids=PATIENTS)
     called = [f"p{name}" for name in PATIENTS]
-    again = workbench.datasets.upload("the same", **people, unit_ids=called, unit="patient")
+    again = workbench.datasets.upload("the same", **people, unit_ids=called)
     assert again.population == first.population
+    with pytest.raises(PrivacyRefused, match="is the unit, as it was called then"):
+        workbench.datasets.upload("the same", **people, unit_ids=called, unit="patient")
     with pytest.raises(PrivacyRefused, match="cannot be about both"):
         workbench.datasets.upload("by row", **people)
     with pytest.raises(PrivacyRefused, match="about other units"):
@@ -64,14 +66,18 @@ def test_another_dataset_about_the_same_people_has_their_unit(
     other = {**people, "features": people["features"] + 100}
     with pytest.raises(PrivacyRefused, match="Give unit_ids"):
         workbench.datasets.upload("later visits", **other, population=grouped)
+    with pytest.raises(PrivacyRefused, match="is the patient, as it was called then"):
+        workbench.datasets.upload(
+            "by ward", **other, population=grouped, unit_ids=[n % 3 for n in range(200)], unit="ward"
+        )
     joined = workbench.datasets.upload("later visits", **other, population=grouped, unit_ids=PATIENTS)
-    assert joined.population == grouped.population
+    assert (joined.population, joined.unit) == (grouped.population, "patient")
 
 
 @pytest.mark.parametrize(
     ("ids", "more", "words"),
     [
-        ([1.5] * 200, {}, "whole numbers or texts"),
+        ([1.5] * 200, {}, "whole numbers of 64 bits or texts"),
         (list(range(199)), {}, "same number of rows"),
         (None, {"unit": "patient"}, "a unit needs unit_ids"),
         (PATIENTS, {"unit": "<b>"}, "unit"),
@@ -125,11 +131,13 @@ def test_a_step_counts_for_those_who_were_in_it(new_client: NewClient, rows: Row
         spent.append(client.privacy.spent_epsilon)
     assert spent == pytest.approx([alone(5.0, 1)] * 4 + [alone(5.0, 2)], rel=1e-9)
     assert client.privacy.steps_left == 0  # of the first fifty: alone(5, 3) is above 1.2
-    client.forward_backward(
-        features=rows["features"][:10], targets=rows["targets"][:10], record_ids=ids[:10]
-    ).result()
     with pytest.raises(BudgetExhausted, match="most used record is spent"):
-        client.optim_step().result()
+        client.forward_backward(
+            features=rows["features"][:10], targets=rows["targets"][:10], record_ids=ids[:10]
+        ).result()
+    fresh = {"features": rows["features"][:5], "targets": rows["targets"][:5]}
+    client.forward_backward(**fresh, record_ids=["somebody", "else", 3, 4, 5]).result()  # others go on
+    client.optim_step().result()
     assert client.privacy.spent_epsilon == spent[-1]
 
 
@@ -188,7 +196,7 @@ def test_what_cannot_be_counted_is_refused(new_client: NewClient, privacy: Priva
 
 def test_ids_where_nobody_counts_by_them_are_refused(new_client: NewClient, rows: Rows) -> None:
     client = new_client(privacy=Privacy(noise_multiplier=5.0))
-    with pytest.raises(InvalidBatch, match="about single examples"):
+    with pytest.raises(InvalidBatch, match="about the example, and the batch brings other ids"):
         client.forward_backward(**rows, unit_ids=PATIENTS).result()
 
 

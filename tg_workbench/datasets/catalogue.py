@@ -66,7 +66,6 @@ class Datasets:
         if spec.privacy not in ("protected", "public"):
             raise InvalidRequest("privacy must be 'protected' or 'public'")
         content = spec.content
-        unit = _unit(spec)
         dataset_id = f"ds-{uuid.uuid4()}"
         kin = self._kin(owner, spec)
         dataset = Dataset(
@@ -84,7 +83,7 @@ class Datasets:
             rows_digest=content.rows_digest,
             units=content.units,
             units_digest=content.units_digest,
-            unit=unit,
+            unit=_unit(spec, kin),
             delta=_delta(spec.delta, content.units or content.size, kin),
             epsilon_cap=_cap(spec.epsilon_cap, kin),
             idempotency_key=spec.idempotency_key,
@@ -183,7 +182,11 @@ class Datasets:
 
 def _holds(content: Content) -> sa.ColumnElement[bool]:
     """Whether a dataset holds these rows, with or without ids beside them."""
-    return sa.or_(col(Dataset.rows_digest) == content.rows_digest, col(Dataset.blob) == content.digest)
+    before = col(Dataset.rows_digest).is_(None)  # registered when datasets had no units
+    return sa.or_(
+        col(Dataset.rows_digest) == content.rows_digest,
+        sa.and_(before, col(Dataset.blob).in_((content.digest, content.plain_digest))),
+    )
 
 
 def _require_same_units(known: Dataset, content: Content) -> None:
@@ -197,13 +200,18 @@ def _require_same_units(known: Dataset, content: Content) -> None:
         )
 
 
-def _unit(spec: DatasetSpec) -> str:
-    """What ε is about, in a word. Raises InvalidRequest."""
-    if spec.content.units is None:
-        if spec.unit not in (None, "example"):
-            raise InvalidRequest("a unit needs unit_ids: they say which rows are about the same one")
-        return "example"
-    return spec.unit or "unit"
+def _unit(spec: DatasetSpec, kin: Dataset | None) -> str:
+    """What ε is about, in a word: that of the same people's other datasets. Raises InvalidRequest."""
+    if spec.content.units is None and spec.unit not in (None, "example"):
+        raise InvalidRequest("a unit needs unit_ids: they say which rows are about the same one")
+    if kin is not None and spec.unit not in (None, kin.unit):
+        raise PrivacyRefused(
+            f"one budget is about one unit of privacy: that of dataset {kin.id} is the {kin.unit}, as it was "
+            "called then. Leave unit out, or call it so"
+        )
+    if kin is not None:
+        return kin.unit
+    return "example" if spec.content.units is None else spec.unit or "unit"
 
 
 def _fingerprint(spec: DatasetSpec) -> str:

@@ -44,6 +44,8 @@ class Content:
     """The SHA-256 of the bytes, in hex."""
     rows_digest: str
     """The same of the rows alone, without the ids of their units."""
+    plain_digest: str
+    """That of the bytes as they would have been handed over without such ids."""
     units: int | None = None
     """How many units own the rows; None: no ids came along, every row is one."""
     units_digest: str | None = None
@@ -71,6 +73,7 @@ class Content:
             tensors,
             hashlib.sha256(data).hexdigest(),
             _rows_digest(data, tensors),
+            hashlib.sha256(data if units is None else _without_units(data)).hexdigest(),
             *_partition(units),
         )
 
@@ -90,10 +93,8 @@ class Content:
         ):
             raise InvalidRequest("unit_ids must be one whole number or text for each of the texts")
         rows = json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
-        digest = hashlib.sha256(data).hexdigest()
-        return cls(
-            data, "texts", len(texts), None, digest, hashlib.sha256(rows).hexdigest(), *_partition(units)
-        )
+        digest, of_rows = hashlib.sha256(data).hexdigest(), hashlib.sha256(rows).hexdigest()
+        return cls(data, "texts", len(texts), None, digest, of_rows, of_rows, *_partition(units))
 
 
 def read_header(content: bytes) -> dict[str, dict[str, Any]]:
@@ -195,6 +196,21 @@ def _rows_digest(content: bytes, tensors: dict[str, dict[str, Any]]) -> str:
         digest.update(repr((name, tensors[name]["dtype"], tensors[name]["shape"])).encode())
         digest.update(_bytes_of(content, name))
     return digest.hexdigest()
+
+
+def _without_units(content: bytes) -> bytes:
+    """The file as the safetensors library would have written it without the column of ids."""
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    left_out = header.pop(UNIT_IDS)["data_offsets"]
+    gap = left_out[1] - left_out[0]
+    for name, entry in header.items():
+        if name != "__metadata__" and entry["data_offsets"][0] >= left_out[1]:
+            entry["data_offsets"] = [place - gap for place in entry["data_offsets"]]
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    body = memoryview(content)[8 + length :]
+    return b"".join((struct.pack("<Q", len(text)), text, body[: left_out[0]], body[left_out[1] :]))
 
 
 def _bytes_of(content: bytes, name: str) -> memoryview:

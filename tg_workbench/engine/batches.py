@@ -53,14 +53,20 @@ class Batch:
             yield self._chosen(slice(start, start + size), None)
 
     def _parts_by_unit(self, units: Tensor, size: int) -> Iterator[Batch]:
-        order = torch.argsort(units, stable=True)
-        ends = torch.bincount(units).cumsum(0).tolist()
-        first, start = 0, 0
-        for unit, end in enumerate(ends):
-            following = ends[unit + 1] if unit + 1 < len(ends) else None
-            if following is None or following - start > size:
+        # Smaller units first: laid side by side each takes as much room as the largest of its part.
+        sizes = torch.bincount(units)
+        by_size = torch.argsort(sizes, stable=True)
+        rank = torch.empty_like(by_size)
+        rank[by_size] = torch.arange(len(by_size))
+        order = torch.argsort(rank[units], stable=True)
+        lengths = sizes[by_size].tolist()
+        first, start, end = 0, 0, 0
+        for unit, length in enumerate(lengths):
+            end += length
+            largest = lengths[unit + 1] if unit + 1 < len(lengths) else None
+            if largest is None or largest * (unit + 2 - first) > size:
                 chosen = order[start:end]
-                yield self._chosen(chosen, units[chosen] - first)
+                yield self._chosen(chosen, rank[units[chosen]] - first)
                 first, start = unit + 1, end
 
     def _chosen(self, chosen: slice | Tensor, units: Tensor | None) -> Batch:

@@ -12,7 +12,7 @@ Pitfalls: losses and norms that `forward_backward` returns are not private. An e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -142,17 +142,21 @@ class Trainer:
         micro_batch_size: int | None = None,
         allow_empty: bool = False,
         refuse_repeats: bool = False,
+        admit: Callable[[frozenset[bytes]], None] | None = None,
     ) -> ForwardBackward:
         """Add the gradient of a batch to what waits for `optim_step`. All of the batch, or nothing.
 
         `allow_empty` is for Poisson batches, which may hold nobody and are still noised. `refuse_repeats`
         refuses who already came since the last step, and would count twice under one clip: a row, or where
-        ids are sent along a record or a unit.
+        ids are sent along a record or a unit. `admit` is told whom the step would be about, before anything
+        is learned, and may refuse.
         """
         read, loss_name = self._reader.read(batch, allow_empty=allow_empty)
         unit = self.spec.privacy.unit if self.spec.privacy is not None else None
         read, keys = identified(read, batch, unit)
         told = self._repeats.check(*keys()) if refuse_repeats else frozenset()
+        if admit is not None:
+            admit(self._repeats.seen | told)
         self._dropout(on=True)
         found = self._clipped(read, loss_name, micro_batch_size) if self.spec.privacy else None
         plain = None if found else self._plain(read, loss_name, micro_batch_size)

@@ -136,10 +136,11 @@ class Odometer:
         self.delta = delta
         self.accountant = accountant
         self.relation: Relation = relation
-        self.name: Accountant = accountant
-        """The accountant of the last reading."""
+        self.name: str = accountant
+        """The accountant of the last reading: pld, rdp, or both where kinds are composed apart."""
         self._plan = plan_steps
         self._limits: dict[tuple[GaussianStep, float], int] = {}
+        self._beside: tuple[object, int] | None = None
 
     def epsilon(self, counts: Mapping[GaussianStep, int]) -> float:
         """The ε of these steps together: an upper bound that never falls as steps are added."""
@@ -157,7 +158,10 @@ class Odometer:
         self.name = "rdp"
         by_renyi = _rdp(kinds, self.delta, self.relation)
         if self.accountant == "pld" and any(step.is_truncated for step in kinds):
-            return min(by_renyi, self._apart(kinds))
+            apart = self._apart(kinds)
+            if apart < by_renyi:
+                self.name = "pld+rdp"
+                return apart
         return by_renyi
 
     def _apart(self, kinds: Mapping[GaussianStep, int]) -> float:
@@ -176,13 +180,24 @@ class Odometer:
 
     def steps_left(self, counts: Mapping[GaussianStep, int], step: GaussianStep, cap: float) -> int:
         """How many more steps like `step` keep ε at or below `cap`; the one after them would pass it."""
-        others = any(kind != step and count > 0 and kind.sample_rate > 0 for kind, count in counts.items())
+        others = {
+            kind: count
+            for kind, count in counts.items()
+            if kind != step and count > 0 and kind.sample_rate > 0.0
+        }
         taken = counts.get(step, 0)
         if others:
-            return self._most(counts, step, cap, start=0)
+            return max(0, self._limit_beside(others, step, cap) - taken)
         if (step, cap) not in self._limits:
             self._limits[step, cap] = self._most({}, step, cap, start=self._plan or 0)
         return max(0, self._limits[step, cap] - taken)
+
+    def _limit_beside(self, others: dict[GaussianStep, int], step: GaussianStep, cap: float) -> int:
+        """How many such steps fit beside others, which are mostly the same ones as at the last look."""
+        asked = (tuple(sorted(others.items())), step, cap)
+        if self._beside is None or self._beside[0] != asked:
+            self._beside = (asked, self._most(others, step, cap, start=0))
+        return self._beside[1]
 
     def _most(self, counts: Mapping[GaussianStep, int], step: GaussianStep, cap: float, start: int) -> int:
         """The largest number of `step`s on top of `counts` within `cap`.

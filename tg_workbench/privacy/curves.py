@@ -89,7 +89,9 @@ def _rdp_of_truncated(never_cut: NDArray[np.float64], step: GaussianStep) -> NDA
     if cut == 0.0:
         return never_cut
     orders = np.asarray(ORDERS)
-    replaced = orders * 8.0 / step.noise_multiplier**2
+    replaced: NDArray[np.float64] = orders * 8.0 / step.noise_multiplier**2
+    if cut == 1.0:
+        return replaced
     parts = ((orders - 1) * never_cut + math.log1p(-cut), (orders - 1) * replaced + math.log(cut))
     mixed: NDArray[np.float64] = np.logaddexp(*parts) / (orders - 1)
     return mixed

@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from tg_workbench.errors import InvalidBatch
 from tg_workbench.sdk.connection import Body
-from tg_workbench.sdk.ids import id_number
+from tg_workbench.sdk.ids import id_numbers
 
 if TYPE_CHECKING:
     import numpy as np
 
 SAFETENSORS = "application/vnd.safetensors"
+IDS = ("record_ids", "unit_ids")
 LONGEST_JSON = 4 << 20
 """Longer lists are sent as arrays: the workbench reads at most 8 MiB of JSON."""
 
 
 def batch_body(batch: Mapping[str, Any], *, inside: str | None = "batch") -> Body:
     """Rows: tensors when any member is an array, else JSON, there `inside` a member. Raises InvalidBatch."""
-    members = {name: _ids(name, value) for name, value in batch.items() if value is not None}
+    members = {
+        name: id_numbers(value) if name in IDS else value
+        for name, value in batch.items()
+        if value is not None
+    }
     if not members:
         raise InvalidBatch("the batch is empty: give features and targets, or input_ids")
     if any(_is_array(value) for value in members.values()):
@@ -51,25 +56,6 @@ def rows_of(
             "give exactly one of: a batch, its members (features and targets, or input_ids), or a dataset"
         )
     return batch if batch is not None else given or None
-
-
-def _ids(name: str, value: Any) -> Any:
-    """Ids as numbers, for the same text always the same one: beside arrays only numbers travel."""
-    if name not in ("record_ids", "unit_ids"):
-        return value
-    values = value.tolist() if hasattr(value, "tolist") else list(value)
-    if not all(isinstance(one, int | str) and not isinstance(one, bool) for one in values):
-        raise InvalidBatch(f"{name} must be whole numbers or texts, one for each row")
-    return [id_number(one) for one in values]
-
-
-def numbered_units(ids: Any) -> list[int]:
-    """Units by number, as they first appear: what they are called stays here. Raises InvalidBatch."""
-    values = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-    if not all(isinstance(value, int | str) and not isinstance(value, bool) for value in values):
-        raise InvalidBatch("unit_ids must be whole numbers or texts, one for each row")
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(str(value), len(numbers)) for value in values]
 
 
 def _is_array(value: Any) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tg_workbench.errors import InvalidBatch
-from tg_workbench.sdk.batches import numbered_units, tensors_body
+from tg_workbench.sdk.batches import tensors_body
 from tg_workbench.sdk.connection import Body, Connection
+from tg_workbench.sdk.ids import numbered
 from tg_workbench.sdk.values import Value
 
 UPLOAD_SECONDS = 300.0
@@ -73,10 +74,10 @@ class Datasets:
         """Hand rows over: features and targets, or tokens, or texts for a language model.
 
         `privacy` is protected (default: never trained on without differential privacy) or public.
-        `population` names a dataset that is about the same people: they share one budget. Identical rows
-        always do; a larger `epsilon_cap` raises the cap they share. `unit_ids` say whose each row is (whole
-        numbers or texts, which stay here), `unit` what they are: "patient". ε is then about each of them with
-        all their rows. Raises InvalidBatch, InvalidRequest,
+        `population` names a dataset that is about the same people: they share one budget. Identical rows, in
+        the same order and number types, always do; a larger `epsilon_cap` raises the cap they share.
+        `unit_ids` say whose each row is (whole numbers or texts, which stay here), `unit` what they are:
+        "patient". ε is then about each of them with all their rows. Raises InvalidBatch, InvalidRequest,
         PrivacyRefused, DatasetNotFound, StorageFull.
         """
         members = {
@@ -87,7 +88,7 @@ class Datasets:
             "labels": labels,
         }
         tensors = {key: value for key, value in members.items() if value is not None}
-        units = None if unit_ids is None else numbered_units(unit_ids)
+        units = None if unit_ids is None else numbered(unit_ids)
         if (texts is None) == (not tensors):
             raise InvalidBatch("give features and targets, or input_ids, or texts; one of these kinds")
         policy = {

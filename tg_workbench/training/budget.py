@@ -101,23 +101,38 @@ class RunBudget:
     def _charge_participants(
         self, operation: Operation, ordinal: int, step: int, participants: frozenset[bytes]
     ) -> Charged:
-        noise, cap = self.plan.noise_multiplier, self.plan.target_epsilon
-        steps = _joined(_steps(self._run_counts()), self.participation.worst_after(participants, noise))
-        after = max(self.spent, self.odometer.epsilon(steps))
-        if cap is not None and after > cap + SLACK:
-            raise BudgetExhausted(
-                spent=self.spent,
-                target=cap,
-                next_epsilon=after,
-                of=f"client's most used {self.plan.unit}",
-            )
+        after = self._after(participants)
         charge = self._charge(operation, ordinal, step, after)
         charge.participants = b"".join(sorted(participants))
         self._write(charge, None)
-        self.participation.add(participants, noise)
+        self.participation.add(participants, self.plan.noise_multiplier)
         charged = Charged(after, max(0.0, after - self.spent))
         self.spent = after
         return charged
+
+    def require_room(self, participants: frozenset[bytes]) -> None:
+        """Raise BudgetExhausted if a step of these would pass what one of them may spend."""
+        self._after(participants)
+
+    def _after(self, participants: frozenset[bytes]) -> float:
+        """ε once these have been in one more step. Raises BudgetExhausted."""
+        worst = self.participation.worst_after(participants, self.plan.noise_multiplier)
+        after = max(self.spent, self.odometer.epsilon(_joined(_steps(self._run_counts()), worst)))
+        cap = self._cap()
+        if cap is not None and after > cap + SLACK:
+            of = f"client's most used {self.plan.unit}"
+            raise BudgetExhausted(spent=self.spent, target=cap, next_epsilon=after, of=of)
+        return after
+
+    def _cap(self) -> float | None:
+        """Up to where the run's own ε may go: its target; where participants are counted, its plan's end."""
+        target = self.plan.target_epsilon
+        if not self.plan.counts_participants or self.plan.horizon is None:
+            return target
+        planned = self.odometer.epsilon(
+            _joined(_steps(self._more(self.inherited, self.plan.horizon)), self.inherited_worst)
+        )
+        return planned if target is None else min(target, planned)
 
     @property
     def steps_taken(self) -> int:
@@ -130,8 +145,9 @@ class RunBudget:
         Where participants are counted: how many for whoever was in most so far.
         """
         left: int | None = None
-        if self.plan.target_epsilon is not None:
-            left = self._left(self.odometer, self._steps_so_far(), self.plan.target_epsilon)
+        own_cap = self._cap()
+        if own_cap is not None:
+            left = self._left(self.odometer, self._steps_so_far(), own_cap)
         cap = self.plan.dataset_epsilon_cap
         if cap is None:
             return left
@@ -148,7 +164,7 @@ class RunBudget:
         threading.Thread(target=self._read_ahead, args=arguments, daemon=True).start()
 
     def _read_ahead(self, enough: threading.Event, counts: dict[Kind, int], steps: int) -> None:
-        if len(counts) > 1 or self.plan.sample_rate == 1.0:
+        if len(counts) > 1 or self.inherited_worst or self.plan.sample_rate == 1.0:
             return  # mixed steps are read from Rényi costs, those without sampling in closed form: both quick
         odometer = Odometer(self.plan.delta, self.odometer.accountant, plan_steps=self.plan.plan_steps)
         for more in range(1, steps + 1):

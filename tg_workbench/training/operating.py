@@ -84,16 +84,17 @@ class Operator:
         self.dp_metrics: dict[str, Any] | None = client.dp_metrics
 
     # ------------------------------------------------------------------------------- learning
-    def forward_backward(self, operation: Operation) -> dict[str, Any]:
-        """Form and accumulate gradients.
+    def forward_backward(self, operation: Operation, *, again: bool = False) -> dict[str, Any]:
+        """Form and accumulate gradients; `again`, after a worker was lost, those that had been taken before.
 
-        In sampled mode a call is a fresh Poisson draw, at most one a step.
+        In sampled mode a call is a fresh Poisson draw, at most one a step. Raises BudgetExhausted for rows of
+        somebody whose ε is spent.
         """
         request = request_of(operation)
         if "dataset_id" in request:
             outcome = self._learn_from_dataset(request["dataset_id"])
         else:
-            outcome = self.learn(self._own_rows(request.get("batch")))
+            outcome = self.learn(self._own_rows(request.get("batch")), admitted=again)
         sampled = self.plan is not None and self.plan.mode == SAMPLED
         return {
             "loss": outcome.loss,
@@ -116,10 +117,16 @@ class Operator:
         taken = self.apply(operation, learning_rate=request.get("learning_rate"))
         return {"step": taken.step, "learning_rate": taken.learning_rate, "dp_metrics": self.dp_metrics}
 
-    def learn(self, batch: Batch, *, allow_empty: bool = False) -> ForwardBackward:
+    def learn(self, batch: Batch, *, allow_empty: bool = False, admitted: bool = False) -> ForwardBackward:
         """One pass over a batch."""
         own_rows = self.plan is not None and self.plan.mode == "client_batches"
-        outcome = self.trainer.forward_backward(batch, allow_empty=allow_empty, refuse_repeats=own_rows)
+        asks = self.budget is not None and self.budget.plan.counts_participants and not admitted
+        outcome = self.trainer.forward_backward(
+            batch,
+            allow_empty=allow_empty,
+            refuse_repeats=own_rows,
+            admit=self.budget.require_room if asks and self.budget is not None else None,
+        )
         self._last_pass = outcome
         if outcome.num_examples:
             self._losses.append((outcome.loss, outcome.num_examples))
@@ -261,7 +268,7 @@ class Operator:
         before they are taken. Raises CheckpointInvalid.
         """
         loaded = self.checkpoints.load(request_of(operation)["artifact_id"])
-        provenance = Provenance.from_metadata(loaded.metadata)
+        provenance = Provenance.from_metadata(loaded.metadata, loaded.artifact.lineage)
         provenance.require_covered_by(self.plan)
         self.trainer.check_state(loaded.tensors, loaded.metadata)
         lineage = join(self.lineage, loaded.artifact.lineage)

@@ -103,7 +103,7 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
         accountant=accountant,
         dataset_id=dataset.id if dataset is not None else None,
         dataset_epsilon_cap=cap,
-        note=_note(spec, dataset, dp, steps),
+        note=_note(spec, dataset, replace(dp, truncated_batch_size=cut), steps),
         population=dataset.population if dataset is not None else None,
         hardened_noise=dp.hardened_noise,
         noisy_loss_bound=dp.noisy_loss_bound,

@@ -30,9 +30,11 @@ class Provenance:
         return cls(units=frozenset() if plan is None else frozenset({_what(plan)}))
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> Provenance:
-        """As a checkpoint tells it."""
-        return cls(bool(metadata.get(_UNPROTECTED, False)), frozenset(metadata.get(_UNITS, ())))
+    def from_metadata(cls, metadata: Mapping[str, Any], lineage: Mapping[str, int]) -> Provenance:
+        """As a checkpoint tells it. One of before there were units, but with charges, is about rows."""
+        charged = any(newest > 0 for newest in lineage.values())
+        units = metadata.get(_UNITS, ("row",) if charged else ())
+        return cls(bool(metadata.get(_UNPROTECTED, False)), frozenset(units))
 
     def as_metadata(self) -> dict[str, Any]:
         """As a checkpoint is told."""

@@ -82,7 +82,7 @@ class DatasetRows:
             return self.take(drawn)
         chosen = [self.rows_of[member] for member in drawn]
         rows = np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
-        owners = np.repeat(np.asarray(drawn, dtype=np.int64), [len(rows) for rows in chosen])
+        owners = np.repeat(np.asarray(drawn, dtype=np.int64), [len(each) for each in chosen])
         return {**self.take(rows), UNIT_IDS: owners}
 
     def take(self, rows: Sequence[int] | slice | np.ndarray[Any, np.dtype[np.int64]]) -> Batch:

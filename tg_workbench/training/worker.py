@@ -175,7 +175,7 @@ class Worker:
         gradients, cut_off = self.queue.take_up()
         reason = self._restore(operator, client, cut_off=cut_off)
         for operation in gradients:
-            operator.forward_backward(operation)
+            operator.forward_backward(operation, again=True)
         operator.autosave(force=True)
         self.queue.announce(
             Status.READY,
@@ -192,7 +192,9 @@ class Worker:
         if loaded is not None:
             operator.trainer.load_state(loaded.tensors, loaded.metadata)
             operator.step = operator.saved_step = loaded.artifact.step
-            operator.provenance = operator.provenance.joined(Provenance.from_metadata(loaded.metadata))
+            operator.provenance = operator.provenance.joined(
+                Provenance.from_metadata(loaded.metadata, loaded.artifact.lineage)
+            )
         told = client.step + operator.untold_steps(client)
         lost_steps = max(0, told - operator.step)
         how = self.assignment.previous_exit

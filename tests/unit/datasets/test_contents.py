@@ -43,6 +43,7 @@ def test_rows_are_the_same_with_and_without_units_and_however_they_are_packed() 
     packed = Content.of_tensors(save(ROWS, metadata={"made": "elsewhere"}))
     assert packed.digest != known.digest
     assert packed.rows_digest == known.rows_digest
+    assert content(unit_ids=OWNERS).plain_digest == known.digest == known.plain_digest
     other = Content.of_tensors(save({**ROWS, "targets": ROWS["targets"][::-1].copy()}))
     assert other.rows_digest != known.rows_digest
 

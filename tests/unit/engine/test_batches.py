@@ -141,9 +141,9 @@ def test_example_that_comes_twice_is_noticed() -> None:
 def test_unit_is_never_divided_between_parts() -> None:
     units = torch.tensor([2, 0, 1, 2, 2, 0, 3])
     parts = list(Batch({"features": torch.arange(7.0)}, torch.arange(7), units).parts(3))
-    assert [part.inputs["features"].tolist() for part in parts] == [[1.0, 5.0, 2.0], [0.0, 3.0, 4.0], [6.0]]
+    assert [part.inputs["features"].tolist() for part in parts] == [[2.0, 6.0], [1.0, 5.0], [0.0, 3.0, 4.0]]
     told = [part.units.tolist() for part in parts if part.units is not None]
-    assert told == [[0, 0, 1], [0, 0, 0], [0]]
+    assert told == [[0, 1], [0, 0], [0, 0, 0]]  # the largest of a part, times how many they are: 3 at most
     assert [
         part.size for part in Batch({"features": torch.zeros(5)}, None, torch.zeros(5).long()).parts(2)
     ] == [5]

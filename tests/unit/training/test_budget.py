@@ -119,3 +119,13 @@ def test_whoever_was_in_most_steps_is_refused_and_others_are_not(database: Datab
     assert len(events(database)) == 1
     charging.charge(OPERATION, ordinal=2, step=2, participants=frozenset({b"b" * 8}))
     assert charging.steps_left() == 0
+
+
+def test_nobody_is_in_more_steps_than_was_planned(database: Database) -> None:
+    charging = budget(database, unit="record", noise_multiplier=5.0, max_participations=2)
+    for ordinal in range(2):
+        charging.charge(OPERATION, ordinal=ordinal, step=ordinal + 1, participants=frozenset({b"a" * 8}))
+    assert charging.steps_left() == 0
+    with pytest.raises(BudgetExhausted, match="most used record"):
+        charging.require_room(frozenset({b"a" * 8}))
+    charging.require_room(frozenset({b"b" * 8}))

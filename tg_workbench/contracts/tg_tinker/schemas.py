@@ -109,11 +109,14 @@ class DPConfig(ExactForm):
     max_participations: int | None = Field(default=None, ge=1, le=1_000_000)
     truncated_batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
 
+    @property
+    def counts_participants(self) -> bool:
+        """Whether rows that the caller sends come with ids."""
+        return self.unit in ("record", "unit")
+
     def as_spec(self, *, steps_known: bool) -> DPSpec:
         """The room's value."""
         given = self.model_fields_set
-        if self.unit in ("record", "unit"):
-            steps_known = self.max_participations is not None
         calibrate = "target_epsilon" in given and "noise_multiplier" not in given and steps_known
         return DPSpec(
             enabled=self.enabled,
@@ -166,6 +169,8 @@ class CreateTrainingClient(ExactForm):
     def as_spec(self) -> ClientSpec:
         """The room's value."""
         steps_known = self.max_steps is not None or self.dataset_id is not None
+        if self.dp_config is not None and self.dp_config.counts_participants and self.dataset_id is None:
+            steps_known = self.dp_config.max_participations is not None
         return ClientSpec(
             model_ref=self.model_ref,
             lora=self.lora_config.as_spec() if self.lora_config else None,

@@ -33,6 +33,8 @@ def downgrade() -> None:
     told = "SELECT count(*) FROM ledger_events WHERE participants IS NOT NULL OR truncated_batch_size > 0"
     if op.get_bind().execute(sa.text(told)).scalar():
         raise RuntimeError("the ledger holds steps that the older version cannot count")
+    if op.get_bind().execute(sa.text("SELECT count(*) FROM datasets WHERE units IS NOT NULL")).scalar():
+        raise RuntimeError("datasets say whose their rows are, which the older version would forget")
     op.rename_table("ledger_counts", "ledger_counts_before")
     _make_counts()
     op.execute(
