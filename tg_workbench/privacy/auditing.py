@@ -3,7 +3,8 @@
 Every bound holds with the confidence it was asked for, and is one-sided: a mechanism may reveal far more than
 an audit finds. No bound is an estimate of ε, and none replaces the accountant.
 
-Pitfalls: `one_run_epsilon` needs coins that were fair, independent and unknown to whoever made the scores.
+Pitfalls: δ times the number of canaries must stay well below 1 − confidence, or nothing is proved.
+`one_run_epsilon` needs coins that were fair, independent and unknown to whoever made the scores.
 `rates_epsilon` needs independent trials, which the rows of a single model are not.
 """
 

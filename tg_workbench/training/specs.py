@@ -42,6 +42,7 @@ class OperationKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     PREDICT = "predict"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from tg_workbench.execution.tables import DispatcherLease
 from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
+from tg_workbench.training.audits import Audit
 from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.checkpoints import forget_automatic
 from tg_workbench.training.operating import UNPROTECTED, Operator
@@ -208,6 +209,8 @@ class Worker:
         try:
             if operation.kind == OperationKind.TRAIN:
                 result = Run(operator, operation, self._control_run).go()
+            elif operation.kind == OperationKind.AUDIT:
+                result = Audit(operator, operation, self._control_run).go()
             else:
                 handler: Callable[[Operation], dict[str, Any]] = getattr(
                     operator, OperationKind(operation.kind)
