@@ -123,6 +123,50 @@ def test_an_audit_waits_for_no_gradient(workbench: Workbench, new_client: NewCli
     assert client.optim_step().result(60).step == 1, "the gradient is still there"
 
 
+# ---------------------------------------------------------------------------------------- canaries
+def test_a_private_model_is_audited_by_its_canaries(
+    workbench: Workbench, new_client: NewClient, dataset: Dataset
+) -> None:
+    client = new_client(dataset=dataset, target_epsilon=3.0, max_steps=30, batch_size=50, audit_canaries=100)
+    assert client.config["audit_canaries"] == 100
+    assert "audit_seed" not in client.config
+    client.train(steps=30, progress=False).result(120)
+    audit = workbench.audit(client, "canaries")
+    assert audit.epsilon == client.privacy.spent_epsilon
+    assert audit.epsilon_lower_bound <= (audit.epsilon or 0.0) <= 3.0
+    assert (audit.canaries, audit.steps, audit.covered_by_epsilon) == (100, 30, True)
+    assert "audit_seed" not in repr(client.refresh())
+
+
+def test_a_language_model_is_audited_by_sequences_that_nobody_wrote(
+    workbench: Workbench, new_client: NewClient
+) -> None:
+    notes = [f"note {number} of many that everybody knows" for number in range(40)]
+    texts = workbench.datasets.upload("known notes", texts=notes, privacy="public")
+    client = new_client("tiny-llama", dataset=texts, batch_size=40, audit_canaries=40, learning_rate=0.01)
+    loss = client.train(steps=40, progress=False).result(120).loss
+    audit = workbench.audit(client, "canaries")
+    assert (audit.canaries, audit.epsilon, audit.gap) == (40, None, None)
+    assert (audit.auc or 0.0) > 0.8, "what was learned 40 times shows"
+    assert audit.epsilon_lower_bound > 0.2
+    assert (loss or 9.0) < 4.0, "the notes were learned as well, and the loss is theirs"
+
+
+@pytest.mark.parametrize("wrong", [-1, 10_001, 201])
+def test_canaries_are_no_more_than_the_rows(new_client: NewClient, dataset: Dataset, wrong: int) -> None:
+    with pytest.raises(InvalidRequest):
+        new_client(dataset=dataset, audit_canaries=wrong)
+
+
+def test_canaries_need_batches_that_the_server_draws(
+    workbench: Workbench, new_client: NewClient, dataset: Dataset
+) -> None:
+    with pytest.raises(InvalidRequest, match="beside a dataset"):
+        new_client(noise_multiplier=1.0, audit_canaries=50)
+    with pytest.raises(InvalidRequest, match="without audit_canaries"):
+        workbench.audit(new_client(dataset=dataset), "canaries")
+
+
 # ------------------------------------------------------------------------------------ what is drawn
 FOUND = Audit("mechanism", 1.25, 0.95, 1e-5, 3.0, 1.75, canaries=2000, steps=40, guesses=100, correct=90)
 

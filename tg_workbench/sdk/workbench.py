@@ -74,11 +74,14 @@ class Workbench:
         loss: str | None = None,
         gradient_checkpointing: bool = False,
         metadata: Mapping[str, Any] | None = None,
+        audit_canaries: int | None = None,
     ) -> TrainingClient:
         """Put a model on the workbench and return at once; its worker builds it meanwhile.
 
         On a protected dataset it is private (ε = 3) when nothing is said; rows of your own are private only
-        when you ask: `private=True`, `target_epsilon=…` or `privacy=Privacy(…)`. Raises UnknownModel,
+        when you ask: `private=True`, `target_epsilon=…` or `privacy=Privacy(…)`. With `audit_canaries` so
+        many made-up examples stand beside the dataset, half of them learned: `wb.audit(client, "canaries")`
+        asks later how well that shows. The ε of real rows stays true. Raises UnknownModel,
         InvalidRequest, DatasetNotFound, and PrivacyRefused for `private=False` on protected data.
         """
         numbers = {
@@ -100,6 +103,7 @@ class Workbench:
             loss=loss,
             gradient_checkpointing=gradient_checkpointing,
             metadata=metadata,
+            audit_canaries=audit_canaries,
         )
         answer = self._connection.post("/api/v1/training_clients", Body.of_json(plan.as_wire()))
         return TrainingClient(self._connection, ClientView.from_wire(answer))

@@ -1,8 +1,8 @@
 """Audit: the operation that measures, from the outside, how much a client's training reveals at least.
 
-`mechanism`: gradient canaries through the client's own privacy; touches none of its rows. What it finds is a
-lower bound, held against the ε of just what was audited. Nothing about the client changes, and nothing is
-charged.
+`mechanism`: gradient canaries through the client's own privacy; touches none of its rows. `canaries`: how
+well the model tells the made-up examples it learned from those it did not. What they find is a lower bound,
+held against the ε of just what was audited. Nothing about the client changes, and nothing is charged.
 
 Pitfalls: a bound below ε proves nothing about ε; a bound above it proves that something is broken.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from tg_workbench import privacy
 from tg_workbench.engine.gradient_canaries import learn_canaries
 from tg_workbench.errors import InvalidRequest, OperationCancelled, Refused
-from tg_workbench.privacy.auditing import one_run_epsilon
+from tg_workbench.privacy.auditing import auc, one_run_epsilon
 from tg_workbench.training.operating import Operator
 from tg_workbench.training.plan import Plan
 from tg_workbench.training.rows import request_of
@@ -79,6 +79,33 @@ class Audit:
             "covered_by_epsilon": True,
             "note": f"{fewer}made-up examples went through this client's sampler, clipping and noise, and "
             "an attacker saw every step; no row of yours took part",
+        }
+
+    def _canaries(self) -> dict[str, Any]:
+        """Black-box canaries: the loss of each under the model as others see it, which costs nothing."""
+        canaries = self.operator.canaries()
+        if canaries is None or self.operator.client.dataset_id is None:
+            raise InvalidRequest(
+                "this client was created without audit_canaries: they must be there while it learns"
+            )
+        losses = self.operator.trainer.each_loss(
+            canaries.rows.take(slice(None)), should_stop=self._should_stop
+        )
+        dataset, _ = self.operator.dataset_rows(self.operator.client.dataset_id)
+        plan, budget = self.operator.plan, self.operator.budget
+        delta = dataset.delta if plan is None else plan.delta
+        scores = -losses
+        bound = one_run_epsilon(scores, canaries.present, delta=delta, confidence=self.confidence)
+        return {
+            **_found(bound.epsilon, None if budget is None else budget.spent, delta),
+            "canaries": len(scores),
+            "guesses": bound.guesses,
+            "correct": bound.correct,
+            "steps": self.operator.step,
+            "auc": auc(scores, canaries.present),
+            "covered_by_epsilon": True,
+            "note": "an attacker who sees the losses of this one model guessed which made-up examples it "
+            "learned; every further look at it is a test of its own",
         }
 
     # -------------------------------------------------------------------------------- what they share

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import secrets
 import uuid
 from pathlib import Path
 
@@ -40,6 +42,9 @@ from tg_workbench.training.specs import (
     Status,
 )
 from tg_workbench.training.tables import Artifact, Operation, OperationRow, TrainingClient
+
+MOST_CANARY_NUMBERS = 1 << 25
+"""Canaries are kept in memory, and made there with as many numbers again."""
 
 _STANDING = Statement(
     sa.select(col(TrainingClient.owner_id), col(TrainingClient.status), col(TrainingClient.reason)).where(
@@ -75,7 +80,7 @@ class TrainingClients:
             tenant_id=owner.tenant_id,
             model_ref=spec.model_ref,
             dataset_id=spec.dataset_id,
-            config=spec.as_json(),
+            config={**spec.as_json(), "audit_seed": secrets.token_hex(32) if spec.audit_canaries else None},
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
         )
@@ -241,6 +246,7 @@ class TrainingClients:
             raise InvalidRequest(f"{spec.model_ref} has no attention layers for LoRA: leave lora_config out")
         dataset = self._dataset(owner, spec.dataset_id)
         _check_averaging(spec, dataset)
+        _check_canaries(spec, dataset)
         if dataset is not None and dataset.privacy == "protected" and spec.dp is not None:
             _check_privacy(spec, dataset)
         if spec.dp is not None and spec.dp.enabled and spec.dp.noise_multiplier is None:
@@ -272,6 +278,26 @@ def _check_averaging(spec: ClientSpec, dataset: Dataset | None) -> None:
     asked = spec.dp is not None and spec.dp.enabled
     if dataset is None or (dataset.privacy != "protected" and not asked):
         spec.optimizer.average_after(spec.max_steps)
+
+
+def _check_canaries(spec: ClientSpec, dataset: Dataset | None) -> None:
+    """Canaries are learned by the server's own draws, and are few beside the rows."""
+    if not spec.audit_canaries:
+        return
+    if dataset is None:
+        raise InvalidRequest(
+            "audit_canaries are learned beside a dataset: create the client with a dataset_id"
+        )
+    if spec.audit_canaries > dataset.size:
+        raise InvalidRequest(f"audit_canaries must not be more than the {dataset.size} rows of the dataset")
+    tensors = json.loads(dataset.tensors) if dataset.tensors else {}
+    numbers = sum(math.prod(tensor["shape"][1:]) for tensor in tensors.values())
+    if spec.audit_canaries * numbers > MOST_CANARY_NUMBERS:
+        raise InvalidRequest("so many audit_canaries of this size do not fit in memory: ask for fewer")
+    if spec.dp is not None and spec.dp.enabled and spec.dp.noisy_loss_bound is not None:
+        raise InvalidRequest(
+            "a noisy loss would count the audit_canaries too: leave out noisy_loss_bound or audit_canaries"
+        )
 
 
 def _check_privacy(spec: ClientSpec, dataset: Dataset) -> None:
