@@ -123,6 +123,15 @@ def test_an_audit_waits_for_no_gradient(workbench: Workbench, new_client: NewCli
     assert client.optim_step().result(60).step == 1, "the gradient is still there"
 
 
+def test_rows_are_audited_by_twins(workbench: Workbench, new_client: NewClient, dataset: Dataset) -> None:
+    client = new_client(dataset=dataset, target_epsilon=3.0, max_steps=20, batch_size=50)
+    audit = workbench.audit(client, "lira", twins=4)
+    assert (audit.twins, audit.rows, audit.steps, audit.covered_by_epsilon) == (4, 200, 20, False)
+    assert audit.epsilon_lower_bound <= (audit.epsilon or 0.0) <= 3.01
+    assert 0.3 < (audit.auc or 0.0) < 0.8
+    assert "NOT covered by ε" in audit._repr_html_()
+
+
 # ---------------------------------------------------------------------------------------- canaries
 def test_a_private_model_is_audited_by_its_canaries(
     workbench: Workbench, new_client: NewClient, dataset: Dataset
@@ -150,6 +159,8 @@ def test_a_language_model_is_audited_by_sequences_that_nobody_wrote(
     assert (audit.auc or 0.0) > 0.8, "what was learned 40 times shows"
     assert audit.epsilon_lower_bound > 0.2
     assert (loss or 9.0) < 4.0, "the notes were learned as well, and the loss is theirs"
+    with pytest.raises(InvalidRequest, match="audit a language model by canaries"):
+        workbench.audit(client, "lira")
 
 
 @pytest.mark.parametrize("wrong", [-1, 10_001, 201])

@@ -25,10 +25,10 @@ def wide() -> Rows:
     return rng.normal(size=(100, 32)).astype(np.float32), rng.integers(0, 2, 100)
 
 
-def careless(workshop: Workshop, rows: Rows, **more: object) -> tuple[str, Dataset]:
+def careless(workshop: Workshop, rows: Rows, canaries: int = 100) -> tuple[str, Dataset]:
     dataset = workshop.dataset(*rows, privacy="public")
     spec = ClientSpec("mlp", dataset_id=dataset.id, architecture=WIDE, batch_size=50, optimizer=QUICK)
-    return workshop.create(replace(spec, audit_canaries=100, **more)), dataset  # type: ignore[arg-type]
+    return workshop.create(replace(spec, audit_canaries=canaries)), dataset
 
 
 def test_a_careless_model_is_found_out(workshop: Workshop, wide: Rows) -> None:
@@ -97,3 +97,67 @@ def test_canaries_are_learned_beside_a_dataset_or_not_at_all(workshop: Workshop,
     refusal = workshop.refused(plain, "audit", {"method": "canaries"})
     assert refusal["type"] == "InvalidRequest"
     assert "without audit_canaries" in refusal["message"]
+
+
+# -------------------------------------------------------------------------------------------- LiRA
+def test_twins_show_who_was_learned_and_the_client_stays_what_it_was(workshop: Workshop, wide: Rows) -> None:
+    client, dataset = careless(workshop, wide, canaries=0)
+    workshop.do(client, "train", {"steps": 100})
+    before, seen = workshop.client(client), workshop.do(client, "evaluate", {"dataset_id": dataset.id})
+    found = workshop.do(client, "audit", {"method": "lira", "twins": 8})
+    assert (found["twins"], found["rows"], found["steps"]) == (8, 100, 100)
+    assert found["auc"] > 0.7
+    assert 0.0 <= found["tpr_at_fpr_0_1_percent"] <= found["tpr_at_fpr_1_percent"] <= 1.0
+    assert found["epsilon"] is None
+    assert found["covered_by_epsilon"] is False
+    after = workshop.client(client)
+    assert (after.step, after.lineage, after.privacy) == (before.step, before.lineage, before.privacy)
+    assert workshop.do(client, "evaluate", {"dataset_id": dataset.id}) == seen
+
+
+def test_twins_with_noise_stay_below_what_a_client_is_charged(workshop: Workshop, wide: Rows) -> None:
+    dataset = workshop.dataset(*wide)
+    dp = DPSpec(noise_multiplier=1.5)
+    spec = ClientSpec("mlp", dataset_id=dataset.id, batch_size=50, dp=dp, max_steps=10, optimizer=QUICK)
+    client = workshop.create(spec)
+    workshop.do(client, "train", {"steps": 10})
+    found = workshop.do(client, "audit", {"method": "lira", "twins": 8})
+    assert 0.0 <= found["epsilon_lower_bound"] <= found["epsilon"]
+    assert found["epsilon"] == pytest.approx(
+        (workshop.client(client).privacy or {})["spent_epsilon"], rel=0.05
+    )
+    assert len(workshop.ledger(client)) == 10, "twins are charged nothing: nothing of them is released"
+
+
+def test_twins_are_begun_anew_when_their_worker_is_lost(workshop: Workshop, wide: Rows) -> None:
+    client, _ = careless(workshop, wide, canaries=0)
+    workshop.do(client, "train", {"steps": 5})
+    audit = workshop.submit(client, "audit", {"method": "lira", "twins": 16, "steps": 100})
+    workshop.until(lambda: workshop.operation(audit).status == "running")
+    workshop.kill_worker(client)
+    assert (workshop.ended(audit).result or {})["twins"] == 16
+    assert workshop.client(client).step == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"steps": 50_000, "twins": 4}, "take too long"),
+        ({"steps": 5_000, "twins": 64}, "take too long"),
+        ({}, "how many 'steps'"),
+    ],
+)
+def test_twins_that_take_too_long_are_refused(
+    workshop: Workshop, wide: Rows, asked: dict[str, int], reason: str
+) -> None:
+    client, _ = careless(workshop, wide, canaries=0)
+    refusal = workshop.refused(client, "audit", {"method": "lira", **asked})
+    assert (refusal["type"], reason in refusal["message"]) == ("InvalidRequest", True)
+
+
+def test_twins_need_rows_of_numbers_and_enough_of_them(workshop: Workshop, wide: Rows) -> None:
+    own = workshop.create(ClientSpec("mlp", architecture=SMALL))
+    assert "without one" in workshop.refused(own, "audit", {"method": "lira", "steps": 5})["message"]
+    few = workshop.dataset(wide[0][:20], wide[1][:20])
+    client = workshop.create(ClientSpec("mlp", dataset_id=few.id))
+    assert "at least 40 rows" in workshop.refused(client, "audit", {"method": "lira", "steps": 5})["message"]

@@ -27,6 +27,7 @@ GUESSED_SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
 """Which parts of the canaries are guessed: the surer ones alone, or all. Each is a test of its own."""
 LARGEST_EPSILON = 100.0
 _FEWEST_GUESSES = 10
+_FALSE_ALARMS = (0.001, 0.01, 0.1)
 _STEADY = 32
 """From so many twins on a row has a spread of its own; with fewer all share one (Carlini et al. 2022)."""
 
@@ -157,6 +158,46 @@ def _gaussian(values: Scores, chosen: Present) -> tuple[Scores, Scores, NDArray[
     own = squares / np.maximum(count - 1, 1)
     variance = np.where(count >= _STEADY, own, shared)
     return mean, np.sqrt(variance) + 1e-6, count
+
+
+def twins_epsilon(scores: Scores, present: Present, *, delta: float, confidence: float) -> OneRunBound:
+    """What the best of several runs proves, each with coins of its own: both [twins, rows].
+
+    The scores of a twin may depend on the coins of all the others, never on its own: so each row of bits is a
+    one-run audit, and what may go wrong is shared out among them (Bonferroni).
+    """
+    sure = 1.0 - (1.0 - confidence) / len(scores)
+    bounds = [
+        one_run_epsilon(found, coins, delta=delta, confidence=sure)
+        for found, coins in zip(scores, present, strict=True)
+    ]
+    return max(bounds, key=lambda bound: (bound.epsilon, bound.correct))
+
+
+def independent_epsilon(scores: Scores, present: Present, *, delta: float, confidence: float) -> float:
+    """`rates_epsilon` of the odd twins at thresholds that the even ones have set: both [twins, rows].
+
+    It takes every row of every twin for a trial of its own, as the literature does. Rows of one model are not
+    independent of each other, so this proves nothing; it is there to be compared with other reports.
+    """
+    absent = scores[::2][~present[::2]]
+    judged, learned = scores[1::2].ravel(), present[1::2].ravel()
+    if not len(absent) or not len(judged):
+        return 0.0
+    bounds = []
+    for fpr in _FALSE_ALARMS:
+        taken = judged > float(np.quantile(absent, 1.0 - fpr))
+        bounds.append(
+            rates_epsilon(
+                true_positives=int((taken & learned).sum()),
+                positives=int(learned.sum()),
+                false_positives=int((taken & ~learned).sum()),
+                negatives=int((~learned).sum()),
+                delta=delta,
+                confidence=1.0 - (1.0 - confidence) / len(_FALSE_ALARMS),
+            )
+        )
+    return max(bounds)
 
 
 # ------------------------------------------------------------------------------------------ rates

@@ -1,8 +1,12 @@
 """Audit: the operation that measures, from the outside, how much a client's training reveals at least.
 
 `mechanism`: gradient canaries through the client's own privacy; touches none of its rows. `canaries`: how
-well the model tells the made-up examples it learned from those it did not. What they find is a lower bound,
-held against the ε of just what was audited. Nothing about the client changes, and nothing is charged.
+well the model tells the made-up examples it learned from those it did not. `lira`: how well twins of the
+client tell real rows apart. What they find is a lower bound, held against the ε of just what was audited.
+Nothing about the client changes, and nothing is charged.
+
+What `lira` finds is a function of private rows that no ε covers. It is an operation's result, which answers
+the dataset's owner, and never part of an event, a log or the client's view.
 
 Pitfalls: a bound below ε proves nothing about ε; a bound above it proves that something is broken.
 """
@@ -15,13 +19,23 @@ from typing import Any
 from tg_workbench import privacy
 from tg_workbench.engine.gradient_canaries import learn_canaries
 from tg_workbench.errors import InvalidRequest, OperationCancelled, Refused
-from tg_workbench.privacy.auditing import auc, one_run_epsilon
+from tg_workbench.privacy.auditing import (
+    auc,
+    independent_epsilon,
+    lira_scores,
+    logit_confidence,
+    one_run_epsilon,
+    tpr_at_fpr,
+    twins_epsilon,
+)
 from tg_workbench.training.operating import Operator
 from tg_workbench.training.plan import Plan
 from tg_workbench.training.rows import request_of
 from tg_workbench.training.tables import Operation
+from tg_workbench.training.twins import SeenRows, Twins
 
 USUAL_CANARIES = 5000
+USUAL_TWINS = 16
 MOST_STEPS = 5000
 LONGEST_SECONDS = 60.0
 """Gradient canaries take no more steps, and no more time; the answer says how many it were."""
@@ -108,6 +122,29 @@ class Audit:
             "learned; every further look at it is a test of its own",
         }
 
+    def _lira(self) -> dict[str, Any]:
+        """Likelihood ratios of real rows: what it finds is a function of them that no ε covers."""
+        if self.operator.client.dataset_id is None:
+            raise InvalidRequest("lira trains twins on a dataset: this client was created without one")
+        dataset, rows = self.operator.dataset_rows(self.operator.client.dataset_id)
+        plan, steps = self.operator.plan, self._steps()
+        batch_size: int = self.operator.client.config["batch_size"]
+        rate = plan.sample_rate if plan is not None else min(1.0, batch_size / rows.size)
+        twins = Twins(self.operator.trainer, rows, rate, steps, self.request.get("twins", USUAL_TWINS))
+        twins.check()
+        seen = twins.learn(self._should_stop)
+        delta = dataset.delta if plan is None else plan.delta
+        found = _found_by_lira(seen, delta, self.confidence)
+        return {
+            **found,
+            **_found(found["epsilon_lower_bound"], None if plan is None else _epsilon(plan, steps), delta),
+            "twins": twins.count,
+            "steps": steps,
+            "covered_by_epsilon": False,
+            "note": "twins of this client learned random halves of your rows; do not publish what they show. "
+            "What is proved of a twin holds for the way of training, not for this one model",
+        }
+
     # -------------------------------------------------------------------------------- what they share
     def _steps(self) -> int:
         """How many steps to audit: those asked for, else those taken, else those planned."""
@@ -137,6 +174,25 @@ def _epsilon(plan: Plan, steps: int) -> float:
         delta=plan.delta,
         accountant="rdp" if plan.accountant == "rdp" else "pld",
     )
+
+
+def _found_by_lira(seen: SeenRows, delta: float, confidence: float) -> dict[str, Any]:
+    """Every twin judged by the others: the proved bound, and the rates that the literature reports."""
+    scores = lira_scores(logit_confidence(seen.losses), seen.present)
+    bound = twins_epsilon(scores, seen.present, delta=delta, confidence=confidence)
+    flat, present = scores.ravel(), seen.present.ravel()
+    return {
+        "epsilon_lower_bound": bound.epsilon,
+        "rows": scores.shape[1],
+        "guesses": bound.guesses,
+        "correct": bound.correct,
+        "auc": auc(flat, present),
+        "tpr_at_fpr_0_1_percent": tpr_at_fpr(flat, present, 0.001),
+        "tpr_at_fpr_1_percent": tpr_at_fpr(flat, present, 0.01),
+        "epsilon_if_rows_were_independent": independent_epsilon(
+            scores, seen.present, delta=delta, confidence=confidence
+        ),
+    }
 
 
 def _found(lower_bound: float, epsilon: float | None, delta: float) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from tg_workbench.privacy import epsilon
 from tg_workbench.privacy.auditing import (
     LARGEST_EPSILON,
     auc,
+    independent_epsilon,
     lira_scores,
     logit_confidence,
     one_run_epsilon,
     one_run_p_value,
     rates_epsilon,
     tpr_at_fpr,
+    twins_epsilon,
 )
 
 
@@ -194,3 +196,23 @@ def test_what_proves_nothing_is_refused(canaries: int, delta: float, confidence:
         one_run_epsilon(present.astype(float), present, delta=delta, confidence=confidence)
     with pytest.raises(InvalidRequest):
         one_run_p_value(canaries=5, guesses=6, correct=1, epsilon=1.0, delta=0.0)
+
+
+def test_twins_of_an_exact_gaussian_mechanism_stay_below_its_epsilon() -> None:
+    """Each twin adds noise to its coins; the best of sixteen is still no more than is true."""
+    generator = np.random.default_rng(4)
+    true = epsilon(noise_multiplier=1.0, sample_rate=1.0, steps=1, delta=1e-5)
+    bounds = []
+    for _ in range(10):
+        present = generator.random((16, 300)) < 0.5
+        scores = lira_scores(generator.normal(size=(16, 300)) + present, present)
+        bounds.append(twins_epsilon(scores, present, delta=1e-5, confidence=0.95).epsilon)
+        assert independent_epsilon(scores, present, delta=1e-5, confidence=0.95) <= true
+    assert 0.3 < np.mean(bounds) <= max(bounds) <= true
+
+
+def test_twins_that_show_everything_prove_much() -> None:
+    present = np.random.default_rng(4).random((4, 500)) < 0.5
+    scores = present.astype(np.float64)
+    assert twins_epsilon(scores, present, delta=1e-5, confidence=0.95).epsilon > 3.0
+    assert independent_epsilon(scores, present, delta=1e-5, confidence=0.95) > 3.0
