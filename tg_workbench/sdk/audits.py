@@ -53,7 +53,7 @@ class Audit(Value):
 
     @property
     def broken(self) -> bool:
-        """Whether the measured bound passes what was promised: then the promise does not hold."""
+        """Whether the bound passes what was promised: then, with `confidence`, the promise does not hold."""
         return self.gap is not None and self.gap < 0
 
     def __str__(self) -> str:
@@ -105,15 +105,14 @@ class Audit(Value):
         """In a notebook: two bars, the gap between them, and the sentence. No script, no other address."""
         top = max(self.epsilon or 0.0, self.epsilon_lower_bound, 1e-9)
         promised = "no guarantee" if self.epsilon is None else f"{self.epsilon:.2f}"
-        bars = [_bar(18, "lower bound", MEASURED, self.epsilon_lower_bound / top, _two(self))]
-        bars.append(_bar(52, "ε promised", PROMISED, (self.epsilon or 0.0) / top, promised))
-        bars.append(
-            f'<text x="{_LEFT}" y="94" fill="currentColor" font-size="12">{escape(_gap(self))}</text>'
-        )
+        least, most = self.epsilon_lower_bound / top, (self.epsilon or 0.0) / top
+        drawn = _bar(8, "lower bound", MEASURED, least, f"{self.epsilon_lower_bound:.2f}")
+        drawn += _bar(40, "ε promised", PROMISED, most, promised)
+        drawn += _span(74, least, most, _gap(self)) if self.epsilon is not None else ""
         return (
             f'<figure style="margin:0;max-width:{_WIDTH}px">'
-            f'<svg viewBox="0 0 {_WIDTH} 104" role="img" aria-label="{escape(str(self))}" '
-            f'style="width:100%;font-family:sans-serif">{"".join(bars)}</svg>'
+            f'<svg viewBox="0 0 {_WIDTH} 96" role="img" aria-label="{escape(str(self))}" '
+            f'style="width:100%;font-family:sans-serif">{drawn}</svg>'
             f'<figcaption style="font-size:13px">{escape(str(self))}.'
             f"<br>{escape(self._details())}</figcaption></figure>"
         )
@@ -128,10 +127,6 @@ class Audit(Value):
         return "; ".join([", ".join(parts), self.note] if self.note else [", ".join(parts)])
 
 
-def _two(audit: Audit) -> str:
-    return f"{audit.epsilon_lower_bound:.2f}"
-
-
 def _gap(audit: Audit) -> str:
     if audit.gap is None:
         return "no promise to hold it against"
@@ -142,6 +137,18 @@ def _name(number: int, audit: Audit, audits: tuple[Audit, ...]) -> str:
     """The method; numbered where it comes more than once."""
     name = METHODS.get(audit.method, audit.method)
     return name if sum(other.method == audit.method for other in audits) == 1 else f"{number + 1}. {name}"
+
+
+def _span(y: int, start: float, end: float, label: str) -> str:
+    """A bracket from one bar's end to the other's."""
+    wide = _WIDTH - _LEFT - _RIGHT
+    left, right = (_LEFT + wide * share for share in sorted((start, end)))
+    line = f"M{left:.1f} {y - 4}v8M{right:.1f} {y - 4}v8M{left:.1f} {y}H{right:.1f}"
+    return (
+        f'<path d="{line}" stroke="currentColor" fill="none" opacity="0.7"/>'
+        f'<text x="{(left + right) / 2:.1f}" y="{y + 16}" text-anchor="middle" fill="currentColor" '
+        f'font-size="12">{escape(label)}</text>'
+    )
 
 
 def _bar(y: int, label: str, color: str, share: float, value: str) -> str:

@@ -167,7 +167,7 @@ class TrainingClient:
         return self._steer("resume")
 
     def stop(self) -> ClientView:
-        """End its training runs at the next step border; it stays usable."""
+        """End its training runs at the next step border, and its audits; it stays usable."""
         return self._steer("stop")
 
     def terminate(self) -> ClientView:

@@ -97,7 +97,7 @@ async def resume(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> 
 
 @router.post(CLIENT + "/stop")
 async def stop(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> views.ClientView:
-    """End the running `train` at the next step border; the client stays usable."""
+    """End the running `train` at the next step border, or the running `audit`; the client stays usable."""
     client = clients.stop(owner, client_id)
     return views.ClientView.of(client, clients.status_of(client))
 
