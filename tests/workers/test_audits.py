@@ -90,6 +90,8 @@ def test_canaries_are_learned_beside_a_dataset_or_not_at_all(workshop: Workshop,
     spec = ClientSpec("mlp", dataset_id=dataset.id)
     with pytest.raises(InvalidRequest, match="more than the 100 rows"):
         workshop.create(replace(spec, audit_canaries=101))
+    with pytest.raises(InvalidRequest, match="prove nothing"):
+        workshop.create(replace(spec, audit_canaries=19))
     noisy = DPSpec(noise_multiplier=1.0, noisy_loss_bound=2.0)
     with pytest.raises(InvalidRequest, match="noisy loss"):
         workshop.create(replace(spec, audit_canaries=50, dp=noisy))

@@ -43,6 +43,7 @@ from tg_workbench.training.specs import (
 )
 from tg_workbench.training.tables import Artifact, Operation, OperationRow, TrainingClient
 
+FEWEST_CANARIES = 20
 MOST_CANARY_NUMBERS = 1 << 25
 """Canaries are kept in memory, and made there with as many numbers again."""
 
@@ -288,6 +289,8 @@ def _check_canaries(spec: ClientSpec, dataset: Dataset | None) -> None:
         raise InvalidRequest(
             "audit_canaries are learned beside a dataset: create the client with a dataset_id"
         )
+    if spec.audit_canaries < FEWEST_CANARIES:
+        raise InvalidRequest(f"fewer than {FEWEST_CANARIES} audit_canaries prove nothing: ask for more")
     if spec.audit_canaries > dataset.size:
         raise InvalidRequest(f"audit_canaries must not be more than the {dataset.size} rows of the dataset")
     tensors = json.loads(dataset.tensors) if dataset.tensors else {}

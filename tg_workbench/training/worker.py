@@ -172,6 +172,7 @@ class Worker:
         )
         if dataset is not None and dataset.deleted_at is None:
             operator.dataset_rows(dataset.id)  # what cannot be learned from is said now, not at some draw
+            operator.canaries()
         gradients, cut_off = self.queue.take_up()
         reason = self._restore(operator, client, cut_off=cut_off)
         for operation in gradients:
