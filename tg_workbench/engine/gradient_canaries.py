@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tg_workbench.engine.networks import RowModel
-from tg_workbench.engine.specs import OptimizerSpec, PrivacySpec, TrainerSpec
+from tg_workbench.engine.specs import BOOK_KEEPING, OptimizerSpec, PrivacySpec, TrainerSpec
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import Interrupted
 from tg_workbench.privacy import PoissonSampler, SecureRandom
 
 _FAR = 1e3
 """How many times further than a number can move lies what it is drawn to: every gradient is clipped."""
+
+_MOST_NUMBERS = 1 << 24
+"""Engines that keep a gradient of every number for every example get so many at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +74,14 @@ def learn_canaries(
     trainer = _trainer(model, privacy, expected_batch_size)
     sampler = PoissonSampler(len(inside), sample_rate)
     reach = privacy.max_grad_norm * (steps + 10.0 * privacy.noise_multiplier * math.sqrt(steps) + 1.0)
+    part = None if privacy.engine == BOOK_KEEPING else max(1, _MOST_NUMBERS // canaries)
     deadline, taken = time.monotonic() + longest_seconds, 0
     while taken < steps and (taken == 0 or time.monotonic() < deadline):
         if should_stop():
             raise Interrupted
         drawn = inside[sampler.draw()].astype(np.float32)[:, None]
-        trainer.forward_backward(
-            {"features": drawn, "targets": np.full_like(drawn, _FAR * reach)}, allow_empty=True
-        )
+        batch = {"features": drawn, "targets": np.full_like(drawn, _FAR * reach)}
+        trainer.forward_backward(batch, micro_batch_size=part, allow_empty=True)
         trainer.optim_step()
         taken += 1
     with torch.no_grad():
