@@ -50,6 +50,7 @@ class Traces:
             step = client.forward_backward(dataset=rows).result(60)
             taken = client.optim_step().result(60)
             client.save_state()
+            self.audit = workbench.audit(client, "lira", twins=6)
             self.events = _told(client, steps=11)
             self.view = client.refresh()
             self.client_id, self.dataset_id = client.id, rows.id
@@ -60,6 +61,9 @@ class Traces:
         self.raw |= {step.loss, step.grad_norm}
         assert taken.dp_metrics is not None
         self.raw |= {taken.dp_metrics.grad_norm_before_clip, taken.dp_metrics.grad_norm_after_clip}
+        self.audited = {self.audit.auc, self.audit.tpr_at_fpr_1_percent, self.audit.epsilon_lower_bound}
+        self.audited = {value for value in self.audited if value and value != round(value, 6)}
+        self.raw |= self.audited
         self.raw = {value for value in self.raw if value is not None and value != round(value, 6)}
 
     def of_this_run(self, text: str) -> list[str]:
@@ -95,6 +99,14 @@ def test_there_is_something_to_be_found(traces: Traces) -> None:
     assert len(traces.raw) >= 10
     assert len(traces.noisy) == 11
     assert traces.of_this_run(json.dumps(traces.events)), "the curator's events hold the raw losses"
+
+
+def test_an_audit_of_rows_answers_its_curator_alone(traces: Traces) -> None:
+    assert not traces.audit.covered_by_epsilon
+    assert "NOT covered by ε" in traces.audit._repr_html_()
+    assert traces.audited
+    told = json.dumps(traces.events) + repr(traces.view)
+    assert [value for value in traces.audited if repr(value) in told] == []
 
 
 def test_the_noisy_losses_are_not_the_raw_ones(traces: Traces) -> None:

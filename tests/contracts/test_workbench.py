@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contracts.conftest import ROWS, Caller
+from tests.contracts.conftest import ROWS, WAIT, Caller
 from tests.contracts.test_bad_input import tensors
 from tests.workbench_server import WorkbenchServer
 
@@ -398,3 +398,57 @@ def test_a_plan_that_is_none_is_refused(api: httpx.Client, asked: dict[str, Any]
 def test_a_plan_on_a_dataset_of_somebody_else_is_not_found(api: httpx.Client) -> None:
     asked = {"dataset_id": "ds-nobody", "steps": 10, "target_epsilon": 1}
     assert api.post("/workbench/v1/plans", json=asked).status_code == 404
+
+
+# ----------------------------------------------------------------------------- audits
+def test_an_audit_is_a_future_and_a_retry_is_the_same_one(
+    caller: Caller, private_client: str, key: str
+) -> None:
+    path = f"/workbench/v1/training_clients/{private_client}/audit"
+    asked = {"method": "mechanism", "canaries": 500, "steps": 20}
+    first = caller.http.post(path, json=asked, headers={"Idempotency-Key": key})
+    assert (first.status_code, first.json()["operation"]) == (202, "audit")
+    again = caller.http.post(path, json=asked, headers={"Idempotency-Key": key, **WAIT})
+    assert (again.status_code, again.json()["future_id"]) == (200, first.json()["future_id"])
+    found = again.json()["result"]
+    assert 0.0 <= found["epsilon_lower_bound"] <= found["epsilon"]
+    assert found["gap"] == pytest.approx(found["epsilon"] - found["epsilon_lower_bound"])
+    assert (found["method"], found["canaries"], found["steps"]) == ("mechanism", 500, 20)
+    assert caller.get(private_client)["privacy"]["spent_epsilon"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"method": "guesswork"},
+        {"method": None},
+        {"method": "lira", "canaries": 100},
+        {"canaries": 20_001},
+        {"confidence": "0.95"},
+        {"epsilon": 1.0},
+    ],
+    ids=str,
+)
+def test_an_audit_that_is_none_is_refused(caller: Caller, shared_client: str, asked: dict[str, Any]) -> None:
+    answer = caller.own(shared_client, "audit", asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+
+
+def test_an_audit_of_nothing_says_what_is_missing(caller: Caller, shared_client: str) -> None:
+    answer = caller.own(shared_client, "audit", {"steps": 5})
+    assert answer.status_code == 422
+    assert "without differential privacy" in answer.json()["error"]["message"]
+
+
+def test_the_seed_of_canaries_is_neither_taken_nor_shown(caller: Caller, public: dict[str, Any]) -> None:
+    body = {"model_ref": "mlp", "dataset_id": public["dataset_id"], "audit_canaries": 50}
+    answer = caller.http.post("/api/v1/training_clients", json={**body, "audit_seed": "ab" * 32})
+    assert answer.status_code == 422
+    client_id = caller.create(architecture=None, dataset_id=public["dataset_id"], audit_canaries=50)
+    view = caller.until(client_id, lambda view: bool(view["status"] == "ready"))
+    assert view["config"]["audit_canaries"] == 50
+    for path in (f"/api/v1/training_clients/{client_id}", "/api/v1/training_clients"):
+        assert "audit_seed" not in caller.http.get(path).text
+    history = caller.http.get(f"/workbench/v1/training_clients/{client_id}/history")
+    assert "audit_seed" not in history.text
+    caller.http.delete(f"/api/v1/training_clients/{client_id}")

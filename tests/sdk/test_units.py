@@ -115,6 +115,18 @@ def test_what_a_dataset_cannot_be_counted_by_is_refused(
         ask(grouped, engine="opacus-ghost")
     with pytest.raises(InvalidRequest, match="max_participations is for rows"):
         ask(dataset, max_participations=3)
+    with pytest.raises(InvalidRequest, match="audit_canaries are single examples"):
+        new_client(dataset=grouped, max_steps=2, batch_size=10, audit_canaries=30)
+
+
+def test_people_are_audited_by_the_mechanism_and_not_by_row(
+    workbench: Workbench, new_client: NewClient, grouped: Dataset
+) -> None:
+    client = new_client(dataset=grouped, target_epsilon=4.0, max_steps=5, batch_size=20)
+    found = workbench.audit(client, method="mechanism", canaries=500)
+    assert 0 <= found.epsilon_lower_bound <= (found.epsilon or 0.0)
+    with pytest.raises(InvalidRequest, match="of units"):
+        workbench.audit(client, method="lira")
 
 
 # ----------------------------------------------------------------------------- batches of one's own

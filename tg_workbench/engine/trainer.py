@@ -104,6 +104,11 @@ class Trainer:
         return isinstance(self._network, LanguageModel)
 
     @property
+    def network(self) -> Network:
+        """What learns, with what is public about it: its shape, or its vocabulary."""
+        return self._network
+
+    @property
     def pending(self) -> bool:
         """Whether a gradient waits for `optim_step`."""
         return self._gradient is not None
@@ -143,13 +148,15 @@ class Trainer:
         allow_empty: bool = False,
         refuse_repeats: bool = False,
         admit: Callable[[frozenset[bytes]], None] | None = None,
+        canaries: int = 0,
     ) -> ForwardBackward:
         """Add the gradient of a batch to what waits for `optim_step`. All of the batch, or nothing.
 
         `allow_empty` is for Poisson batches, which may hold nobody and are still noised. `refuse_repeats`
         refuses who already came since the last step, and would count twice under one clip: a row, or where
         ids are sent along a record or a unit. `admit` is told whom the step would be about, before anything
-        is learned, and may refuse.
+        is learned, and may refuse. The last `canaries` examples are learned from like any, and left out of
+        what is told.
         """
         read, loss_name = self._reader.read(batch, allow_empty=allow_empty)
         unit = self.spec.privacy.unit if self.spec.privacy is not None else None
@@ -163,9 +170,9 @@ class Trainer:
         self._loss_name = loss_name
         self._repeats.add(told)
         if found is not None:
-            return self._keep_clipped(found, read)
+            return self._keep_clipped(found, read, canaries)
         assert plain is not None  # noqa: S101  (one of the two ways was taken)
-        return self._keep_plain(*plain, read)
+        return self._keep_plain(*plain, read, canaries)
 
     @property
     def participants(self) -> frozenset[bytes]:
@@ -250,21 +257,24 @@ class Trainer:
             )
         return total, found
 
-    def _keep_clipped(self, found: ClippedSum, read: Batch) -> ForwardBackward:
+    def _keep_clipped(self, found: ClippedSum, read: Batch, canaries: int) -> ForwardBackward:
         held = self._gradient
         self._gradient = held + found if isinstance(held, ClippedSum) else found
-        losses, norms = found.losses.numpy(), found.norms.numpy()
+        told = found.count - canaries
+        losses, norms = found.losses[:told].numpy(), found.norms[:told].numpy()
         norms = norms[np.isfinite(norms)]
         return ForwardBackward(
             loss=_mean(losses[np.isfinite(losses)]),
             grad_norm=_mean(norms),
             grad_norm_after_clip=_mean(norms.clip(max=found.bound)),
             num_clipped=int((norms > found.bound).sum()),
-            num_examples=found.count,
+            num_examples=told,
             tokens=read.tokens,
         )
 
-    def _keep_plain(self, total: dict[str, Tensor], losses: Tensor, read: Batch) -> ForwardBackward:
+    def _keep_plain(
+        self, total: dict[str, Tensor], losses: Tensor, read: Batch, canaries: int
+    ) -> ForwardBackward:
         if isinstance(self._gradient, _PlainSum):
             for name, tensor in self._gradient.tensors.items():
                 tensor += total[name]
@@ -272,7 +282,8 @@ class Trainer:
         else:
             self._gradient = _PlainSum(dict(total), read.size)
         norm = math.sqrt(sum(float(t.double().square().sum()) for t in total.values())) / max(1, read.size)
-        return ForwardBackward(_mean(losses.numpy()), norm, norm, 0, read.size, read.tokens)
+        told = read.size - canaries
+        return ForwardBackward(_mean(losses[:told].numpy()), norm, norm, 0, told, read.tokens)
 
     # -------------------------------------------------------------------------------- looking
     def sample(
@@ -318,6 +329,16 @@ class Trainer:
                 right, answers = right + correct, answers + counted
         accuracy = right / answers if answers else None
         return Evaluation(_mean(torch.cat(losses).numpy()), accuracy, read.size)
+
+    def each_loss(
+        self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None
+    ) -> NDArray[np.float64]:
+        """The loss of each example, without dropout. As raw as the examples; Interrupted as `evaluate`."""
+        read, loss_name = self._reader.read(batch)
+        with self._looking(), torch.inference_mode():
+            parts = [self._losses(part, loss_name) for part in self._reader.parts(read, None, should_stop)]
+            losses: NDArray[np.float64] = torch.cat(parts).double().numpy()
+        return losses
 
     def predict(
         self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None

@@ -19,6 +19,7 @@ Pitfalls:
 """
 
 from tg_workbench.sdk.api_keys import ApiKey, ApiKeys
+from tg_workbench.sdk.audits import Audit
 from tg_workbench.sdk.datasets import Dataset, Datasets
 from tg_workbench.sdk.events import Event, EventStream, Subscription
 from tg_workbench.sdk.futures import Future
@@ -46,6 +47,7 @@ __all__ = [
     "ApiKey",
     "ApiKeys",
     "Architecture",
+    "Audit",
     "Checkpoint",
     "ClientView",
     "Completion",

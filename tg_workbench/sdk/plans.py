@@ -134,6 +134,7 @@ class ClientPlan:
     loss: str | None = None
     gradient_checkpointing: bool = False
     metadata: Mapping[str, Any] | None = None
+    audit_canaries: int | None = None
 
     def as_wire(self) -> dict[str, Any]:
         """The request's body; what was not said is left out, so the workbench's defaults hold."""
@@ -153,6 +154,7 @@ class ClientPlan:
             "loss": self.loss,
             "gradient_checkpointing": self.gradient_checkpointing or None,
             "metadata": dict(self.metadata) if self.metadata else None,
+            "audit_canaries": self.audit_canaries,
         }
         return {name: value for name, value in body.items() if value is not None}
 

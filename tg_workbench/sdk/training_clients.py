@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tg_workbench.errors import ClientFailed, DeadlineExceeded, InvalidRequest
+from tg_workbench.sdk.audits import Audit
 from tg_workbench.sdk.batches import batch_body, rows_of
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, dataset_id_of
@@ -171,7 +172,7 @@ class TrainingClient:
         return self._steer("resume")
 
     def stop(self) -> ClientView:
-        """End its training runs at the next step border; it stays usable."""
+        """End its training runs at the next step border, and its audits; it stays usable."""
         return self._steer("stop")
 
     def terminate(self) -> ClientView:
@@ -227,6 +228,29 @@ class TrainingClient:
         body = predict_body(features)
         answer = self._ask(f"{self._workbench}/predict", body)
         return [Prediction.from_wire(said) for said in answer.get("predictions", [])]
+
+    def audit(
+        self,
+        method: str = "mechanism",
+        *,
+        canaries: int | None = None,
+        steps: int | None = None,
+        twins: int | None = None,
+        confidence: float = 0.95,
+    ) -> Future[Audit]:
+        """Measure how much it reveals at least; `wb.audit` does so and waits. It changes and costs nothing.
+
+        `mechanism`: so many `canaries` (5000) go through its sampler, clipping and noise for `steps` steps.
+        `canaries`: by the `audit_canaries` it was created with. `lira`: by `twins` (16) of it that learn
+        random halves of its dataset; for that one's owner only. Its future raises InvalidRequest for a client
+        that has nothing of the kind, and Refused while a gradient waits; `stop()` ends it.
+        """
+        asked = {"method": method, "canaries": canaries, "steps": steps, "twins": twins}
+        body = {name: value for name, value in asked.items() if value is not None}
+        record = self._connection.post(
+            f"{self._workbench}/audit", Body.of_json({**body, "confidence": confidence})
+        )
+        return Future(self._connection, record, Audit.from_wire)
 
     # ------------------------------------------------------------------------- checkpoints
     def save_state(

@@ -9,6 +9,7 @@ from typing import Any
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.api_keys import ApiKeys
+from tg_workbench.sdk.audits import Audit
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, Datasets, dataset_id_of
 from tg_workbench.sdk.futures import Future
@@ -24,7 +25,7 @@ from tg_workbench.sdk.plans import (
 )
 from tg_workbench.sdk.privacy_plans import PrivacyPlan
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
-from tg_workbench.sdk.values import RESULTS, ClientView, Ledger
+from tg_workbench.sdk.values import RESULTS, ClientView, Ledger, Value
 
 PLAN_SECONDS = 90.0
 
@@ -73,11 +74,14 @@ class Workbench:
         loss: str | None = None,
         gradient_checkpointing: bool = False,
         metadata: Mapping[str, Any] | None = None,
+        audit_canaries: int | None = None,
     ) -> TrainingClient:
         """Put a model on the workbench and return at once; its worker builds it meanwhile.
 
         On a protected dataset it is private (ε = 3) when nothing is said; rows of your own are private only
-        when you ask: `private=True`, `target_epsilon=…` or `privacy=Privacy(…)`. Raises UnknownModel,
+        when you ask: `private=True`, `target_epsilon=…` or `privacy=Privacy(…)`. With `audit_canaries` so
+        many made-up examples stand beside the dataset, half of them learned: `wb.audit(client, "canaries")`
+        asks later how well that shows. The ε of real rows stays true. Raises UnknownModel,
         InvalidRequest, DatasetNotFound, and PrivacyRefused for `private=False` on protected data.
         """
         numbers = {
@@ -99,6 +103,7 @@ class Workbench:
             loss=loss,
             gradient_checkpointing=gradient_checkpointing,
             metadata=metadata,
+            audit_canaries=audit_canaries,
         )
         answer = self._connection.post("/api/v1/training_clients", Body.of_json(plan.as_wire()))
         return TrainingClient(self._connection, ClientView.from_wire(answer))
@@ -138,6 +143,27 @@ class Workbench:
         answer = self._connection.post("/workbench/v1/plans", body, answer_seconds=PLAN_SECONDS)
         return PrivacyPlan.from_wire(answer)
 
+    def audit(
+        self,
+        client: TrainingClient | str,
+        method: str = "mechanism",
+        *,
+        canaries: int | None = None,
+        steps: int | None = None,
+        twins: int | None = None,
+        confidence: float = 0.95,
+    ) -> Audit:
+        """How much a training client reveals at least, beside the ε that was promised.
+
+        Waits for it; `await client.audit(…)` takes the same and does not hold the kernel. As the last line of
+        a cell the answer draws both numbers and their gap. The bound is no estimate of ε. Raises
+        InvalidRequest for what the client cannot be audited by, Refused while a gradient waits.
+        """
+        audited = self.attach(client) if isinstance(client, str) else client
+        return audited.audit(
+            method, canaries=canaries, steps=steps, twins=twins, confidence=confidence
+        ).result()
+
     def attach(self, client_id: str) -> TrainingClient:
         """The training client with this id: after a kernel restart, or from another notebook.
 
@@ -148,7 +174,8 @@ class Workbench:
     def future(self, future_id: str) -> Future[Any]:
         """The future with this id, also one of a kernel that has ended. Raises FutureNotFound."""
         record = self._connection.get(f"/api/v1/futures/{future_id}")
-        kind = RESULTS.get(str(record.get("operation")))
+        kinds: dict[str, type[Value]] = {**RESULTS, "audit": Audit}
+        kind = kinds.get(str(record.get("operation")))
         return Future(self._connection, record, dict if kind is None else kind.from_wire)
 
     def ledger(

@@ -5,11 +5,17 @@ Refused at once is what its worker could only refuse later.
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 from tg_workbench.datasets import Dataset
 from tg_workbench.errors import InvalidRequest, PrivacyRefused, UnknownModel
 from tg_workbench.training.specs import LANGUAGE_MODELS, MODEL_REFS, ROW_MODELS, ClientSpec, DPSpec
+
+FEWEST_CANARIES = 20
+MOST_CANARY_NUMBERS = 1 << 25
+"""Canaries are kept in memory, and made there with as many numbers again."""
 
 
 def check(spec: ClientSpec, dataset: Dataset | None) -> None:
@@ -21,6 +27,7 @@ def check(spec: ClientSpec, dataset: Dataset | None) -> None:
             "gradient_accumulation_steps"
         )
     _check_averaging(spec, dataset)
+    _check_canaries(spec, dataset)
     if dataset is not None and dataset.privacy == "protected" and spec.dp is not None:
         _check_policy(spec.dp, dataset)
     if spec.dp is not None and spec.dp.enabled:
@@ -121,3 +128,31 @@ def _check_noise(spec: ClientSpec, dp: DPSpec, dataset: Dataset | None) -> None:
         )
     if dataset is None and not dp.counts_participants and spec.max_steps is None:
         raise InvalidRequest("to choose the noise for a target_epsilon, max_steps must be known: set it")
+
+
+def _check_canaries(spec: ClientSpec, dataset: Dataset | None) -> None:
+    """Canaries are learned by the server's own draws, and are few beside the rows."""
+    if not spec.audit_canaries:
+        return
+    if dataset is None:
+        raise InvalidRequest(
+            "audit_canaries are learned beside a dataset: create the client with a dataset_id"
+        )
+    if spec.audit_canaries < FEWEST_CANARIES:
+        raise InvalidRequest(f"fewer than {FEWEST_CANARIES} audit_canaries prove nothing: ask for more")
+    if spec.audit_canaries > dataset.size:
+        raise InvalidRequest(f"audit_canaries must not be more than the {dataset.size} rows of the dataset")
+    tensors = json.loads(dataset.tensors) if dataset.tensors else {}
+    numbers = sum(math.prod(tensor["shape"][1:]) for tensor in tensors.values())
+    if spec.audit_canaries * numbers > MOST_CANARY_NUMBERS:
+        raise InvalidRequest("so many audit_canaries of this size do not fit in memory: ask for fewer")
+    if spec.dp is not None and spec.dp.enabled and spec.dp.noisy_loss_bound is not None:
+        raise InvalidRequest(
+            "a noisy loss would count the audit_canaries too: leave out noisy_loss_bound or audit_canaries"
+        )
+    if dataset.units is not None:
+        raise InvalidRequest("audit_canaries are single examples, and the rows of this dataset are of units")
+    if spec.dp is not None and spec.dp.truncated_batch_size is not None:
+        raise InvalidRequest(
+            "a cut batch would cut the audit_canaries too: leave out truncated_batch_size or audit_canaries"
+        )

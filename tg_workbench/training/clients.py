@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import uuid
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class TrainingClients:
             tenant_id=owner.tenant_id,
             model_ref=spec.model_ref,
             dataset_id=spec.dataset_id,
-            config=spec.as_json(),
+            config={**spec.as_json(), "audit_seed": secrets.token_hex(32) if spec.audit_canaries else None},
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
         )

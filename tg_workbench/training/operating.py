@@ -27,6 +27,7 @@ from tg_workbench.execution import Fence
 from tg_workbench.privacy import PoissonSampler
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.training.budget import NO_GUARANTEE, Charged, RunBudget
+from tg_workbench.training.canaries import Canaries
 from tg_workbench.training.checkpoints import Checkpoints
 from tg_workbench.training.plan import Plan
 from tg_workbench.training.provenance import Provenance
@@ -81,6 +82,7 @@ class Operator:
         self._last_pass: ForwardBackward | None = None
         self._datasets: dict[str, tuple[Dataset, DatasetRows]] = {}
         self._sampler: PoissonSampler | None = None
+        self._canaries: Canaries | None = None
         self.dp_metrics: dict[str, Any] | None = client.dp_metrics
 
     # ------------------------------------------------------------------------------- learning
@@ -117,8 +119,10 @@ class Operator:
         taken = self.apply(operation, learning_rate=request.get("learning_rate"))
         return {"step": taken.step, "learning_rate": taken.learning_rate, "dp_metrics": self.dp_metrics}
 
-    def learn(self, batch: Batch, *, allow_empty: bool = False, admitted: bool = False) -> ForwardBackward:
-        """One pass over a batch."""
+    def learn(
+        self, batch: Batch, *, allow_empty: bool = False, admitted: bool = False, canaries: int = 0
+    ) -> ForwardBackward:
+        """One pass over a batch, the last `canaries` examples of which are nobody's."""
         own_rows = self.plan is not None and self.plan.mode == "client_batches"
         asks = self.budget is not None and self.budget.plan.counts_participants and not admitted
         outcome = self.trainer.forward_backward(
@@ -126,6 +130,7 @@ class Operator:
             allow_empty=allow_empty,
             refuse_repeats=own_rows,
             admit=self.budget.require_room if asks and self.budget is not None else None,
+            canaries=canaries,
         )
         self._last_pass = outcome
         if outcome.num_examples:
@@ -144,15 +149,29 @@ class Operator:
         if self.client.dataset_id is None:
             raise InvalidRequest("this client has no dataset: send a batch, or create it with a dataset_id")
         _, rows = self.dataset_rows(self.client.dataset_id)
+        canaries = self.canaries()
         if self._sampler is None:
-            self._sampler = self._sampler_of(rows)
-        return self.learn(rows.take_members(self._sampler.draw()), allow_empty=True)
+            self._sampler = self._sampler_of(rows, 0 if canaries is None else len(canaries.learned))
+        drawn = self._sampler.draw()
+        if canaries is None:
+            return self.learn(rows.take_members(drawn), allow_empty=True)
+        batch, extra = canaries.join(rows, drawn)
+        return self.learn(batch, allow_empty=True, canaries=extra)
 
-    def _sampler_of(self, rows: DatasetRows) -> PoissonSampler:
+    def _sampler_of(self, rows: DatasetRows, canaries: int) -> PoissonSampler:
+        """Draws from the dataset and the canaries beside it, each at the rate of the dataset alone."""
         if self.plan is None:
-            return PoissonSampler(rows.members, min(1.0, self.client.config["batch_size"] / rows.members))
+            rate = min(1.0, self.client.config["batch_size"] / rows.members)
+            return PoissonSampler(rows.members + canaries, rate)
         most = self.plan.truncated_batch_size
-        return PoissonSampler(rows.members, self.plan.sample_rate, truncated_batch_size=most)
+        return PoissonSampler(rows.members + canaries, self.plan.sample_rate, truncated_batch_size=most)
+
+    def canaries(self) -> Canaries | None:
+        """What is learned beside the client's dataset; None when it was created without."""
+        if self._canaries is None and self.client.dataset_id is not None:
+            dataset, _ = self.dataset_rows(self.client.dataset_id)
+            self._canaries = Canaries.of(self.client.config, dataset, self.trainer)
+        return self._canaries
 
     def apply(self, operation: Operation, *, learning_rate: float | None = None) -> OptimStep:
         """Take one optimizer step: the charge is in the ledger before the noise is drawn."""

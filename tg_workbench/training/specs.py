@@ -42,6 +42,7 @@ class OperationKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     PREDICT = "predict"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,10 @@ class ClientSpec:
     architecture: Architecture | None = None
     loss: str | None = None
     gradient_checkpointing: bool = False
+    audit_canaries: int = 0
+    """How many made-up examples may be learned beside the dataset, each by its own coin."""
+    audit_seed: str | None = None
+    """What they and their coins are made from. A secret: never shown."""
 
     def as_json(self) -> dict[str, Any]:
         """For the database."""

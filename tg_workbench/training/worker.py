@@ -36,6 +36,7 @@ from tg_workbench.execution.tables import DispatcherLease
 from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
+from tg_workbench.training.audits import Audit
 from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.checkpoints import forget_automatic
 from tg_workbench.training.operating import Operator
@@ -172,6 +173,7 @@ class Worker:
         )
         if dataset is not None and dataset.deleted_at is None:
             operator.dataset_rows(dataset.id)  # what cannot be learned from is said now, not at some draw
+            operator.canaries()
         gradients, cut_off = self.queue.take_up()
         reason = self._restore(operator, client, cut_off=cut_off)
         for operation in gradients:
@@ -211,6 +213,8 @@ class Worker:
         try:
             if operation.kind == OperationKind.TRAIN:
                 result = Run(operator, operation, self._control_run).go()
+            elif operation.kind == OperationKind.AUDIT:
+                result = Audit(operator, operation, self._control_run).go()
             else:
                 handler: Callable[[Operation], dict[str, Any]] = getattr(
                     operator, OperationKind(operation.kind)

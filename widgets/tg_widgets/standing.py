@@ -111,6 +111,7 @@ _NAMES = {
     "forward_backward": "forward_backward",
     "save_state": "Saving",
     "load_state": "Loading",
+    "audit": "Auditing",
     "evaluate": "Evaluating",
 }
 _ACTIONS = {

@@ -1,4 +1,4 @@
-"""Twelve classic bugs of private training, each as a change of one place, and the test that must notice it.
+"""Thirteen classic bugs of private training, each as a change of one place, and the test that must notice it.
 
 `plant(name)` makes the import of the changed module give the wrong code, in this process only.
 """
@@ -33,6 +33,12 @@ MUTATIONS = {
         ".mul_(noise_multiplier * clipped.bound)",
         ".mul_(noise_multiplier / 2 * clipped.bound)",
         "tests/claims/test_noise.py::test_step_moves_the_weights_by_exactly_the_noise_that_is_accounted",
+    ),
+    "sigma has lost a digit": Mutation(
+        "tg_workbench.privacy.noise",
+        ".mul_(noise_multiplier * clipped.bound)",
+        ".mul_(noise_multiplier / 10 * clipped.bound)",
+        "tests/claims/test_auditing.py::test_what_the_real_engine_reveals_stays_below_what_is_charged",
     ),
     "the batch's mean is clipped instead of each example": Mutation(
         "tg_workbench.privacy.clipping",

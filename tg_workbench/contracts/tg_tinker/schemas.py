@@ -165,6 +165,7 @@ class CreateTrainingClient(ExactForm):
     architecture: ArchitectureForm | None = None
     loss: Literal["cross_entropy", "mse", "bce"] | None = None
     gradient_checkpointing: bool = False
+    audit_canaries: int = Field(default=0, ge=0, le=10_000)
 
     def as_spec(self) -> ClientSpec:
         """The room's value."""
@@ -184,6 +185,7 @@ class CreateTrainingClient(ExactForm):
             architecture=self.architecture.as_spec() if self.architecture else None,
             loss=self.loss,
             gradient_checkpointing=self.gradient_checkpointing,
+            audit_canaries=self.audit_canaries,
         )
 
 

@@ -257,5 +257,8 @@ def _config(stored: dict[str, Any]) -> dict[str, Any]:
     names = {"lora": "lora_config", "dp": "dp_config"}
     config = {names.get(name, name): value for name, value in stored.items() if name != "model_ref"}
     ours = ("momentum", "tail_averaging")
+    config.pop("audit_seed", None)  # who knows it knows which canaries were learned
+    if not config.get("audit_canaries"):
+        config.pop("audit_canaries", None)
     config["optimizer"] = {k: v for k, v in config["optimizer"].items() if k not in ours or v}
     return config

@@ -73,6 +73,14 @@ async def predict(client_id: ClientId, rows: PredictionRows, futures: FuturesDes
     return schemas.Predictions(**await futures.answer(client_id, OperationKind.PREDICT, rows))
 
 
+@router.post(CLIENT + "/audit", status_code=202)
+async def audit(
+    client_id: ClientId, body: schemas.Audit, futures: FuturesDesk, answer: Response
+) -> views.FutureView:
+    """Measure how much a client's training reveals at least."""
+    return accepted(await futures.place(client_id, OperationKind.AUDIT, Payload.of(body)), answer)
+
+
 @router.post(CLIENT + "/pause")
 async def pause(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> views.ClientView:
     """Hold the client at the next step border."""
@@ -89,7 +97,7 @@ async def resume(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> 
 
 @router.post(CLIENT + "/stop")
 async def stop(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> views.ClientView:
-    """End the running `train` at the next step border; the client stays usable."""
+    """End the running `train` at the next step border, or the running `audit`; the client stays usable."""
     client = clients.stop(owner, client_id)
     return views.ClientView.of(client, clients.status_of(client))
 

@@ -62,6 +62,35 @@ class Predict(ExactForm):
         return self
 
 
+class Audit(ExactForm):
+    """How to measure what training reveals at least.
+
+    `mechanism`: so many made-up gradients through the client's own sampler, clipping and noise. `canaries`:
+    by the examples that were put in beside the dataset when the client was created. `lira`: by twins of the
+    client that learn random halves of the dataset; what it finds is not covered by ε.
+    """
+
+    method: Literal["mechanism", "canaries", "lira"] = "mechanism"
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    canaries: int | None = Field(default=None, ge=100, le=20_000)
+    """Of `mechanism`."""
+    steps: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Of `mechanism` and `lira`; null: as many as the client has taken, or else planned."""
+    twins: int | None = Field(default=None, ge=4, le=64)
+    """Of `lira`."""
+
+    @model_validator(mode="after")
+    def _of_its_method(self) -> Audit:
+        for name, methods in {
+            "canaries": ("mechanism",),
+            "steps": ("mechanism", "lira"),
+            "twins": ("lira",),
+        }.items():
+            if getattr(self, name) is not None and self.method not in methods:
+                raise ValueError(f"{name} is for method {' and '.join(methods)}: leave it out")
+        return self
+
+
 class Texts(ExactForm):
     """A dataset of texts."""
 
