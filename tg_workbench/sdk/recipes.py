@@ -81,10 +81,8 @@ def image_features(
     """
     count, shape = _public(dataset, size, image_shape)
     width = math.sqrt(PATHS * shape[0] * math.prod(math.ceil(side / 4) for side in shape[1:]))
-    reach = count**1.2 * _signal(target_epsilon)
-    return _recipe(
-        "scattering", count, shape, classes, target_epsilon, min(0.08 * width, 1.2e-4 * reach / width)
-    )
+    stride = min(0.08 * width, 1.2e-4 * math.pow(count, 1.2) * _signal(target_epsilon) / width)
+    return _recipe("scattering", count, shape, classes, target_epsilon, stride)
 
 
 def image_network(
@@ -108,7 +106,7 @@ def _signal(target_epsilon: float) -> float:
     """How ε counts: σ of such a run falls about as ε^-0.8, for ε from 0.5 to 8. Raises InvalidRequest."""
     if not 0.0 < target_epsilon < math.inf:
         raise InvalidRequest("target_epsilon must be a finite number above 0")
-    return target_epsilon**0.8
+    return math.pow(target_epsilon, 0.8)
 
 
 def _recipe(
