@@ -5,9 +5,14 @@
     run = client.train(steps=recipe.max_steps)
 
 A recipe is made of public numbers only: how many images there are, their size, how many classes, ε. It asks
-nobody and looks at no image, so following one costs no privacy but the run's own. `_STEPS`, `_RATE` and the
-two lines of `_stride` are what it knows; they were found on rows held out of the training rows of three image
-sets, never on a test set.
+nobody and looks at no image, so following one costs no privacy but the run's own.
+
+**Why these numbers.** Nearly every gradient is clipped, so all that is left to choose is how far one image
+may pull: the stride. Noise moves an answer by about stride · ‖features‖ / (N · ε^0.8). The stride keeps that
+even; N counts a little more (N^1.2), for more images are worth telling apart more finely. Fitted on a tenth
+held out of scikit-learn's digits, of 5,000 digits of MNIST and of the training rows of Fashion-MNIST, whose
+test rows took no part: on the first two, at ε = 0.5, 1, 3 and 8, no stride from a quarter to four times as
+long was better by more than 0.8 points.
 
 Pitfalls: fitting these numbers to a dataset of your own by trying them out is a search, and each try is
 charged. Pixels must lie from 0 to 1, or be bytes, which are read so.
@@ -33,7 +38,7 @@ _RATE = 1 / 8
 """q: which part of the images a step draws."""
 _LARGEST_BATCH = 1_000_000
 _STEPS = 160
-"""20 passes. As many for few images as for many, so σ depends on ε and δ alone."""
+"""20 passes: as many for few images as for many, so σ depends on ε and δ alone."""
 
 
 @dataclass(frozen=True, slots=True)
