@@ -37,8 +37,8 @@ PATHS = 81
 _RATE = 1 / 8
 """q: which part of the images a step draws."""
 _LARGEST_BATCH = 1_000_000
-_STEPS = 160
-"""20 passes: as many for few images as for many, so σ depends on ε and δ alone."""
+_FEATURE_STEPS, _NETWORK_STEPS = 320, 160
+"""40 and 20 passes: as many for few images as for many, so σ depends on ε and δ alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ def image_features(
     """
     count, shape = _public(dataset, size, image_shape)
     width = math.sqrt(PATHS * shape[0] * math.prod(math.ceil(side / 4) for side in shape[1:]))
-    stride = min(0.08 * width, 1.2e-4 * math.pow(count, 1.2) * _signal(target_epsilon) / width)
-    return _recipe("scattering", count, shape, classes, target_epsilon, stride)
+    stride = min(0.04 * width, 0.6e-4 * math.pow(count, 1.2) * _signal(target_epsilon) / width)
+    return _recipe("scattering", Architecture(shape, classes), count, _FEATURE_STEPS, target_epsilon, stride)
 
 
 def image_network(
@@ -104,7 +104,9 @@ def image_network(
     """
     count, shape = _public(dataset, size, image_shape)
     stride = min(0.4, 2.2e-5 * count * _signal(target_epsilon))
-    return _recipe("tempered-cnn", count, shape, classes, target_epsilon, stride)
+    return _recipe(
+        "tempered-cnn", Architecture(shape, classes), count, _NETWORK_STEPS, target_epsilon, stride
+    )
 
 
 def _signal(target_epsilon: float) -> float:
@@ -116,21 +118,21 @@ def _signal(target_epsilon: float) -> float:
 
 def _recipe(
     model_ref: str,
+    architecture: Architecture,
     count: int,
-    shape: tuple[int, ...],
-    classes: int,
+    steps: int,
     target_epsilon: float,
     stride: float,
 ) -> Recipe:
     """SGD in which each image pulls by `stride`: nearly all are clipped to it, so it is the learning rate."""
-    if classes < 2:
+    if architecture.output_size < 2:
         raise InvalidRequest("classes must be at least 2")
     return Recipe(
         model_ref=model_ref,
-        architecture=Architecture(shape, classes),
+        architecture=architecture,
         optimizer=Optimizer("sgd", 1.0, weight_decay=0.0, momentum=0.9, tail_averaging=0.5),
         batch_size=min(_LARGEST_BATCH, math.ceil(count * _RATE)),
-        max_steps=_STEPS,
+        max_steps=steps,
         privacy=Privacy(target_epsilon=target_epsilon, max_grad_norm=stride),
     )
 
