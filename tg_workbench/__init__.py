@@ -47,7 +47,7 @@ from tg_workbench.errors import (
 )
 
 if TYPE_CHECKING:
-    from tg_workbench.sdk import Architecture, LoRA, Optimizer, Privacy, TrainingClient, Workbench
+    from tg_workbench.sdk import Architecture, LoRA, Optimizer, Privacy, TrainingClient, Workbench, recipes
 
 __version__ = "0.1.0"
 
@@ -92,9 +92,10 @@ __all__ = [
     "WorkbenchError",
     "WorkerLost",
     "__version__",
+    "recipes",
 ]
 
-_FROM_SDK = ("Architecture", "LoRA", "Optimizer", "Privacy", "TrainingClient", "Workbench")
+_FROM_SDK = ("Architecture", "LoRA", "Optimizer", "Privacy", "TrainingClient", "Workbench", "recipes")
 
 
 def __getattr__(name: str) -> Any:

@@ -275,6 +275,32 @@ def test_scattering_learns_images_privately_and_saves_its_average(
     assert other.evaluate(features=images[1437:], targets=classes[1437:]).loss == pytest.approx(found.loss)
 
 
+def test_images_of_bytes_are_kept_as_bytes_and_learned_from_as_numbers_from_0_to_1(
+    new_client: NewClient, workbench: Workbench
+) -> None:
+    known = load_digits()
+    grey = (known.images[:400] * 255 / 16).astype(np.uint8)
+    dataset = workbench.datasets.upload("grey", features=grey, targets=known.target[:400], privacy="public")
+    assert dataset.tensors is not None
+    assert dataset.tensors["features"] == {"shape": [400, 8, 8], "dtype": "U8"}
+    client = new_client("mlp", dataset=dataset, batch_size=100, learning_rate=0.01)
+    client.train(steps=5, progress=False).result(timeout=120)
+    of_bytes = client.evaluate(features=grey, targets=known.target[:400])
+    of_numbers = client.evaluate(features=grey.astype(np.float32) / 255, targets=known.target[:400])
+    assert client.evaluate(dataset=dataset).loss == of_bytes.loss == pytest.approx(of_numbers.loss)
+    as_they_are = client.evaluate(features=grey.astype(np.int64), targets=known.target[:400])
+    assert as_they_are.loss != pytest.approx(of_numbers.loss, rel=0.01)
+
+
+def test_what_a_front_makes_of_features_is_taken_from_nobody(new_client: NewClient) -> None:
+    client = new_client("scattering", architecture={"input_shape": [1, 8, 8], "output_size": 10})
+    made = {"prepared": np.zeros((2, 81, 2, 2), dtype=np.float16), "targets": np.array([0, 1])}
+    with pytest.raises(InvalidBatch, match="tensors of a batch are named"):
+        client.forward_backward(made)
+    with pytest.raises(InvalidRequest):
+        client.evaluate({name: column.tolist() for name, column in made.items()})
+
+
 def test_tail_averaging_without_an_end_is_refused(new_client: NewClient) -> None:
     with pytest.raises(InvalidRequest, match="max_steps"):
         new_client(optimizer=Optimizer("sgd", tail_averaging=0.5))

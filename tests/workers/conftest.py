@@ -76,6 +76,12 @@ class Workshop:
     ) -> Dataset:
         """Rows about people who are in no other dataset: identical rows share a budget."""
         features = features + np.float32(next(PEOPLE) / 1024)
+        return self.registered(features, targets, **policy)
+
+    def registered(
+        self, features: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], **policy: Any
+    ) -> Dataset:
+        """These very rows."""
         return self._register(safetensors.numpy.save({"features": features, "targets": targets}), **policy)
 
     def dataset_of(self, known: Dataset, **policy: Any) -> Dataset:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from tests.workers.conftest import Workshop, opened
 from tg_workbench.training import Architecture, ClientSpec, DPSpec, OptimizerSpec
@@ -177,3 +178,17 @@ def test_a_paused_client_whose_worker_left_can_be_ended(tmp_path: Path, two_moon
         assert shop.operation(waiting).status == "pending"
         shop.steer("terminate", held)
         assert shop.ended(waiting).status == "cancelled"
+
+
+def test_worker_that_makes_features_of_images_leaves_when_it_is_asked_to(workshop: Workshop) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, size=(40_000, 1, 28, 28), dtype=np.uint8)
+    dataset = workshop.registered(pixels, np.arange(40_000) % 10, privacy="public")
+    client = workshop.create(ClientSpec("scattering", dataset_id=dataset.id, batch_size=20), ready=False)
+    workshop.until(lambda: workshop.worker(client) is not None)
+    time.sleep(2.0)  # by then it has read the images
+    assert workshop.client(client).status == "initializing"
+    pid = workshop.worker(client) or 0
+    workshop.steer("terminate", client)
+    workshop.until(lambda: not psutil.pid_exists(pid), seconds=10.0)
+    assert workshop.client(client).status == "terminated"
+    workshop.forget(dataset.id)

@@ -19,6 +19,8 @@ from tg_workbench.engine.scattering import ScatteringFront
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidRequest, UnknownModel
 
+SMALLEST_IMAGE = 8
+
 
 def mlp(shape: Architecture) -> RowModel:
     """Linear layers with tanh between: bounded activations lose the least to clipping (Papernot 2020)."""
@@ -38,7 +40,7 @@ def cnn(shape: Architecture) -> RowModel:
 
     **Why GroupNorm.** BatchNorm mixes the examples of a batch, and then no example has a gradient of its own.
     """
-    if len(shape.input_shape) != 3 or min(shape.input_shape[1:]) < 8:
+    if len(shape.input_shape) != 3 or min(shape.input_shape[1:]) < SMALLEST_IMAGE:
         raise InvalidRequest("cnn needs an input_shape of channels × height × width, at least 8×8 pixels")
     channels, height, width = shape.input_shape
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -49,6 +51,37 @@ def cnn(shape: Architecture) -> RowModel:
         channels, height, width = outputs, (height + 1) // 2, (width + 1) // 2
     layers["flatten"] = nn.Flatten()
     layers["output"] = nn.Linear(channels * height * width, shape.output_size)
+    return RowModel(nn.Sequential(layers), shape.input_shape, shape.output_size)
+
+
+def tempered_cnn(shape: Architecture) -> RowModel:
+    """The network of Papernot et al. (2021) and of Tramèr and Boneh (2021) for images of 28×28, at any size.
+
+    Convolutions of 8×8 and 4×4 with tanh and overlapping maxima, then a hidden layer. `hidden_sizes` are the
+    channels of the convolutions, the last for all that follow, and that layer: 16, 32, 32. Images with a side
+    below 16 start with 4×4 at every pixel; larger ones get more convolutions, until no side is above 8.
+    """
+    if len(shape.input_shape) != 3 or min(shape.input_shape[1:]) < SMALLEST_IMAGE:
+        raise InvalidRequest("tempered-cnn needs an input_shape of channels × height × width, at least 8×8")
+    *widths, hidden = shape.hidden_sizes or (16, 32, 32)
+    if not widths:
+        raise InvalidRequest("tempered-cnn takes hidden_sizes for its convolutions and its hidden layer")
+    channels, *sides = shape.input_shape
+    kernel, stride = (8, 2) if min(sides) >= 16 else (4, 1)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    padding, number = 2, 1
+    while number <= 2 or (max(sides) > 8 and min(sides) > kernel):
+        outputs = widths[min(number, len(widths)) - 1]
+        layers[f"conv_{number}"] = nn.Conv2d(channels, outputs, kernel, stride, padding)
+        layers[f"tanh_{number}"] = nn.Tanh()
+        layers[f"pool_{number}"] = nn.MaxPool2d(2, stride=1)
+        sides = [(side + 2 * padding - kernel) // stride for side in sides]
+        channels, number = outputs, number + 1
+        kernel, stride, padding = 4, 2, 0
+    layers["flatten"] = nn.Flatten()
+    layers["hidden"] = nn.Linear(channels * math.prod(sides), hidden)
+    layers["tanh_hidden"] = nn.Tanh()
+    layers["output"] = nn.Linear(hidden, shape.output_size)
     return RowModel(nn.Sequential(layers), shape.input_shape, shape.output_size)
 
 
@@ -73,6 +106,7 @@ def scattering(shape: Architecture) -> RowModel:
 ROW_MODELS: dict[str, Callable[[Architecture], RowModel]] = {
     "mlp": mlp,
     "cnn": cnn,
+    "tempered-cnn": tempered_cnn,
     "scattering": scattering,
 }
 LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")

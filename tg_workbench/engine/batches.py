@@ -19,6 +19,9 @@ from torch import Tensor
 from tg_workbench.engine.losses import IGNORED
 from tg_workbench.errors import InvalidBatch
 
+WHITE = 255
+"""The largest byte: what 1.0 is in an image of bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -85,7 +88,10 @@ def read_rows(
     allow_empty: bool = False,
     column: str = "features",
 ) -> Tensor:
-    """The features of a batch of rows or images, as float32 of shape [examples, *input_shape]."""
+    """The features of a batch of rows or images, as float32 of shape [examples, *input_shape].
+
+    Bytes (uint8) are the pixels of images, and read as value / 255: from 0 to 1. Every other type as it is.
+    """
     if column not in batch:
         raise InvalidBatch("this model learns from rows: send features (and targets), not input_ids")
     features = _tensor(column, batch[column])
@@ -99,7 +105,9 @@ def read_rows(
                 f"this model takes {_shape(input_shape)}"
             )
         features = features.reshape(count, *input_shape)
+    is_bytes = features.dtype == torch.uint8
     features = features.to(torch.float32)
+    features = features.div_(WHITE) if is_bytes else features
     if not _all_finite(features):
         raise InvalidBatch("features hold values that are not finite (NaN or infinite); clean them first")
     return features
@@ -207,7 +215,8 @@ def _tensor(name: str, values: Any) -> Tensor:
         array = np.asarray(values)
         if array.dtype == object or array.dtype.kind not in "biuf":
             raise InvalidBatch(f"{name} must be numbers in rows of one length")
-        return torch.tensor(array.astype(np.int64) if array.dtype.kind == "u" else array)
+        is_wide = array.dtype.kind == "u" and array.dtype != np.uint8  # torch knows few unsigned types
+        return torch.tensor(array.astype(np.int64) if is_wide else array)
     except (ValueError, TypeError, OverflowError) as refusal:
         raise InvalidBatch(f"{name} must be numbers in rows of one length") from refusal
 

@@ -23,6 +23,8 @@ PATHS = 1 + SCALES * ANGLES + ANGLES**2 * SCALES * (SCALES - 1) // 2
 GROUP_PATHS = 3
 """Paths that are normalised together: 27 groups of 3, as Tramèr and Boneh found best."""
 SMALLEST_SIDE = 8
+CACHE_NUMBERS = 1 << 19
+"""How many numbers of paths are computed at once: 2 MiB, and twice that as complex numbers."""
 _WIDTH = 0.8
 """σ of the finest filter, in pixels."""
 _PADDING = 2**SCALES
@@ -44,6 +46,7 @@ class Scattering(nn.Module):
         rows, columns = height + sum(self._pads[2:]), width + sum(self._pads[:2])
         self.numbers = PATHS * channels * rows * columns
         """How many numbers one image is while its paths are computed."""
+        self._at_once = max(1, CACHE_NUMBERS // (PATHS * rows * columns))
         wavelets = [[_morlet(rows, columns, j, angle) for angle in range(ANGLES)] for j in range(SCALES)]
         for j, of_one_scale in enumerate(wavelets):
             spectrum = torch.fft.fft2(torch.stack(of_one_scale)).real.float()
@@ -54,19 +57,28 @@ class Scattering(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The paths of every channel: average, one wavelet (scale, angle), two (coarser last)."""
         padded = F.pad(images, self._pads, mode="reflect").flatten(0, 1)
-        spectrum = torch.fft.fft2(padded)
+        averaged = [self._averaged(planes) for planes in padded.split(self._at_once)]
+        return torch.cat(averaged).view(len(images), *self.output_shape)
+
+    def _averaged(self, planes: Tensor) -> Tensor:
+        """[planes, rows, columns] → [planes, 81, …]: as few planes at a time as a cache holds."""
+        spectrum = torch.fft.fft2(planes)
         first = [self._moduli(spectrum.unsqueeze(1), j) for j in range(SCALES)]
-        paths = [padded.unsqueeze(1), *first]
+        paths = [planes.unsqueeze(1), *first]
         for j, moduli in enumerate(first[:-1]):
             again = torch.fft.fft2(moduli).unsqueeze(2)
             paths += [self._moduli(again, coarser).flatten(1, 2) for coarser in range(j + 1, SCALES)]
-        averaged = self.get_buffer("rows") @ torch.cat(paths, dim=1) @ self.get_buffer("columns")
-        return averaged.view(len(images), *self.output_shape)
+        averaged: Tensor = self.get_buffer("rows") @ torch.cat(paths, dim=1) @ self.get_buffer("columns")
+        return averaged
 
     def _moduli(self, spectrum: Tensor, scale: int) -> Tensor:
-        """|image ⋆ ψ| for each angle of a scale. Not averaged yet."""
-        moduli: Tensor = torch.fft.ifft2(spectrum * self.get_buffer(f"wavelets_{scale}")).abs()
-        return moduli
+        """|image ⋆ ψ| for each angle of a scale. Not averaged yet.
+
+        √(re² + im²), in a quarter of the time of `abs`, which minds numbers that no image makes.
+        """
+        waves = torch.view_as_real(torch.fft.ifft2(spectrum * self.get_buffer(f"wavelets_{scale}")))
+        real, imaginary = waves.unbind(-1)
+        return real.square().addcmul_(imaginary, imaginary).sqrt_()
 
 
 class ScatteringFront(nn.Module):

@@ -18,6 +18,7 @@ Pitfalls:
 - A kernel that ends does not end its training clients. `client.terminate()` does.
 """
 
+from tg_workbench.sdk import recipes
 from tg_workbench.sdk.api_keys import ApiKey, ApiKeys
 from tg_workbench.sdk.audits import Audit
 from tg_workbench.sdk.datasets import Dataset, Datasets
@@ -74,4 +75,5 @@ __all__ = [
     "TrainingClients",
     "TrainingRun",
     "Workbench",
+    "recipes",
 ]

@@ -73,6 +73,9 @@ class Datasets:
     ) -> Dataset:
         """Hand rows over: features and targets, or tokens, or texts for a language model.
 
+        Features of bytes (uint8) are the pixels of images: they stay bytes, a quarter of the size, and models
+        read them as value / 255, from 0 to 1. Show such a model bytes too, or numbers from 0 to 1; lists of
+        whole numbers are read as they are.
         `privacy` is protected (default: never trained on without differential privacy) or public.
         `population` names a dataset that is about the same people: they share one budget. Identical rows, in
         the same order and number types, always do; a larger `epsilon_cap` raises the cap they share.

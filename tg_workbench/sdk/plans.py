@@ -50,7 +50,7 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The shape of an `mlp`, `cnn` or `scattering`: one input, outputs, hidden layers."""
+    """The shape of an `mlp`, `cnn`, `tempered-cnn` or `scattering`: one input, outputs, hidden layers."""
 
     input_shape: Sequence[int]
     output_size: int

@@ -381,13 +381,14 @@ class Operator:
         return True
 
     def dataset_rows(self, dataset_id: str) -> tuple[Dataset, DatasetRows]:
-        """A dataset of the client's owner, read once. Raises DatasetNotFound."""
+        """A dataset of the client's owner, read once. Raises DatasetNotFound, Interrupted."""
         if dataset_id not in self._datasets:
             with self.database.read() as session:
                 dataset = session.get(Dataset, dataset_id)
             if dataset is None or dataset.deleted_at is not None or dataset.owner_id != self.client.owner_id:
                 raise DatasetNotFound(dataset_id)
-            self._datasets[dataset_id] = (dataset, DatasetRows.load(dataset, self.blobs, self.trainer))
+            rows = DatasetRows.load(dataset, self.blobs, self.trainer, should_stop=self.should_stop)
+            self._datasets[dataset_id] = (dataset, rows)
         return self._datasets[dataset_id]
 
     def _no_points(self) -> dict[str, list[Any]]:

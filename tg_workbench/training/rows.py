@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import safetensors
 import safetensors.numpy
 
 from tg_workbench.datasets import UNIT_IDS, Dataset
+from tg_workbench.engine.networks import PREPARED
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import InvalidBatch, InvalidRequest
@@ -24,11 +25,18 @@ Batch = dict[str, Any]
 
 
 def request_of(operation: Operation) -> dict[str, Any]:
-    """What the operation asks for. Binary bodies hold a batch and nothing else. Raises InvalidBatch."""
+    """What the operation asks for. Binary bodies hold a batch and nothing else. Raises InvalidBatch.
+
+    What a fixed front makes of features is taken from nobody: it would pass for what no image gives.
+    """
     payload = operation.payload or b"{}"
     if operation.content_type == SAFETENSORS:
-        return {"batch": read_tensors(payload)}
-    request: dict[str, Any] = json.loads(payload)
+        request: dict[str, Any] = {"batch": read_tensors(payload)}
+    else:
+        request = json.loads(payload)
+    for rows in (request, request.get("batch")):
+        if isinstance(rows, dict) and PREPARED in rows:
+            raise InvalidBatch(f"a batch holds features, not {PREPARED}: the workbench makes those itself")
     return request
 
 
@@ -55,10 +63,17 @@ class DatasetRows:
         return self.size if self.rows_of is None else len(self.rows_of)
 
     @classmethod
-    def load(cls, dataset: Dataset, blobs: Blobs, trainer: Trainer) -> DatasetRows:
+    def load(
+        cls,
+        dataset: Dataset,
+        blobs: Blobs,
+        trainer: Trainer,
+        *,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> DatasetRows:
         """Read the dataset; texts are turned into tokens by the trainer's own tokenizer.
 
-        Raises InvalidRequest, InvalidBatch.
+        Raises InvalidRequest, InvalidBatch, and Interrupted once `should_stop` says so.
         """
         content = blobs.read(dataset.blob)
         if dataset.format == "texts":
@@ -74,7 +89,8 @@ class DatasetRows:
             units = columns.pop(UNIT_IDS, None)
         rows = {name: np.asarray(column) for name, column in columns.items()}
         trainer.check(rows)  # all of them: what is wrong with one must not depend on who is drawn
-        return cls(trainer.prepare(rows), dataset.size, None if units is None else _rows_of(units))
+        made = trainer.prepare(rows, should_stop=should_stop)
+        return cls(made, dataset.size, None if units is None else _rows_of(units))
 
     def take_members(self, drawn: Sequence[int]) -> Batch:
         """The rows of those who were drawn; where units were, each row says whose it is."""

@@ -11,7 +11,7 @@ from tg_workbench.engine.specs import BOOK_KEEPING, Architecture, LoraSpec, Opti
 WORK_KIND = "training_client"
 WORKER_ENTRY_POINT = "tg_workbench.training.worker:run"
 
-ROW_MODELS = ("mlp", "cnn", "scattering")
+ROW_MODELS = ("mlp", "cnn", "tempered-cnn", "scattering")
 LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")
 MODEL_REFS = (*ROW_MODELS, *LANGUAGE_MODELS)
 """Models that need no folder. The engine's registry has the same names (a test compares them)."""

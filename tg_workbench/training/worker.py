@@ -123,6 +123,11 @@ class Worker:
             return self._load(client)
         except (Fenced, DatabaseUnavailable):
             raise  # no fault of the client's
+        except Interrupted:  # while the features of its images were made
+            if self._order == "end":
+                self._settle(client)
+                self._rest_for_good()
+            return None
         except WorkbenchError as failure:
             self._fail_client(failure)
             return None

@@ -44,6 +44,27 @@ def test_image_too_small_to_halve_is_refused() -> None:
         build("cnn", Architecture((30,), 2), Path())
 
 
+def test_tempered_cnn_is_the_papers_network_at_28_by_28() -> None:
+    """8×8 by 2 with padding 2, 2 by 1, 4×4 by 2, 2 by 1, 32: 26,010 parameters."""
+    module = build("tempered-cnn", Architecture((1, 28, 28), 10), Path()).module
+    assert sum(parameter.numel() for parameter in module.parameters()) == 26_010
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 100), (1, 15, 15), (1, 16, 16), (3, 32, 32), (3, 224, 224)])
+def test_tempered_cnn_stays_small_whatever_the_image(shape: tuple[int, ...]) -> None:
+    network = build("tempered-cnn", Architecture(shape, 10), Path())
+    assert network.answer({"features": torch.rand(2, *shape)}).shape == (2, 10)
+    assert sum(parameter.numel() for parameter in network.module.parameters()) < 120_000
+
+
+@pytest.mark.parametrize("wrong", [Architecture((1, 7, 28), 10), Architecture((28, 28), 10)])
+def test_tempered_cnn_refuses_what_is_no_image(wrong: Architecture) -> None:
+    with pytest.raises(InvalidRequest, match="8×8"):
+        build("tempered-cnn", wrong, Path())
+    with pytest.raises(InvalidRequest, match="hidden_sizes"):
+        build("tempered-cnn", Architecture((1, 28, 28), 10, (32,)), Path())
+
+
 @pytest.mark.parametrize(
     "wrong", [((), 2, ()), ((0,), 2, ()), ((3,), 0, ()), ((3,), 2, (0,)), ((10**9,), 2, ())]
 )

@@ -47,6 +47,23 @@ def test_rows_of_any_number_type_are_read(kind: Any) -> None:
     assert read.dtype == torch.float32
 
 
+def test_bytes_are_read_as_the_pixels_of_images_and_wider_numbers_as_they_are() -> None:
+    pixels = np.array([[0, 51, 255]])
+    for kind in (np.uint8, torch.uint8):
+        given = torch.tensor(pixels, dtype=kind) if isinstance(kind, torch.dtype) else pixels.astype(kind)
+        read = read_rows({"features": given}, input_shape=(3,))
+        torch.testing.assert_close(read, torch.tensor([[0.0, 0.2, 1.0]]))
+    for wider in (pixels, pixels.astype(np.uint16), pixels.astype(np.float32), pixels.tolist()):
+        assert read_rows({"features": wider}, input_shape=(3,)).tolist() == [[0.0, 51.0, 255.0]]
+
+
+def test_classes_may_be_bytes() -> None:
+    rows = np.zeros((2, 1), dtype=np.uint8)
+    batch = {"features": rows, "targets": np.array([0, 2], dtype=np.uint8)}
+    assert loss_for(batch, 3) == "cross_entropy"
+    assert read_targets(batch, count=2, output_size=3, loss="cross_entropy").tolist() == [0, 2]
+
+
 def test_large_but_finite_rows_are_read() -> None:
     assert read_rows({"features": [[3e38, 3e38]]}, input_shape=(2,)).isfinite().all()
 

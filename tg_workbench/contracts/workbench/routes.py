@@ -210,7 +210,10 @@ async def plan_run(body: plans.AskPlan, owner: SignedIn, premises: ThePremises) 
 async def register_dataset(
     received: ReceivedDataset, owner: SignedIn, datasets: DatasetsRoom
 ) -> schemas.DatasetView:
-    """Hand over a dataset: tensors in a safetensors body, or texts in JSON."""
+    """Hand over a dataset: tensors in a safetensors body, or texts in JSON.
+
+    Features of type U8 are the pixels of images, and read as value / 255.
+    """
     return schemas.DatasetView.of(datasets.register(owner, received))
 
 
