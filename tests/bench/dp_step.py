@@ -196,6 +196,7 @@ def _ours(case: Case) -> Step:
             cache_folder=Path(gettempdir()),
         ),
         network=_network(case),
+        device=torch.device("cpu"),  # as the peers
     )
 
     def step() -> None:

@@ -36,7 +36,7 @@ def check(model: nn.Module, losses: Losses, count: int, engine: str = BOOK_KEEPI
     bound = float(one_by_one(model, losses, count, 1.0)[1].median())
     expected, norms = one_by_one(model, losses, count, bound)
     found = clipping_engine(engine, model).clip(lambda: losses(slice(0, count)), bound)
-    torch.testing.assert_close(found.norms.double(), norms, rtol=2e-5, atol=1e-9)
+    torch.testing.assert_close(found.norms.double(), norms.cpu(), rtol=2e-5, atol=1e-9)
     assert found.tensors.keys() == expected.keys()
     scale = max(float(tensor.abs().max()) for tensor in expected.values())
     for name, tensor in expected.items():

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from tests.claims.brute_force import check, one_by_one
+from tests.claims.devices import DEVICES
 from tg_workbench.engine import lora
 from tg_workbench.engine.architectures import cnn, mlp, tempered_cnn
 from tg_workbench.engine.losses import LOSSES
@@ -148,15 +149,16 @@ def frozen_first(model: nn.Sequential) -> nn.Module:
 def uneven(said: Tensor) -> Tensor:
     """A loss that no normalisation can make flat, and whose gradients differ much in length."""
     flat = said.flatten(1)
-    weights = torch.linspace(-1.0, 2.0, flat.shape[1])
+    weights = torch.linspace(-1.0, 2.0, flat.shape[1], device=said.device)
     return (3.0 * (flat.tanh() * weights).mean(1)).exp()
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("layer", LAYERS)
-def test_clipped_sum_equals_one_backward_per_example(layer: str) -> None:
+def test_clipped_sum_equals_one_backward_per_example(layer: str, device: torch.device) -> None:
     torch.manual_seed(1)
     make, draw = LAYERS[layer]
-    model, x = make(), draw()
+    model, x = make().to(device), draw().to(device)
     found = check(model, lambda part: uneven(model(x[part])), COUNT)
     assert 0 < found.num_clipped < COUNT
 
@@ -169,15 +171,17 @@ def test_row_models_clip_like_one_backward_per_example(make: Callable[[Architect
     check(model, lambda part: LOSSES["cross_entropy"](model(x[part]), y[part]), COUNT)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
-def test_llama_clips_like_one_backward_per_example(rank: int, tied: bool) -> None:
-    model, x = tiny_llama(tied), torch.randint(0, 50, (COUNT, 9))
+def test_llama_clips_like_one_backward_per_example(rank: int, tied: bool, device: torch.device) -> None:
+    model, x = tiny_llama(tied), torch.randint(0, 50, (COUNT, 9)).to(device)
     if rank:
         lora.attach(model, LoraSpec(rank=rank, target_modules=("all-linear",), dropout=0.0))
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 nn.init.normal_(parameter, std=0.1)
+    model.to(device)
     labels = x.clone()
     labels[0, 2:] = -100  # one label token only: its norm must not depend on the others
     labels[:, -1] = -100
@@ -245,11 +249,13 @@ def test_example_whose_gradient_overflows_stays_within_the_bound() -> None:
     assert float(total.norm()) <= COUNT
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("bound", [1e-3, 0.1, 10.0])
-def test_no_example_moves_the_sum_further_than_the_bound(bound: float) -> None:
+def test_no_example_moves_the_sum_further_than_the_bound(bound: float, device: torch.device) -> None:
     torch.manual_seed(1)
-    model = cnn(Architecture((1, 12, 12), 5)).module
-    x, y = 30 * torch.randn(COUNT, 1, 12, 12), torch.randint(0, 5, (COUNT,))
+    model = cnn(Architecture((1, 12, 12), 5)).module.to(device)
+    x = (30 * torch.randn(COUNT, 1, 12, 12)).to(device)
+    y = torch.randint(0, 5, (COUNT,)).to(device)
 
     def summed(count: int) -> Tensor:
         found = clip(model, lambda: F.cross_entropy(model(x[:count]), y[:count], reduction="none"), bound)
@@ -264,7 +270,7 @@ def test_forgetting_a_bias_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     forgetful = lambda module, x, grad: (pair for pair in rule(module, x, grad) if pair[0] == "weight")  # noqa: E731
     monkeypatch.setitem(shares._RULES, nn.Linear, forgetful)
     with pytest.raises(AssertionError):
-        test_clipped_sum_equals_one_backward_per_example("linear on rows")
+        test_clipped_sum_equals_one_backward_per_example("linear on rows", torch.device("cpu"))
 
 
 def test_clipping_the_mean_would_be_noticed() -> None:

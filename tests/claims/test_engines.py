@@ -212,7 +212,7 @@ def test_trainer_steps_alike_whichever_engine_clips(engine: str) -> None:
             for part in rows:
                 trainer.forward_backward({"features": part, "targets": [0, 1, 1, 0]})
                 trainer.evaluate({"features": part, "targets": [0, 1, 1, 0]})
-                trainer._module(torch.randn(2, 3))
+                trainer._module(torch.randn(2, 3, device=trainer.device))
             trainer.optim_step()
         trainer.forward_backward({"features": [], "targets": []}, allow_empty=True)
         trainer.optim_step()

@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from tests.claims.devices import DEVICES
 from tg_workbench.engine import trainer as engine
 from tg_workbench.engine.trainer import Architecture, OptimizerSpec, PrivacySpec, Trainer, TrainerSpec
 from tg_workbench.privacy import PoissonSampler, SecureRandom
@@ -66,7 +67,12 @@ def flat(tensors: dict[str, Tensor]) -> Tensor:
 
 
 def make_trainer(
-    noise: float = 2.0, bound: float = 0.7, expected: float = 8.0, *, hardened: bool = False
+    noise: float = 2.0,
+    bound: float = 0.7,
+    expected: float = 8.0,
+    *,
+    hardened: bool = False,
+    device: torch.device | None = None,
 ) -> Trainer:
     return Trainer(
         TrainerSpec(
@@ -78,7 +84,8 @@ def make_trainer(
             privacy=PrivacySpec(noise, bound, hardened),
             expected_batch_size=expected,
             cache_folder=Path(),
-        )
+        ),
+        device=device,
     )
 
 
@@ -94,8 +101,9 @@ def noise_seen_from_outside(trainer: Trainer) -> np.ndarray:
     return (weights(trainer) - before).numpy()
 
 
-def test_step_moves_the_weights_by_exactly_the_noise_that_is_accounted() -> None:
-    moved = noise_seen_from_outside(make_trainer())
+@pytest.mark.parametrize("device", DEVICES)
+def test_step_moves_the_weights_by_exactly_the_noise_that_is_accounted(device: torch.device) -> None:
+    moved = noise_seen_from_outside(make_trainer(device=device))
     assert stats.kstest(moved / (2.0 * 0.7 / 8.0), "norm").pvalue > RARE
 
 
@@ -153,12 +161,13 @@ def test_noise_is_drawn_once_however_the_batch_was_cut() -> None:
     assert stats.kstest(moved / (2.0 * 0.7 / 8.0), "norm").pvalue > RARE
 
 
-def test_one_more_example_moves_a_step_by_no_more_than_the_bound() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_one_more_example_moves_a_step_by_no_more_than_the_bound(device: torch.device) -> None:
     draw = np.random.default_rng(0)
     features, targets = 9 * draw.normal(size=(8, 40)), draw.integers(0, 5, 8)
     moved = []
     for count in (7, 8):
-        trainer = make_trainer(noise=0.0)
+        trainer = make_trainer(noise=0.0, device=device)
         before = weights(trainer)
         trainer.forward_backward({"features": features[:count], "targets": targets[:count]})
         trainer.optim_step()

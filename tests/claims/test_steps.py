@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.claims.devices import DEVICES
 from tg_workbench.engine.trainer import (
     Architecture,
     LoraSpec,
@@ -19,6 +20,7 @@ from tg_workbench.engine.trainer import (
 )
 
 Batch = dict[str, Any]
+CPU = torch.device("cpu")
 
 
 def rows(count: int) -> Batch:
@@ -31,7 +33,14 @@ def texts(count: int) -> Batch:
     return {"input_ids": draw.integers(0, 256, (count, 7))}
 
 
-def make(model_ref: str, *, noise: float = 0.0, private: bool = True, lora: bool = False) -> Trainer:
+def make(
+    model_ref: str,
+    *,
+    noise: float = 0.0,
+    private: bool = True,
+    lora: bool = False,
+    device: torch.device = CPU,
+) -> Trainer:
     return Trainer(
         TrainerSpec(
             model_ref=model_ref,
@@ -42,7 +51,8 @@ def make(model_ref: str, *, noise: float = 0.0, private: bool = True, lora: bool
             privacy=PrivacySpec(noise, 0.05) if private else None,
             expected_batch_size=8,
             cache_folder=Path(),
-        )
+        ),
+        device=device,
     )
 
 
@@ -63,11 +73,14 @@ def same(one: Trainer, other: Trainer) -> None:
         torch.testing.assert_close(tensor, other.state()[0][name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("private", [True, False], ids=["private", "plain"])
 @pytest.mark.parametrize("model", MODELS)
-def test_gradient_accumulated_in_parts_equals_the_whole(model: str, private: bool) -> None:
+def test_gradient_accumulated_in_parts_equals_the_whole(
+    model: str, private: bool, device: torch.device
+) -> None:
     make_one, draw = MODELS[model]
-    whole, parts, small = (make_one(private=private) for _ in range(3))
+    whole, parts, small = (make_one(private=private, device=device) for _ in range(3))
     batch = draw(8)
     whole.forward_backward(batch)
     for start, end in ((0, 3), (3, 4), (4, 8)):
@@ -79,10 +92,11 @@ def test_gradient_accumulated_in_parts_equals_the_whole(model: str, private: boo
     same(whole, small)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model", MODELS)
-def test_other_passes_change_nothing(model: str) -> None:
+def test_other_passes_change_nothing(model: str, device: torch.device) -> None:
     make_one, draw = MODELS[model]
-    quiet, busy = make_one(), make_one()
+    quiet, busy = make_one(device=device), make_one(device=device)
     batch = draw(8)
     quiet.forward_backward(batch)
     busy.evaluate(batch)
@@ -95,6 +109,23 @@ def test_other_passes_change_nothing(model: str) -> None:
     quiet.optim_step()
     busy.optim_step()
     same(quiet, busy)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("model", MODELS)
+def test_state_goes_from_one_device_to_another(model: str, device: torch.device) -> None:
+    make_one, draw = MODELS[model]
+    there, here = make_one(device=device), make_one()
+    assert there.device.type == device.type
+    there.forward_backward(draw(8))
+    there.optim_step()
+    tensors, metadata = there.state()
+    assert {tensor.device.type for tensor in tensors.values()} == {"cpu"}
+    here.load_state(tensors, metadata)
+    for trainer in (there, here):
+        trainer.forward_backward(part(draw(8), 0, 3))
+        trainer.optim_step()
+    same(there, here)
 
 
 def test_discarded_gradient_leaves_nothing() -> None:

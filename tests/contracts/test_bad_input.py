@@ -91,6 +91,8 @@ def test_malformed_json_is_one_where_tensors_may_come_too(api: httpx.Client, nam
         {"metadata": {"long": "x" * 70_000}},
         {"loss": "hinge"},
         {"gradient_checkpointing": "yes"},
+        {"precision": "fp8"},
+        {"precision": None},
         {"model_ref": None},
         {"dataset_id": "../../etc/passwd"},
     ],

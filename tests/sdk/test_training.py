@@ -86,6 +86,20 @@ def test_language_model_learns_while_it_computes_its_blocks_twice(new_client: Ne
         rows_only.forward_backward(features=[[0.0] * 4], targets=[0]).result(timeout=60)
 
 
+def test_a_model_learns_in_bfloat16_and_unknown_precisions_are_refused(
+    new_client: NewClient, rows: Rows
+) -> None:
+    client = new_client(private=True, precision="bf16-mixed", max_steps=8)
+    client.forward_backward(**rows)
+    assert client.optim_step().result(timeout=60).step == 1
+    with pytest.raises(InvalidRequest, match=r"float32.*bf16-mixed"):
+        new_client(precision="fp8")
+    with pytest.raises(InvalidRequest, match="engine opacus-ghost cannot clip under precision bf16-mixed"):
+        new_client(
+            precision="bf16-mixed", privacy=Privacy(noise_multiplier=1.0, engine="opacus-ghost"), max_steps=8
+        )
+
+
 def test_lists_and_arrays_mean_the_same(new_client: NewClient, rows: Rows) -> None:
     client = new_client()
     arrays = client.forward_backward(**rows)

@@ -12,7 +12,7 @@ from tg_workbench.engine.losses import IGNORED
 
 
 def count_right(said: Tensor, targets: Tensor, loss_name: str) -> tuple[int, int]:
-    """How many answers are right, of how many that can be."""
+    """How many answers are right, of how many that can be. Both on one device."""
     if loss_name == "mse":
         return 0, 0
     if loss_name == "bce":
@@ -35,4 +35,4 @@ def last_of(said: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
     if "attention_mask" not in inputs:
         return said
     last = inputs["attention_mask"].sum(1).clamp(min=1) - 1
-    return said[torch.arange(len(said), device=said.device), last]
+    return said[torch.arange(len(said)), last.to(said.device)]

@@ -74,7 +74,7 @@ class TailAverage:
         for name, mean in self._mean.tensors.items():
             if whole:
                 found[_ITERATE + name] = tensors[MODEL + name]
-            found[MODEL + name] = mean.clone()
+            found[MODEL + name] = mean.to("cpu", copy=True)
         return found, {**metadata, _COUNT: self._mean.count} if whole else metadata
 
     def opened(
@@ -100,7 +100,7 @@ class TailAverage:
                     raise CheckpointMismatch(f"{name} has another shape or type than in this model")
         chosen = means if self._after is None else iterates
         state = {**others, **{MODEL + name: tensor for name, tensor in chosen.items()}}
-        copies = {name: tensor.clone() for name, tensor in means.items()}
+        copies = {name: tensor.to(self._parameters[name].device, copy=True) for name, tensor in means.items()}
         return state, Mean() if self._after is None else Mean(count, copies)
 
     def become(self, mean: Mean) -> None:

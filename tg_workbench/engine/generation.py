@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tg_workbench.engine.losses import IGNORED
-from tg_workbench.engine.networks import LanguageModel
+from tg_workbench.engine.networks import LanguageModel, device_of
 from tg_workbench.errors import ClientFailed, Interrupted, InvalidBatch, InvalidRequest
 
 
@@ -63,10 +63,10 @@ def write_on(
         while len(written) < min(taste.max_tokens, room):
             if should_stop is not None and should_stop():
                 raise Interrupted
-            fresh = torch.tensor([ids if cache is None else written[-1:]])
+            fresh = torch.tensor([ids if cache is None else written[-1:]], device=device_of(network.module))
             told = network.module(input_ids=fresh, past_key_values=cache, use_cache=True)
             cache = told.past_key_values
-            token = _choose(told.logits[0, -1], taste, chance)
+            token = _choose(told.logits[0, -1].cpu(), taste, chance)
             if token == tokenizer.end_id:
                 return Completion(prompt, tokenizer.decode(written), len(written), "stop")
             written.append(token)

@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from tg_workbench.engine.precision import computing_in
+from tg_workbench.engine.specs import FLOAT32
 from tg_workbench.errors import InvalidRequest
 
 PREPARED = "prepared"
@@ -48,7 +50,7 @@ class RowModel:
     """A network from rows or images to numbers.
 
     `front` comes before what learns: fixed, and of each example by itself, so that it can be computed once
-    for all steps (`prepare`).
+    for all steps (`prepare`). It is always computed on the CPU and in float32.
     """
 
     module: nn.Module
@@ -56,10 +58,13 @@ class RowModel:
     output_size: int
     front: Front | None = None
 
-    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
-        """[examples, outputs]: of `features`, or of what `prepare` made of them."""
-        said: Tensor = self.module(inputs[PREPARED] if PREPARED in inputs else self._fronted(inputs))
-        return said
+    def answer(self, inputs: dict[str, Tensor], precision: str = FLOAT32) -> Tensor:
+        """[examples, outputs], on the module's device: of `features`, or of what `prepare` made of them."""
+        device = device_of(self.module)
+        read = inputs[PREPARED] if PREPARED in inputs else self._fronted(inputs)
+        with computing_in(precision, device):
+            said: Tensor = self.module(read.to(device))
+        return said.float()
 
     def prepare(self, features: Tensor) -> Tensor:
         """What the front makes of [examples, *input_shape], in half the memory: float16. Needs a front."""
@@ -90,10 +95,13 @@ class LanguageModel:
     vocabulary_size: int
     max_length: int
 
-    def answer(self, inputs: dict[str, Tensor]) -> Tensor:
-        """[examples, tokens, vocabulary]."""
-        logits: Tensor = self.module(**inputs, use_cache=False).logits
-        return logits
+    def answer(self, inputs: dict[str, Tensor], precision: str = FLOAT32) -> Tensor:
+        """[examples, tokens, vocabulary], on the module's device."""
+        device = device_of(self.module)
+        placed = {name: tensor.to(device) for name, tensor in inputs.items()}
+        with computing_in(precision, device):
+            logits: Tensor = self.module(**placed, use_cache=False).logits
+        return logits.float()
 
     def checkpoint_blocks(self) -> None:
         """Keep the input of each block only, and compute what is inside again on the way back.
@@ -112,3 +120,8 @@ class LanguageModel:
 
 
 Network = RowModel | LanguageModel
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module computes: with its parameters, all of which lie together."""
+    return next(module.parameters()).device

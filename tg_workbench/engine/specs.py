@@ -18,6 +18,9 @@ ENGINES = (BOOK_KEEPING, "opacus-hooks", "opacus-ghost")
 Unit = Literal["example", "record", "unit"]
 UNITS = ("example", "record", "unit")
 """Whom ε is about: a row, a row that carries a `record_ids`, or all rows that share a `unit_ids`."""
+FLOAT32, BF16_MIXED = "float32", "bf16-mixed"
+PRECISIONS = (FLOAT32, BF16_MIXED)
+"""In how many bits a network may compute: all in 32, or in bfloat16 where autocast knows that to be safe."""
 LARGEST_INPUT = 10**8
 LARGEST_SIDE = 10**6
 
@@ -135,6 +138,17 @@ class PrivacySpec:
         return self.noise_multiplier / math.sqrt(self.noisy_loss_share)
 
 
+def check_precision(precision: str, engine: str | None) -> None:
+    """Raise InvalidRequest for a precision nobody knows, or that the engine which clips cannot keep to."""
+    if precision not in PRECISIONS:
+        raise InvalidRequest(f"unknown precision; use one of {', '.join(PRECISIONS)}")
+    if precision != FLOAT32 and engine not in (None, BOOK_KEEPING):
+        raise InvalidRequest(
+            f"engine {engine} cannot clip under precision {precision}; "
+            f"use engine {BOOK_KEEPING}, or precision {FLOAT32}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class TrainerSpec:
     """Everything a trainer is made from."""
@@ -154,10 +168,13 @@ class TrainerSpec:
     It saves memory where adapters learn. Where everything learns it saves next to none: clipping keeps the
     input and the gradient of every layer that learns until the norms are known.
     """
+    precision: str = FLOAT32
+    """One of `PRECISIONS`. A state fits whichever it was made in: what learns is float32 in both."""
     average_after: int | None = None
     """The model others see is the mean over all steps after this one; None: the last step."""
 
     def __post_init__(self) -> None:
+        check_precision(self.precision, self.privacy.engine if self.privacy else None)
         if self.expected_batch_size is None:
             if self.privacy is not None:
                 raise InvalidRequest(

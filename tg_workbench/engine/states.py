@@ -44,13 +44,13 @@ def collect(
     about: dict[str, Any],
     step: int,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Copies of everything that learns, and what it belongs to."""
-    tensors = {MODEL + name: parameter.detach().clone() for name, parameter in parameters.items()}
+    """Copies on the CPU of everything that learns, and what it belongs to."""
+    tensors = {MODEL + name: _copy(parameter) for name, parameter in parameters.items()}
     for name, parameter in parameters.items() if optimizer else ():
         assert optimizer is not None  # noqa: S101  (the loop is empty without one)
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                tensors[f"{_OPTIMIZER}{key}/{name}"] = value.detach().clone()
+                tensors[f"{_OPTIMIZER}{key}/{name}"] = _copy(value)
     return tensors, {"format": FORMAT, "step": step, "has_optimizer": optimizer is not None, **about}
 
 
@@ -88,7 +88,14 @@ def apply(plan: Plan, parameters: Mapping[str, nn.Parameter], optimizer: torch.o
             parameter.copy_(plan.parameters[name])
     optimizer.state.clear()
     for name, values in plan.optimizer.items():
-        optimizer.state[parameters[name]] = {key: tensor.clone() for key, tensor in values.items()}
+        parameter = parameters[name]
+        optimizer.state[parameter] = {
+            key: tensor.to(parameter.device, copy=True) for key, tensor in values.items()
+        }
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
 
 
 def _check_metadata(metadata: Mapping[str, Any], about: dict[str, Any]) -> int:

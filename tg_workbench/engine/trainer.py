@@ -30,7 +30,7 @@ from tg_workbench.engine.batches import Batch, Repeats, read_rows
 from tg_workbench.engine.generation import Completion
 from tg_workbench.engine.identities import identified
 from tg_workbench.engine.losses import LOSSES
-from tg_workbench.engine.networks import PREPARED, LanguageModel, Network
+from tg_workbench.engine.networks import PREPARED, LanguageModel, Network, device_of
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
 from tg_workbench.engine.reader import Reader, ShouldStop
@@ -74,8 +74,13 @@ class _PlainSum:
 class Trainer:
     """One model, its optimizer and the gradient accumulated since the last step."""
 
-    def __init__(self, spec: TrainerSpec, *, network: Network | None = None) -> None:
-        """A trainer of the network that `spec` names, or of one of your own."""
+    def __init__(
+        self, spec: TrainerSpec, *, network: Network | None = None, device: torch.device | None = None
+    ) -> None:
+        """A trainer of the network that `spec` names, or of one of your own.
+
+        It computes on `device`; when none is named, on the GPU that CUDA finds, else on the CPU.
+        """
         if spec.loss is not None and spec.loss not in LOSSES:
             raise InvalidRequest(f"unknown loss; use one of {', '.join(LOSSES)}")
         self.spec = spec
@@ -88,6 +93,7 @@ class Trainer:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 lora.attach(self._module, spec.lora)
+        self._module.to(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
         self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
         self._average = TailAverage(self._trainable, spec.average_after)
@@ -107,6 +113,11 @@ class Trainer:
     def network(self) -> Network:
         """What learns, with what is public about it: its shape, or its vocabulary."""
         return self._network
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model and the gradient that waits are."""
+        return device_of(self._module)
 
     @property
     def pending(self) -> bool:
@@ -250,7 +261,7 @@ class Trainer:
             for name, grad in zip(total, grads, strict=True):
                 if grad is not None:
                     total[name] += grad
-        found = torch.cat(losses) if losses else torch.zeros(0)
+        found = torch.cat(losses).cpu() if losses else torch.zeros(0)
         if not bool(found.isfinite().all()) or not all(bool(t.isfinite().all()) for t in total.values()):
             raise InvalidBatch(
                 "the loss or its gradient is not finite: lower the learning rate or scale the features"
@@ -323,12 +334,12 @@ class Trainer:
         with self._looking(), torch.inference_mode():
             for part in self._reader.parts(read, micro_batch_size, should_stop):
                 assert part.targets is not None  # noqa: S101  (the reader asked for them)
-                said = self._network.answer(part.inputs)
-                losses.append(LOSSES[loss_name](said, part.targets))
-                correct, counted = count_right(said, part.targets, loss_name)
+                said, targets = self._answer(part), part.targets.to(self.device)
+                losses.append(LOSSES[loss_name](said, targets))
+                correct, counted = count_right(said, targets, loss_name)
                 right, answers = right + correct, answers + counted
         accuracy = right / answers if answers else None
-        return Evaluation(_mean(torch.cat(losses).numpy()), accuracy, read.size)
+        return Evaluation(_mean(torch.cat(losses).cpu().numpy()), accuracy, read.size)
 
     def each_loss(
         self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None
@@ -337,7 +348,7 @@ class Trainer:
         read, loss_name = self._reader.read(batch)
         with self._looking(), torch.inference_mode():
             parts = [self._losses(part, loss_name) for part in self._reader.parts(read, None, should_stop)]
-            losses: NDArray[np.float64] = torch.cat(parts).double().numpy()
+            losses: NDArray[np.float64] = torch.cat(parts).double().cpu().numpy()
         return losses
 
     def predict(
@@ -349,7 +360,7 @@ class Trainer:
         """
         with self._looking(), torch.inference_mode():
             parts = self._reader.parts(self._reader.read_inputs(batch), None, should_stop)
-            said = torch.cat([last_of(self._network.answer(part.inputs), part.inputs) for part in parts])
+            said = torch.cat([last_of(self._answer(part), part.inputs).cpu() for part in parts])
             if isinstance(self._network, LanguageModel):
                 return classes_of(said)
             if self._loss_name == "mse" or (self._loss_name is None and self._network.output_size == 1):
@@ -413,7 +424,10 @@ class Trainer:
 
     def _losses(self, part: Batch, loss_name: str) -> Tensor:
         assert part.targets is not None  # noqa: S101  (the reader asked for them)
-        return LOSSES[loss_name](self._network.answer(part.inputs), part.targets)
+        return LOSSES[loss_name](self._answer(part), part.targets.to(self.device))
+
+    def _answer(self, part: Batch) -> Tensor:
+        return self._network.answer(part.inputs, self.spec.precision)
 
 
 def _mean(values: NDArray[Any]) -> float:

@@ -50,9 +50,9 @@ class ClippedSum:
     count: int
     """How many examples."""
     norms: Tensor
-    """Each unit's norm before clipping; not private."""
+    """Each unit's norm before clipping, on the CPU; not private."""
     losses: Tensor
-    """Each example's loss; not private."""
+    """Each example's loss, on the CPU; not private."""
     made_by: object = field(repr=False)
     unit_of: Tensor | None = None
     """The number of each example's unit, from 0 on; None: every example is one."""
@@ -124,11 +124,11 @@ class Clipper:
         """
         bound = _checked(max_grad_norm)
         self._rooms.clear()
-        units = None if unit_of is None else Units(unit_of)
-        with _tapped(self._layers, self._rooms, units) as taps, torch.enable_grad():
+        with _tapped(self._layers, self._rooms) as taps, torch.enable_grad():
             values = losses()
             if values.dim() != 1:
                 raise InvalidRequest("a loss must give one value per example to be clipped")
+            taps.units = None if unit_of is None else Units(unit_of.to(values.device))
             taps.close(examples=len(values))
             _require_every_use_tapped(self._names, values, taps)
             known = values.detach().isfinite()
@@ -194,6 +194,7 @@ class _Taps:
     def collect(self, layer: str, module: nn.Module, inputs: tuple[Any, ...], output_grad: Tensor) -> None:
         if output_grad.shape[:1] != (self.examples,):
             raise UnsupportedLayer(layer, f"{type(module).__name__}: its first axis is not the example")
+        inputs, output_grad = tuple(_wide(x) for x in inputs), _wide(output_grad)
         self.collecting = True  # a rule may run the layer, which is then not to be tapped
         try:
             for parameter, share in share_of(layer, module, inputs, output_grad, self.rooms):
@@ -213,6 +214,11 @@ class _Taps:
         """How long each unit's gradient of a parameter is, all uses of it added up."""
         known = self.lengths.get(parameter)
         return norm(self.shares[parameter]) if known is None else known
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float32 at least: what is measured is then exactly what is added up, also under autocast."""
+    return values.float() if values.is_floating_point() and values.element_size() < 4 else values
 
 
 Record = Callable[[tuple[Tensor, ...], Tensor], None]
@@ -244,9 +250,9 @@ class _Tap(torch.autograd.Function):
 
 
 @contextmanager
-def _tapped(layers: list[_Layer], rooms: Rooms, units: Units | None) -> Iterator[_Taps]:
+def _tapped(layers: list[_Layer], rooms: Rooms) -> Iterator[_Taps]:
     """Tap these layers until the block ends; other passes through the model are not seen."""
-    taps = _Taps(rooms, units)
+    taps = _Taps(rooms)
     handles: list[RemovableHandle] = []
     try:
         for layer in layers:
@@ -320,7 +326,8 @@ def _assemble(
 ) -> ClippedSum:
     known = known if taps.units is None else taps.units.every(known)
     parts = [taps.norm(parameter).double() for parameter in taps.shares]
-    norms = _together(parts) if parts else torch.zeros(len(known), dtype=torch.float64)
+    nothing = torch.zeros(len(known), dtype=torch.float64, device=losses.device)
+    norms = _together(parts) if parts else nothing
     good = norms.isfinite() & known
     weights = (bound * _SLACK / norms).clamp_(max=1.0).float()
     bad = None
@@ -333,10 +340,10 @@ def _assemble(
         },
         bound=bound,
         count=taps.examples,
-        norms=norms,
-        losses=losses,
+        norms=norms.cpu(),
+        losses=losses.cpu(),
         made_by=_MADE_BY_CLIP,
-        unit_of=None if taps.units is None else taps.units.of,
+        unit_of=None if taps.units is None else taps.units.of.cpu(),
     )
 
 

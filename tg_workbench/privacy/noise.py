@@ -42,11 +42,12 @@ def add_noise(
     if not 0.0 <= noise_multiplier < math.inf:
         raise InvalidRequest("noise_multiplier must be a finite number, zero or above")
     sizes = [tensor.numel() for tensor in clipped.tensors.values()]
-    noisy = torch.cat([tensor.flatten() for tensor in clipped.tensors.values()])
+    flat = torch.cat([tensor.flatten() for tensor in clipped.tensors.values()])
+    noisy = flat.cpu()  # where the generator is; on a CPU this is `flat` itself
     for place, block in _blocks(len(noisy), generator or SecureRandom(), hardened):
         part = noisy[place]
         part.copy_(block.mul_(noise_multiplier * clipped.bound).add_(part.double()))
-    parts = zip(clipped.tensors.items(), noisy.split(sizes), strict=True)
+    parts = zip(clipped.tensors.items(), noisy.to(flat.device).split(sizes), strict=True)
     return {name: part.view(tensor.shape) for (name, tensor), part in parts}
 
 

@@ -75,7 +75,7 @@ class OpacusHooks:
             values, known = self._run(losses, watch)
             torch.autograd.backward(values, known.to(values.dtype))
             watch.require_untouched_inputs()
-            taps = _Taps(units=None if unit_of is None else Units(unit_of))
+            taps = _Taps(units=None if unit_of is None else Units(unit_of.to(values.device)))
             taps.close(examples=len(values))
             for parameter in self._names:
                 sample = _sample_of(parameter)
@@ -165,7 +165,7 @@ class OpacusGhost(OpacusHooks):
             self._require_ghost_can(watch)
             torch.autograd.backward(values, known.to(values.dtype), retain_graph=True)
             watch.require_untouched_inputs()
-            norms = self._norms(watch, len(values))
+            norms = self._norms(watch, values)
             if bool((norms.isfinite() & known).all()):
                 hooks.disable_hooks()
                 return self._second_pass(values, norms, bound)
@@ -179,13 +179,13 @@ class OpacusGhost(OpacusHooks):
             if isinstance(layer.module, nn.Linear) and output.dim() not in (2, 3):
                 raise UnsupportedLayer(layer.name, f"Linear on {output.dim()}-D input", self.engine)
 
-    def _norms(self, watch: _Watch, examples: int) -> Tensor:
+    def _norms(self, watch: _Watch, values: Tensor) -> Tensor:
         """‖gᵢ‖ in float64."""
-        squares = torch.zeros(examples, dtype=torch.float64)
+        squares = torch.zeros_like(values, dtype=torch.float64, requires_grad=False)
         for parameter, name in self._names.items():
             found = getattr(parameter, "_norm_sample", None)
-            if found is not None and found.shape == (examples,):
-                squares += found.detach().double().square().to(squares.device)
+            if found is not None and found.shape == values.shape:
+                squares += found.detach().double().square()
             elif found is not None or watch.reached.get(parameter):
                 raise UnsupportedLayer(name, "it got no norm for each example", self.engine)
         return squares.sqrt()
@@ -197,8 +197,8 @@ class OpacusGhost(OpacusHooks):
             tensors=dict(zip(self._names.values(), found, strict=True)),
             bound=bound,
             count=len(values),
-            norms=norms,
-            losses=values.detach(),
+            norms=norms.cpu(),
+            losses=values.detach().cpu(),
             made_by=_MADE_BY_CLIP,
         )
 

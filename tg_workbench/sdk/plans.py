@@ -133,6 +133,7 @@ class ClientPlan:
     gradient_accumulation_steps: int | None = None
     loss: str | None = None
     gradient_checkpointing: bool = False
+    precision: str | None = None
     metadata: Mapping[str, Any] | None = None
     audit_canaries: int | None = None
 
@@ -153,6 +154,7 @@ class ClientPlan:
             "gradient_accumulation_steps": self.gradient_accumulation_steps,
             "loss": self.loss,
             "gradient_checkpointing": self.gradient_checkpointing or None,
+            "precision": self.precision,
             "metadata": dict(self.metadata) if self.metadata else None,
             "audit_canaries": self.audit_canaries,
         }

@@ -73,6 +73,7 @@ class Workbench:
         gradient_accumulation_steps: int | None = None,
         loss: str | None = None,
         gradient_checkpointing: bool = False,
+        precision: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         audit_canaries: int | None = None,
     ) -> TrainingClient:
@@ -102,6 +103,7 @@ class Workbench:
             gradient_accumulation_steps=gradient_accumulation_steps,
             loss=loss,
             gradient_checkpointing=gradient_checkpointing,
+            precision=precision,
             metadata=metadata,
             audit_canaries=audit_canaries,
         )

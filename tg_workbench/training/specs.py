@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tg_workbench.engine.specs import BOOK_KEEPING, Architecture, LoraSpec, OptimizerSpec
+from tg_workbench.engine.specs import (
+    BOOK_KEEPING,
+    FLOAT32,
+    Architecture,
+    LoraSpec,
+    OptimizerSpec,
+    check_precision,
+)
 
 WORK_KIND = "training_client"
 WORKER_ENTRY_POINT = "tg_workbench.training.worker:run"
@@ -95,6 +102,10 @@ class ClientSpec:
     """How many made-up examples may be learned beside the dataset, each by its own coin."""
     audit_seed: str | None = None
     """What they and their coins are made from. A secret: never shown."""
+    precision: str = FLOAT32
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision, self.dp.engine if self.dp and self.dp.enabled else None)
 
     def as_json(self) -> dict[str, Any]:
         """For the database."""

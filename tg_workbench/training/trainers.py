@@ -32,6 +32,7 @@ def trainer_spec(
         expected_batch_size=expected,
         cache_folder=settings.home / "models",
         gradient_checkpointing=spec.gradient_checkpointing,
+        precision=spec.precision,
         average_after=spec.optimizer.average_after(plan.plan_steps if plan is not None else spec.max_steps),
     )
 

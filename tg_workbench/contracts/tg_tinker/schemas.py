@@ -166,6 +166,7 @@ class CreateTrainingClient(ExactForm):
     loss: Literal["cross_entropy", "mse", "bce"] | None = None
     gradient_checkpointing: bool = False
     audit_canaries: int = Field(default=0, ge=0, le=10_000)
+    precision: Literal["float32", "bf16-mixed"] = "float32"
 
     def as_spec(self) -> ClientSpec:
         """The room's value."""
@@ -186,6 +187,7 @@ class CreateTrainingClient(ExactForm):
             loss=self.loss,
             gradient_checkpointing=self.gradient_checkpointing,
             audit_canaries=self.audit_canaries,
+            precision=self.precision,
         )
 
 
