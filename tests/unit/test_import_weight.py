@@ -35,3 +35,13 @@ def test_the_notebook_side_never_imports_torch(module: str) -> None:
 )
 def test_the_api_process_imports_nothing_that_computes(module: str) -> None:
     assert imported_by(module).isdisjoint(API_HEAVY)
+
+
+def test_zygote_leaves_the_gpu_to_its_children() -> None:
+    """CUDA does not survive a fork: what is imported before one must not start it."""
+    script = """if True:
+    from tg_workbench.training import worker
+    worker.preload()
+    import torch
+    assert not torch.cuda.is_initialized()"""
+    subprocess.run([sys.executable, "-c", script], check=True)
