@@ -120,7 +120,7 @@ def read_targets(batch: Mapping[str, Any], *, count: int, output_size: int, loss
     targets = _tensor("targets", batch["targets"])
     if targets.dim() == 0 or len(targets) != count:
         raise InvalidBatch(f"targets must hold one entry for each of the {count} examples")
-    if targets.is_complex() or not bool(targets.isfinite().all()):
+    if targets.is_complex() or (targets.is_floating_point() and not _all_finite(targets)):
         raise InvalidBatch("targets hold values that are not finite (NaN or infinite)")
     if loss == "cross_entropy":
         return _classes(targets, output_size)
@@ -146,9 +146,9 @@ def _classes(targets: Tensor, output_size: int) -> Tensor:
     if targets.dim() != 1:
         raise InvalidBatch("targets of cross_entropy must be one class number per example")
     classes = targets.to(torch.int64)
-    if not bool((classes == targets).all()):
+    if targets.is_floating_point() and not bool((classes == targets).all()):
         raise InvalidBatch("targets of cross_entropy must be whole class numbers")
-    if bool(((classes < 0) | (classes >= output_size)).any()):
+    if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < output_size:
         raise InvalidBatch(f"targets must be class numbers from 0 to {output_size - 1}")
     return classes
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -33,6 +32,7 @@ from tg_workbench.engine.losses import LOSSES
 from tg_workbench.engine.networks import PREPARED, LanguageModel, Network, device_of
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
+from tg_workbench.engine.plain import PlainSum, plain_sum
 from tg_workbench.engine.reader import Reader, ShouldStop
 from tg_workbench.engine.specs import (
     BOOK_KEEPING,
@@ -42,7 +42,7 @@ from tg_workbench.engine.specs import (
     PrivacySpec,
     TrainerSpec,
 )
-from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
+from tg_workbench.errors import InvalidRequest, NoGradient, NotALanguageModel
 from tg_workbench.privacy.apart import require_apart
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.engines import clipping_engine
@@ -61,14 +61,6 @@ __all__ = [
     "Trainer",
     "TrainerSpec",
 ]
-
-
-@dataclass(slots=True)
-class _PlainSum:
-    """Without privacy: the sum of gradients and nothing promised about it."""
-
-    tensors: dict[str, Tensor]
-    count: int
 
 
 class Trainer:
@@ -98,7 +90,7 @@ class Trainer:
         self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
         self._average = TailAverage(self._trainable, spec.average_after)
         self._clipper = clipping_engine(spec.privacy.engine, self._module) if spec.privacy else None
-        self._gradient: ClippedSum | _PlainSum | None = None
+        self._gradient: ClippedSum | PlainSum | None = None
         self._repeats = Repeats()
         self._is_apart = False  # whether examples were seen not to depend on one another
         self._randomness = SecureRandom()
@@ -249,33 +241,17 @@ class Trainer:
         require_apart(self._module, partial(self._losses, read.first(2), loss_name))
         self._is_apart = True
 
-    def _plain(
-        self, read: Batch, loss_name: str, micro_batch_size: int | None
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        total = {name: torch.zeros_like(parameter) for name, parameter in self._trainable.items()}
-        losses = []
-        for part in self._reader.parts(read, micro_batch_size):
-            values = self._losses(part, loss_name)
-            losses.append(values.detach())
-            grads = torch.autograd.grad(values.sum(), list(self._trainable.values()), allow_unused=True)
-            for name, grad in zip(total, grads, strict=True):
-                if grad is not None:
-                    total[name] += grad
-        found = torch.cat(losses).cpu() if losses else torch.zeros(0)
-        if not bool(found.isfinite().all()) or not all(bool(t.isfinite().all()) for t in total.values()):
-            raise InvalidBatch(
-                "the loss or its gradient is not finite: lower the learning rate or scale the features"
-            )
-        return total, found
+    def _plain(self, read: Batch, loss_name: str, micro_batch_size: int | None) -> tuple[PlainSum, Tensor]:
+        parts = self._reader.parts(read, micro_batch_size)
+        return plain_sum(self._trainable, (self._losses(part, loss_name) for part in parts))
 
     def _keep_clipped(self, found: ClippedSum, read: Batch, canaries: int) -> ForwardBackward:
         held = self._gradient
         self._gradient = held + found if isinstance(held, ClippedSum) else found
         told = found.count - canaries
-        losses, norms = found.losses[:told].numpy(), found.norms[:told].numpy()
-        norms = norms[np.isfinite(norms)]
+        losses, norms = _finite(found.losses[:told].numpy()), _finite(found.norms[:told].numpy())
         return ForwardBackward(
-            loss=_mean(losses[np.isfinite(losses)]),
+            loss=_mean(losses),
             grad_norm=_mean(norms),
             grad_norm_after_clip=_mean(norms.clip(max=found.bound)),
             num_clipped=int((norms > found.bound).sum()),
@@ -283,16 +259,9 @@ class Trainer:
             tokens=read.tokens,
         )
 
-    def _keep_plain(
-        self, total: dict[str, Tensor], losses: Tensor, read: Batch, canaries: int
-    ) -> ForwardBackward:
-        if isinstance(self._gradient, _PlainSum):
-            for name, tensor in self._gradient.tensors.items():
-                tensor += total[name]
-            self._gradient.count += read.size
-        else:
-            self._gradient = _PlainSum(dict(total), read.size)
-        norm = math.sqrt(sum(float(t.double().square().sum()) for t in total.values())) / max(1, read.size)
+    def _keep_plain(self, found: PlainSum, losses: Tensor, read: Batch, canaries: int) -> ForwardBackward:
+        held, norm = self._gradient, found.mean_norm
+        self._gradient = held + found if isinstance(held, PlainSum) else found
         told = read.size - canaries
         return ForwardBackward(_mean(losses[:told].numpy()), norm, norm, 0, told, read.tokens)
 
@@ -428,6 +397,11 @@ class Trainer:
 
     def _answer(self, part: Batch) -> Tensor:
         return self._network.answer(part.inputs, self.spec.precision)
+
+
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
+    finite = np.isfinite(values)
+    return values if finite.all() else values[finite]
 
 
 def _mean(values: NDArray[Any]) -> float:

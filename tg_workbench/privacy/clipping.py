@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tg_workbench.errors import InvalidRequest, UnsupportedLayer
-from tg_workbench.privacy.shares import Factors, Rooms, Share, has_rule, norm, share_of
+from tg_workbench.privacy.rooms import Rooms
+from tg_workbench.privacy.shares import Factors, Share, has_rule, norm, share_of
 from tg_workbench.privacy.units import Units
 
 _SLACK = 1.0 - 1e-6

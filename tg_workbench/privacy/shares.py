@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tg_workbench.errors import UnsupportedLayer
+from tg_workbench.privacy.rooms import Rooms
 
 _MANY_PIXELS = 32
 """From this many output pixels on, a grouped convolution is quicker than laying patches side by side."""
@@ -59,7 +60,18 @@ class Factors:
         """‖gradient‖ of each example."""
         if self.right.shape[1] == 1 and not self.picks:
             return _norm(self.left).double() * _norm(self.right)
+        if self.picks:
+            return _norm(self._folded())
         return self.inner(self).clamp(min=0.0).sqrt()
+
+    def _folded(self) -> Tensor:
+        """The rows that pick the same output added up, where the first of them is; the others zero."""
+        examples, rows, width = self.right.shape
+        same = self.left.unsqueeze(2) == self.left.unsqueeze(1)
+        first = same.to(torch.uint8).argmax(2)  # of equal ones argmax gives the first
+        places = first + rows * torch.arange(examples, device=first.device).unsqueeze(1)
+        folded = self.right.new_zeros(examples * rows, width)
+        return folded.index_add_(0, places.flatten(), self.right.flatten(0, 1)).view(examples, -1)
 
     def without(self, bad: Tensor) -> Factors:
         """The same with the examples in the mask `bad` set to zero."""
@@ -94,29 +106,6 @@ class Factors:
         """These factors, or the whole gradient of each example where that is not much larger."""
         stays = _stays_in_factors(self.right.shape[1], self.shape, picks=self.picks)
         return self if stays else self.whole(rooms)
-
-
-class Rooms:
-    """Memory for whole gradients, kept from batch to batch: getting it anew takes a tenth of a step."""
-
-    def __init__(self) -> None:
-        self._rooms: list[Tensor] = []
-        self._taken = 0
-
-    def take(self, *shape: int, like: Tensor) -> Tensor:
-        """Room that holds anything; it is given again only after `clear`."""
-        size = math.prod(shape)
-        room = self._rooms[self._taken] if self._taken < len(self._rooms) else None
-        if room is None or room.numel() < size or room.dtype != like.dtype or room.device != like.device:
-            room = like.new_empty(size)
-            self._rooms[self._taken : self._taken + 1] = [room]
-        self._taken += 1
-        return room[:size].view(shape)
-
-    def clear(self) -> None:
-        """What was taken is no longer needed. Rooms that the last batch did not take are given back."""
-        del self._rooms[self._taken :]
-        self._taken = 0
 
 
 def _stays_in_factors(rows: int, shape: torch.Size, *, picks: bool) -> bool:
@@ -291,7 +280,7 @@ def _layer_norm(
     module: nn.LayerNorm, x: Tensor, grad: Tensor
 ) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
     shape = tuple(module.normalized_shape)
-    yield "weight", lambda: _summed(grad * F.layer_norm(x, shape, eps=module.eps), shape)
+    yield "weight", lambda: _summed(F.layer_norm(x, shape, eps=module.eps).mul_(grad), shape)
     yield "bias", lambda: _summed(grad, shape)
 
 
@@ -299,14 +288,14 @@ def _rms_norm(
     module: nn.RMSNorm, x: Tensor, grad: Tensor
 ) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
     shape = tuple(module.normalized_shape)
-    yield "weight", lambda: _summed(grad * F.rms_norm(x, shape, eps=module.eps), shape)
+    yield "weight", lambda: _summed(F.rms_norm(x, shape, eps=module.eps).mul_(grad), shape)
 
 
 def _llama_rms_norm(
     module: nn.Module, x: Tensor, grad: Tensor
 ) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
     shape, eps = (x.shape[-1],), float(module.variance_epsilon)  # type: ignore[arg-type]
-    yield "weight", lambda: _summed(grad * F.rms_norm(x, shape, eps=eps), shape)
+    yield "weight", lambda: _summed(F.rms_norm(x, shape, eps=eps).mul_(grad), shape)
 
 
 def _group_norm(
@@ -314,7 +303,7 @@ def _group_norm(
 ) -> Iterator[tuple[str, Share | Callable[[], Share]]]:
     yield (
         "weight",
-        lambda: (grad * F.group_norm(x, module.num_groups, eps=module.eps)).flatten(2).sum(2),
+        lambda: F.group_norm(x, module.num_groups, eps=module.eps).mul_(grad).flatten(2).sum(2),
     )
     yield "bias", lambda: grad.flatten(2).sum(2)
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from tg_workbench.errors import InvalidRequest
-from tg_workbench.privacy.shares import Factors, Rooms, Share
+from tg_workbench.privacy.rooms import Rooms
+from tg_workbench.privacy.shares import Factors, Share
 
 
 class Units:
