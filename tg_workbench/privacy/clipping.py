@@ -132,7 +132,7 @@ class Clipper:
             taps.units = None if unit_of is None else Units(unit_of.to(values.device))
             taps.close(examples=len(values))
             _require_every_use_tapped(self._names, values, taps)
-            known = values.detach().isfinite()
+            known = _finite(values.detach())
             torch.autograd.grad(values, (taps.anchor,), known.to(values.dtype), allow_unused=True)
         with torch.no_grad():
             return _assemble(self._names, taps, values.detach(), known, bound)
@@ -329,7 +329,7 @@ def _assemble(
     parts = [taps.norm(parameter).double() for parameter in taps.shares]
     nothing = torch.zeros(len(known), dtype=torch.float64, device=losses.device)
     norms = _together(parts) if parts else nothing
-    good = norms.isfinite() & known
+    good = _finite(norms) & known
     weights = (bound * _SLACK / norms).clamp_(max=1.0).float()
     bad = None
     if not bool(good.all()):
@@ -350,10 +350,13 @@ def _assemble(
 
 def _together(parts: list[Tensor]) -> Tensor:
     """The length of what has parts of these lengths."""
-    squares = parts[0].square()
-    for part in parts[1:]:
-        squares.addcmul_(part, part)
-    return squares.sqrt_()
+    together: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    return together
+
+
+def _finite(values: Tensor) -> Tensor:
+    """`values.isfinite()`, in fewer steps: ∞ − ∞ and NaN − NaN are NaN, which equals nothing."""
+    return (values - values) == 0.0
 
 
 def _weighted_sum(parameter: Tensor, shares: list[Share], weights: Tensor, bad: Tensor | None) -> Tensor:

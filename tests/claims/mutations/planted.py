@@ -96,7 +96,7 @@ MUTATIONS = {
     ),
     "one row that is not finite poisons the step": Mutation(
         "tg_workbench.privacy.clipping",
-        "good = norms.isfinite() & known",
+        "good = _finite(norms) & known",
         "good = torch.ones_like(known)",
         "tests/claims/test_clipping.py::test_example_that_is_not_finite_contributes_zero",
     ),
