@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tg_workbench.errors import InvalidRequest, UnsupportedLayer
-from tg_workbench.privacy.rooms import Rooms
 from tg_workbench.privacy.shares import Factors, Share, has_rule, norm, share_of
 from tg_workbench.privacy.units import Units
 
@@ -106,7 +105,6 @@ class Clipper:
             # which now and then is as long as the batch and then looks like one.
             if isinstance(module, nn.modules.batchnorm._BatchNorm) or _ROUTES.search(kind):
                 raise UnsupportedLayer(name, kind)
-        self._rooms = Rooms()
         self._names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         self._layers = [
             _Layer(name, module, own, exact=has_rule(module))
@@ -124,8 +122,7 @@ class Clipper:
         the examples of the i-th unit.
         """
         bound = _checked(max_grad_norm)
-        self._rooms.clear()
-        with _tapped(self._layers, self._rooms) as taps, torch.enable_grad():
+        with _tapped(self._layers) as taps, torch.enable_grad():
             values = losses()
             if values.dim() != 1:
                 raise InvalidRequest("a loss must give one value per example to be clipped")
@@ -174,8 +171,7 @@ class _Layer:
 class _Taps:
     """What the layers of one forward and backward pass left behind."""
 
-    def __init__(self, rooms: Rooms | None = None, units: Units | None = None) -> None:
-        self.rooms = rooms or Rooms()
+    def __init__(self, units: Units | None = None) -> None:
         self.units = units
         self.anchor = torch.zeros((), requires_grad=True)
         self.examples = 0
@@ -198,7 +194,7 @@ class _Taps:
         inputs, output_grad = tuple(_wide(x) for x in inputs), _wide(output_grad)
         self.collecting = True  # a rule may run the layer, which is then not to be tapped
         try:
-            for parameter, share in share_of(layer, module, inputs, output_grad, self.rooms):
+            for parameter, share in share_of(layer, module, inputs, output_grad):
                 self.add(parameter, share)
         finally:
             self.collecting = False
@@ -251,9 +247,9 @@ class _Tap(torch.autograd.Function):
 
 
 @contextmanager
-def _tapped(layers: list[_Layer], rooms: Rooms) -> Iterator[_Taps]:
+def _tapped(layers: list[_Layer]) -> Iterator[_Taps]:
     """Tap these layers until the block ends; other passes through the model are not seen."""
-    taps = _Taps(rooms)
+    taps = _Taps()
     handles: list[RemovableHandle] = []
     try:
         for layer in layers:

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tg_workbench.errors import UnsupportedLayer
-from tg_workbench.privacy.rooms import Rooms
 
 _MANY_PIXELS = 32
 """From this many output pixels on, a grouped convolution is quicker than laying patches side by side."""
@@ -90,22 +89,20 @@ class Factors:
             return total.index_add_(0, self.left.flatten(), right).view(self.shape)
         return (self.left.flatten(0, 1).mT @ right).view(self.shape)
 
-    def whole(self, rooms: Rooms | None = None) -> Tensor:
-        """The gradient of each example, [examples, *shape]; in one of `rooms` if they are given."""
+    def whole(self) -> Tensor:
+        """The gradient of each example, [examples, *shape]."""
         if not self.picks:
-            left, right = self.left.mT, self.right
-            room = rooms.take(left.shape[0], left.shape[1], right.shape[2], like=right) if rooms else None
-            return torch.bmm(left, right, out=room).view(-1, *self.shape)
+            return (self.left.mT @ self.right).view(-1, *self.shape)
         examples, width = self.right.shape[0], self.right.shape[2]
         flat = self.right.new_zeros(examples * self.shape[0], width)
         offsets = torch.arange(examples, device=flat.device).unsqueeze(1) * self.shape[0]
         flat.index_add_(0, (self.left + offsets).flatten(), self.right.flatten(0, 1))
         return flat.view(examples, *self.shape)
 
-    def settled(self, rooms: Rooms) -> Share:
+    def settled(self) -> Share:
         """These factors, or the whole gradient of each example where that is not much larger."""
         stays = _stays_in_factors(self.right.shape[1], self.shape, picks=self.picks)
-        return self if stays else self.whole(rooms)
+        return self if stays else self.whole()
 
 
 def _stays_in_factors(rows: int, shape: torch.Size, *, picks: bool) -> bool:
@@ -157,7 +154,7 @@ def has_rule(module: nn.Module) -> bool:
     return _rule_of(module) is not None
 
 
-def share_of(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], grad: Tensor, rooms: Rooms) -> Shares:
+def share_of(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], grad: Tensor) -> Shares:
     """The share of each trainable parameter that `module` itself owns."""
     rule = _rule_of(module)
     if rule is None or len(inputs) != 1:
@@ -169,7 +166,7 @@ def share_of(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], grad: Te
         parameter = getattr(module, name)
         if parameter is not None and parameter.requires_grad:
             found = share() if callable(share) else share
-            yield parameter, found.settled(rooms) if isinstance(found, Factors) else found
+            yield parameter, found.settled() if isinstance(found, Factors) else found
 
 
 Rule = Callable[..., Iterator[tuple[str, "Share | Callable[[], Share]"]]]

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from tg_workbench.errors import InvalidRequest
-from tg_workbench.privacy.rooms import Rooms
 from tg_workbench.privacy.shares import Factors, Share
 
 
@@ -51,9 +50,8 @@ class Units:
         # Σ over examples of Σₜ left[t] ⊗ right[t] is one longer Σₜ: the rows of a unit's examples lie end to
         # end, and zeros fill what shorter units leave.
         laid = replace(share, left=self._end_to_end(share.left), right=self._end_to_end(share.right))
-        return laid.settled(
-            Rooms()
-        )  # a unit with many rows is measured whole: pairs of rows would be too many
+        # A unit with many rows is measured whole: there would be too many pairs of rows.
+        return laid.settled()
 
     def _end_to_end(self, rows: Tensor) -> Tensor:
         laid = rows.new_zeros(self.count, self._rows, *rows.shape[1:])
