@@ -103,7 +103,7 @@ def image_network(
     After Papernot et al. (2021). Arguments as of `image_features`. Raises InvalidRequest.
     """
     count, shape = _public(dataset, size, image_shape)
-    stride = min(0.4, 2.2e-5 * count * _signal(target_epsilon))
+    stride = min(1.5, 2.2e-5 * count * _signal(target_epsilon))
     return _recipe(
         "tempered-cnn", Architecture(shape, classes), count, _NETWORK_STEPS, target_epsilon, stride
     )
