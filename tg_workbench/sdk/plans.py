@@ -90,7 +90,8 @@ class Privacy:
     unit: str | None = None
     """For rows of your own: `record` if each batch brings `record_ids`, `unit` if it brings `unit_ids`
     (patients, authors …). A step then counts only for those who are in it, and a unit's rows are clipped
-    together. None: every step counts for everybody. A dataset says itself what its unit is."""
+    together. Spell an id alike each time, in every client whose checkpoints meet: "a" and " a" are two
+    people. None: every step counts for everybody. A dataset says itself what its unit is."""
     max_participations: int | None = None
     """In how many steps one of them may be: with it, `target_epsilon` finds the noise."""
     truncated_batch_size: int | None = None
