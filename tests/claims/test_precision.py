@@ -230,7 +230,8 @@ def test_layers_compute_in_bfloat16_and_looks_do_too() -> None:
     trainer.forward_backward(batch)
     trainer.evaluate(batch)
     trainer.predict(batch)
-    assert seen == 4 * [torch.bfloat16]  # the first rows are run once more, to see that they stand apart
+    assert len(seen) >= 3  # and more: the first rows are tried out, to see that they stand apart
+    assert set(seen) == {torch.bfloat16}
 
 
 def test_noise_is_as_fine_as_ever() -> None:

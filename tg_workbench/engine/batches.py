@@ -43,9 +43,9 @@ class Batch:
         mask = self.inputs.get("attention_mask")
         return self.size if mask is None else int(mask.sum())
 
-    def first(self, count: int) -> Batch:
-        """The first few examples, without their units."""
-        return self._chosen(slice(0, count), None)
+    def some(self, numbers: list[int]) -> Batch:
+        """The examples of these numbers, without their units."""
+        return self._chosen(torch.tensor(numbers), None)
 
     def parts(self, size: int) -> Iterator[Batch]:
         """The same examples, at most `size` at a time; a unit is never divided, however large it is."""
@@ -90,7 +90,8 @@ def read_rows(
 ) -> Tensor:
     """The features of a batch of rows or images, as float32 of shape [examples, *input_shape].
 
-    Bytes (uint8) are the pixels of images, and read as value / 255: from 0 to 1. Every other type as it is.
+    Bytes (uint8) in the shape of images are their pixels, and read as value / 255: from 0 to 1. Every other
+    type, and bytes in a table, as they are.
     """
     if column not in batch:
         raise InvalidBatch("this model learns from rows: send features (and targets), not input_ids")
@@ -98,6 +99,8 @@ def read_rows(
     if features.dtype == torch.bool or features.is_complex():
         raise InvalidBatch("features must be numbers")
     count = _examples("features", features, allow_empty)
+    # A table of bytes holds numbers: pixels are in the shape of an image, as they come or as the model reads.
+    is_image = len(input_shape) > 1 or features.dim() > 2
     if tuple(features.shape[1:]) != input_shape:
         if features[:1].numel() != _size(input_shape) and count:
             raise InvalidBatch(
@@ -105,9 +108,9 @@ def read_rows(
                 f"this model takes {_shape(input_shape)}"
             )
         features = features.reshape(count, *input_shape)
-    is_bytes = features.dtype == torch.uint8
+    is_pixels = is_image and features.dtype == torch.uint8
     features = features.to(torch.float32)
-    features = features.div_(WHITE) if is_bytes else features
+    features = features.div_(WHITE) if is_pixels else features
     if not _all_finite(features):
         raise InvalidBatch("features hold values that are not finite (NaN or infinite); clean them first")
     return features

@@ -65,7 +65,9 @@ def canary_rows(
         raise InvalidRequest("canaries for a network of rows need a dataset of features and targets")
     shape = (count, *header["features"]["shape"][1:])
     is_bytes = header["features"]["dtype"] == "U8"
-    features = seed.integers("features", 256, shape) if is_bytes else seed.normals("features", shape)
+    features: NDArray[Any] = seed.normals("features", shape)
+    if is_bytes:
+        features = seed.integers("features", 256, shape).astype(np.uint8)
     whole = not str(header["targets"]["dtype"]).startswith(("F", "BF"))
     shape = (count, *header["targets"]["shape"][1:])
     chosen = loss or _usual_loss(whole=whole, outputs=network.output_size)

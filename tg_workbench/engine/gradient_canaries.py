@@ -85,7 +85,7 @@ def learn_canaries(
         trainer.optim_step()
         taken += 1
     with torch.no_grad():
-        moved: NDArray[np.float64] = model.numbers.weight[:, 0].double().numpy().copy()
+        moved: NDArray[np.float64] = model.numbers.weight[:, 0].double().cpu().numpy().copy()
     return SeenCanaries(moved, present, taken)
 
 

@@ -78,7 +78,11 @@ def _number(value: int | str) -> int:
     """A text is what it writes, if that is a number of 64 bits, or its digest: as the SDK sends it."""
     if isinstance(value, int):
         return value
-    if value.removeprefix("-").isdecimal() and str(int(value)) == value and abs(int(value)) < LARGEST_ID:
+    if (
+        value.removeprefix("-").isdecimal()
+        and str(int(value)) == value
+        and -LARGEST_ID <= int(value) < LARGEST_ID
+    ):
         return int(value)
     digest = hashlib.blake2b(value.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -35,6 +35,7 @@ from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
 from tg_workbench.engine.plain import PlainSum, plain_sum
 from tg_workbench.engine.reader import Reader, ShouldStop
 from tg_workbench.engine.specs import (
+    BF16_MIXED,
     BOOK_KEEPING,
     Architecture,
     LoraSpec,
@@ -43,7 +44,7 @@ from tg_workbench.engine.specs import (
     TrainerSpec,
 )
 from tg_workbench.errors import InvalidRequest, NoGradient, NotALanguageModel
-from tg_workbench.privacy.apart import require_apart
+from tg_workbench.privacy.apart import BF16_TOLERANCE, TOLERANCE, require_apart
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.engines import clipping_engine
 from tg_workbench.privacy.noise import add_noise, noisy_loss
@@ -235,10 +236,11 @@ class Trainer:
         return total if total is not None else self._clipper.nothing(bound)
 
     def _require_apart(self, read: Batch, loss_name: str) -> None:
-        """Once, on the first two examples that come together. Raises InvalidRequest."""
+        """Once, on the first examples that come together. Raises InvalidRequest."""
         if self._is_apart or read.size < 2:
             return
-        require_apart(self._module, partial(self._losses, read.first(2), loss_name))
+        near = BF16_TOLERANCE if self.spec.precision == BF16_MIXED else TOLERANCE
+        require_apart(self._module, lambda some: self._losses(read.some(some), loss_name), read.size, near)
         self._is_apart = True
 
     def _plain(self, read: Batch, loss_name: str, micro_batch_size: int | None) -> tuple[PlainSum, Tensor]:

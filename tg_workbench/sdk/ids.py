@@ -19,7 +19,11 @@ def id_number(value: Any) -> int:
     InvalidBatch.
     """
     if isinstance(value, str) and value:
-        if value.removeprefix("-").isdecimal() and str(int(value)) == value and abs(int(value)) < _LARGEST:
+        if (
+            value.removeprefix("-").isdecimal()
+            and str(int(value)) == value
+            and -_LARGEST <= int(value) < _LARGEST
+        ):
             return int(value)
         digest = hashlib.blake2b(value.encode(errors="surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "little", signed=True)

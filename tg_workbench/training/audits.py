@@ -38,6 +38,7 @@ from tg_workbench.training.twins import SeenRows, Twins
 USUAL_CANARIES = 5000
 USUAL_TWINS = 16
 MOST_STEPS = 5000
+EVERY_LOOK = "Every further audit is a test of its own: the best of several proves less than it says"
 LONGEST_SECONDS = 60.0
 """Gradient canaries take no more steps, and no more time; the answer says how many it were."""
 
@@ -92,8 +93,9 @@ class Audit:
             "correct": bound.correct,
             "steps": seen.steps,
             "covered_by_epsilon": True,
-            "note": f"{fewer}made-up examples went through this client's sampler, clipping and noise, and "
-            "an attacker saw every step; no row of yours took part",
+            "note": f"{fewer}made-up examples went through this client's sampler, clipping and noise (one "
+            "layer, float32, no draw cut), and an attacker saw every step; no row of yours took part. "
+            + EVERY_LOOK,
         }
 
     def _canaries(self) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class Audit:
             "auc": auc(scores, canaries.present),
             "covered_by_epsilon": True,
             "note": "an attacker who sees the losses of this one model guessed which made-up examples it "
-            "learned; every further look at it is a test of its own",
+            f"learned. {EVERY_LOOK}",
         }
 
     def _lira(self) -> dict[str, Any]:
@@ -147,14 +149,14 @@ class Audit:
             "steps": steps,
             "covered_by_epsilon": False,
             "note": "twins of this client learned random halves of your rows; do not publish what they show. "
-            "What is proved of a twin holds for the way of training, not for this one model",
+            f"What is proved of a twin holds for the way of training, not for this one model. {EVERY_LOOK}",
         }
 
     # -------------------------------------------------------------------------------- what they share
     def _steps(self) -> int:
         """How many steps to audit: those asked for, else those taken, else those planned."""
         plan = self.operator.plan
-        planned = plan.plan_steps if plan is not None else self.operator.client.config.get("max_steps")
+        planned = plan.horizon if plan is not None else self.operator.client.config.get("max_steps")
         steps = self.request.get("steps") or self.operator.step or planned
         if not steps:
             raise InvalidRequest("nothing was trained or planned yet: say how many 'steps' to audit")

@@ -49,7 +49,11 @@ class Canaries:
         real = [number for number in drawn if number < rows.size]
         extra = [int(self.learned[number - rows.size]) for number in drawn if number >= rows.size]
         batch, beside = rows.take(real), self.rows.take(extra)
-        return {name: _stacked(batch[name], column) for name, column in beside.items()}, len(extra)
+        # In the types of the rows: bytes that turned into larger numbers would no longer be read as pixels.
+        return {
+            name: _stacked(batch[name], column.astype(batch[name].dtype, copy=False))
+            for name, column in beside.items()
+        }, len(extra)
 
 
 def _stacked(rows: NDArray[Any], more: NDArray[Any]) -> NDArray[Any]:

@@ -48,13 +48,19 @@ def test_rows_of_any_number_type_are_read(kind: Any) -> None:
 
 
 def test_bytes_are_read_as_the_pixels_of_images_and_wider_numbers_as_they_are() -> None:
-    pixels = np.array([[0, 51, 255]])
+    pixels = np.array([[[0, 51, 255]]])
     for kind in (np.uint8, torch.uint8):
         given = torch.tensor(pixels, dtype=kind) if isinstance(kind, torch.dtype) else pixels.astype(kind)
-        read = read_rows({"features": given}, input_shape=(3,))
-        torch.testing.assert_close(read, torch.tensor([[0.0, 0.2, 1.0]]))
+        for shape, sent in (((1, 3), given), ((3,), given), ((1, 3), given.reshape(1, 3))):
+            read = read_rows({"features": sent}, input_shape=shape)
+            torch.testing.assert_close(read, torch.tensor([[0.0, 0.2, 1.0]]).reshape(1, *shape))
     for wider in (pixels, pixels.astype(np.uint16), pixels.astype(np.float32), pixels.tolist()):
         assert read_rows({"features": wider}, input_shape=(3,)).tolist() == [[0.0, 51.0, 255.0]]
+
+
+def test_bytes_in_a_table_are_numbers() -> None:
+    flags = np.array([[0, 1, 200]], dtype=np.uint8)
+    assert read_rows({"features": flags}, input_shape=(3,)).tolist() == [[0.0, 1.0, 200.0]]
 
 
 def test_classes_may_be_bytes() -> None:

@@ -104,3 +104,19 @@ def test_what_rows_are_charged_and_divided_by_knows_no_canaries() -> None:
     )
     assert without == beside
     assert beside.expected_batch_size == 10.0
+
+
+@pytest.mark.parametrize("drawn", [[0, 1, 50, 51], [0, 1]], ids=["with canaries", "without"])
+def test_pixels_stay_pixels_beside_canaries(drawn: list[int]) -> None:
+    header = {"features": {"dtype": "U8", "shape": [50, 2, 2]}, "targets": {"dtype": "I64", "shape": [50]}}
+    of = dataset(tensors=json.dumps(header))
+    one = Trainer(
+        TrainerSpec("mlp", Architecture((2, 2), 2), None, OptimizerSpec(), None, None, None, Path())
+    )
+    columns: dict[str, Any] = {
+        "features": np.full((50, 2, 2), 200, np.uint8),
+        "targets": np.zeros(50, np.int64),
+    }
+    batch, _ = made(one, of).join(DatasetRows(columns, 50), drawn)
+    assert batch["features"].dtype == np.uint8
+    assert (batch["features"][:2] == 200).all()
