@@ -20,6 +20,7 @@ from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -158,11 +159,12 @@ class Supervisor:
         """When the child first answered; None if it ended or took too long."""
         probe = asyncio.create_task(self._probe())
         ended = asyncio.create_task(process.wait())
-        done, rest = await asyncio.wait(
-            {probe, ended}, timeout=self._plan.start_seconds, return_when=asyncio.FIRST_COMPLETED
-        )
-        for task in rest:
-            task.cancel()
+        try:
+            done, _ = await asyncio.wait(
+                {probe, ended}, timeout=self._plan.start_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:  # also when Jupyter stops meanwhile: a probe on its way would end in a loop that is closed
+            await _let_go(probe, ended)
         return time.monotonic() if probe in done and ended not in done else None
 
     async def _wait_until_silent(self, process: Process) -> None:
@@ -170,6 +172,7 @@ class Supervisor:
         ended = asyncio.create_task(process.wait())
         silence = self._plan.start_seconds
         heard = time.monotonic()
+        probe: asyncio.Task[None] | None = None
         try:
             while time.monotonic() - heard < silence:
                 await asyncio.wait({ended}, timeout=min(LOOK_SECONDS, silence / 4))
@@ -178,11 +181,11 @@ class Supervisor:
                 await asyncio.wait({ended, probe}, timeout=silence / 4, return_when=asyncio.FIRST_COMPLETED)
                 if probe.done():
                     heard = time.monotonic()
-                probe.cancel()
+                await _let_go(probe)
                 if ended.done():
                     return
         finally:
-            ended.cancel()
+            await _let_go(ended, *(() if probe is None else (probe,)))
 
     async def _probe(self) -> None:
         connector = aiohttp.UnixConnector(self._listener.getsockname())
@@ -211,3 +214,10 @@ class Supervisor:
             said = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
             return f"Its last words: {said} (log: {self._log_file})."
         return f"Its log cannot be read: {self._log_file}."
+
+
+async def _let_go(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel what is still on its way, and wait until it has left."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -152,9 +152,15 @@ class Jupyter:
             return dict(client.get("/seen").json())
 
     def backend(self) -> psutil.Process:
-        """The API's process."""
-        children = psutil.Process(self.process.pid).children()
-        (api,) = [child for child in children if "--death-fd" in child.cmdline()]
+        """The API's process, once there is one: it starts beside Jupyter, not before it."""
+
+        def found() -> list[psutil.Process]:
+            children = psutil.Process(self.process.pid).children()
+            with contextlib.suppress(psutil.Error):  # one that ends while it is looked at
+                return [child for child in children if "--death-fd" in child.cmdline()]
+            return []
+
+        (api,) = wait_until(found)
         return api
 
     def forget_peak(self) -> int:

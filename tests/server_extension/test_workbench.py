@@ -81,4 +81,5 @@ def test_the_workbench_stops_with_jupyter(workbench: Jupyter) -> None:
     family = [workbench.backend(), *workbench.backend().children(recursive=True)]
     assert workbench.terminate() == 0
     wait_until(lambda: not any(process.is_running() for process in family))
-    assert not workbench.said("Traceback")
+    assert not workbench.said("Traceback"), workbench.log.read_text()
+    assert not workbench.said("never retrieved"), workbench.log.read_text()

@@ -37,8 +37,8 @@ PATHS = 81
 _RATE = 1 / 8
 """q: which part of the images a step draws."""
 _LARGEST_BATCH = 1_000_000
-_FEATURE_STEPS, _NETWORK_STEPS = 320, 160
-"""40 and 20 passes: as many for few images as for many, so σ depends on ε and δ alone."""
+_STEPS = 320
+"""40 passes: as many for few images as for many, so σ depends on ε and δ alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def image_features(
     count, shape = _public(dataset, size, image_shape)
     width = math.sqrt(PATHS * shape[0] * math.prod(math.ceil(side / 4) for side in shape[1:]))
     stride = min(0.04 * width, 0.6e-4 * math.pow(count, 1.2) * _signal(target_epsilon) / width)
-    return _recipe("scattering", Architecture(shape, classes), count, _FEATURE_STEPS, target_epsilon, stride)
+    return _recipe("scattering", Architecture(shape, classes), count, target_epsilon, stride)
 
 
 def image_network(
@@ -104,9 +104,7 @@ def image_network(
     """
     count, shape = _public(dataset, size, image_shape)
     stride = min(1.5, 2.2e-5 * count * _signal(target_epsilon))
-    return _recipe(
-        "tempered-cnn", Architecture(shape, classes), count, _NETWORK_STEPS, target_epsilon, stride
-    )
+    return _recipe("tempered-cnn", Architecture(shape, classes), count, target_epsilon, stride)
 
 
 def _signal(target_epsilon: float) -> float:
@@ -120,7 +118,6 @@ def _recipe(
     model_ref: str,
     architecture: Architecture,
     count: int,
-    steps: int,
     target_epsilon: float,
     stride: float,
 ) -> Recipe:
@@ -132,7 +129,7 @@ def _recipe(
         architecture=architecture,
         optimizer=Optimizer("sgd", 1.0, weight_decay=0.0, momentum=0.9, tail_averaging=0.5),
         batch_size=min(_LARGEST_BATCH, math.ceil(count * _RATE)),
-        max_steps=steps,
+        max_steps=_STEPS,
         privacy=Privacy(target_epsilon=target_epsilon, max_grad_norm=stride),
     )
 
