@@ -151,7 +151,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
             self._standing = self._standing.after(event)
             if isinstance(event.data.get("privacy"), Mapping):
                 self._privacy = event.data["privacy"]
-            self._went_back |= _loads(event)
+            self._went_back = event.type != "progress" and (self._went_back or _loads(event))
             self._draw(event)
         self._pace.ask()
         if event.type in ("checkpoint", "operation"):
@@ -159,7 +159,10 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]
 
     def _take_view(self, view: ClientView, *, anew: bool = False) -> None:
         """Take in a view of the client; `anew` also when it went back to an earlier step."""
-        if anew or (self._went_back and view.training_client_id == self._standing.client_id):
+        is_known = view.training_client_id == self._standing.client_id
+        # A view that was taken just before the checkpoint was loaded may come after the word of it: it is no
+        # news, and the one that is still has to be let in.
+        if anew or (self._went_back and is_known and view.step < self._standing.step):
             self._went_back = False
             self._standing = replace(self._standing, step=min(self._standing.step, view.step))
         if view.training_client_id == self._standing.client_id and view.step >= self._standing.step:
