@@ -434,8 +434,8 @@ def test_an_audit_that_is_none_is_refused(caller: Caller, shared_client: str, as
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
 
 
-def test_an_audit_of_nothing_says_what_is_missing(caller: Caller, shared_client: str) -> None:
-    answer = caller.own(shared_client, "audit", {"steps": 5})
+def test_an_audit_of_nothing_says_what_is_missing(caller: Caller, client_id: str) -> None:
+    answer = caller.own(client_id, "audit", {"steps": 5})
     assert answer.status_code == 422
     assert "without differential privacy" in answer.json()["error"]["message"]
 
