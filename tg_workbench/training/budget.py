@@ -129,10 +129,13 @@ class RunBudget:
         target = self.plan.target_epsilon
         if not self.plan.counts_participants or self.plan.horizon is None:
             return target
-        planned = self.odometer.epsilon(
-            _joined(_steps(self._more(self.inherited, self.plan.horizon)), self.inherited_worst)
-        )
+        planned = self._planned(self.plan.horizon)
         return planned if target is None else min(target, planned)
+
+    def _planned(self, horizon: int) -> float:
+        """ε at the end of the plan: what was inherited, and `horizon` steps of its own."""
+        steps = _joined(_steps(self._more(self.inherited, horizon)), self.inherited_worst)
+        return self.odometer.epsilon(steps)
 
     @property
     def steps_taken(self) -> int:
@@ -208,8 +211,7 @@ class RunBudget:
         """What the declared plan will have cost at its end, not below what is spent already."""
         if self.plan.horizon is None:
             return self.spent
-        steps = _joined(_steps(self._more(self.inherited, self.plan.horizon)), self.inherited_worst)
-        planned = self.odometer.epsilon(steps)
+        planned = self._planned(self.plan.horizon)
         if self.plan.target_epsilon is not None:
             planned = min(planned, self.plan.target_epsilon)
         return max(self.spent, planned)
