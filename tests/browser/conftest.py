@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,7 @@ def new_visit(lab: Lab, browser: Browser, request: pytest.FixtureRequest) -> Ite
 
     yield arrive
     if request.node.stash.get(FAILED, False):
+        sys.stderr.write(f"{lab.log}\n")  # the report of the failure shows it
         RESULTS.mkdir(exist_ok=True)
         for number, visit in enumerate(visits):
             visit.page.screenshot(path=RESULTS / f"{request.node.name}-{number}.png")

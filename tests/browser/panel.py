@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Locator
@@ -108,6 +110,13 @@ class Panel:
     def coloured(self, selector: str) -> int:
         """How many coloured pixels are seen of a part of it."""
         return self.visit.picture(self.part(selector))[0]
+
+    def is_seen(self, fits: Callable[[int, float], bool], seconds: float = 10.0) -> None:
+        """Wait until its coloured pixels and its lightness fit: a theme's colours come one by one."""
+        deadline = time.monotonic() + seconds
+        while not fits(*(seen := self.visit.picture(self.whole))):
+            assert time.monotonic() < deadline, f"coloured pixels and lightness: {seen}"
+            self.page.wait_for_timeout(100)
 
     # ------------------------------------------------------------------------------- what is pressed
     def press(self, action: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import nbformat.v4 as notebooks
 import psutil
+from jupyter_client.blocking.client import BlockingKernelClient
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 START_SECONDS = 60.0
@@ -105,7 +106,12 @@ class Lab:
                 with contextlib.suppress(json.JSONDecodeError):
                     return int(json.loads(file.read_text())["port"])
             time.sleep(0.05)
-        raise RuntimeError(f"JupyterLab did not start:\n{self._log.read_text()[-4000:]}")
+        raise RuntimeError(f"JupyterLab did not start:\n{self.log}")
+
+    @property
+    def log(self) -> str:
+        """The end of what Jupyter has logged."""
+        return self._log.read_text(errors="replace")[-4000:]
 
     def stop(self) -> None:
         """Stop it with all it started, and remove its home."""
@@ -140,6 +146,24 @@ class Lab:
         """The kernels that run."""
         answer = httpx.get(self.url("api/kernels"), timeout=30)
         return {kernel["id"] for kernel in answer.json()}
+
+    def notebook(self, name: str) -> str:
+        """The address of a notebook in JupyterLab, whose kernel has been started and answers.
+
+        A page that starts it by itself may hold a list of kernels from before, and then takes the new one
+        for dead: JupyterLab's race, which a slow machine loses.
+        """
+        asked = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
+        answer = httpx.post(self.url("api/sessions"), json=asked, timeout=60).raise_for_status()
+        kernel_id = answer.json()["kernel"]["id"]
+        client = BlockingKernelClient()
+        client.load_connection_file(str(self.home / "runtime" / f"kernel-{kernel_id}.json"))
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=START_SECONDS)
+        finally:
+            client.stop_channels()
+        return self.url(f"lab/tree/{name}?reset")
 
     def url(self, path: str) -> str:
         """An address of this server that needs no login."""

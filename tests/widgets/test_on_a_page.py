@@ -201,7 +201,7 @@ def test_pages_are_behind_the_login_of_jupyter(lab: Lab) -> None:
 
 def test_in_lab_the_curve_grows_and_a_reload_brings_it_back(lab: Lab, visit: Visit) -> None:
     lab.write("live.ipynb", CURVE.replace("151", "301"))
-    visit.open(lab.url("lab/tree/live.ipynb?reset"))
+    visit.open(lab.notebook("live.ipynb"))
     visit.run_all()
     visit.page.wait_for_selector(DRAWN, timeout=60_000)
     visit.page.wait_for_timeout(1_000)
@@ -244,7 +244,7 @@ def train_and_stop(visit: Visit) -> float:
 
 def test_in_lab_the_panel_creates_trains_and_stops_within_a_second(lab: Lab, visit: Visit) -> None:
     lab.write("panel.ipynb", UPLOAD, "from tg_widgets import TrainingPanel\nTrainingPanel()")
-    visit.open(lab.url("lab/tree/panel.ipynb?reset"))
+    visit.open(lab.notebook("panel.ipynb"))
     visit.run_all()
     press = visit.page.locator
     press("[data-action=create]").wait_for(timeout=60_000)
