@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tg_workbench.crypto.keyring import TOKEN_FILE, Keyring
+from tg_workbench.crypto.keyring import SIGNING_FILE, Keyring
 from tg_workbench.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -93,14 +93,14 @@ class AccessTokens:
     def _keys(self) -> dict[str, OctKey]:
         from joserfc.jwk import OctKey
 
-        ring = Keyring.open(self.home, TOKEN_FILE)
-        self._age = (self.home / "keys" / TOKEN_FILE).stat().st_mtime_ns
+        ring = Keyring.open(self.home, SIGNING_FILE)
+        self._age = (self.home / "keys" / SIGNING_FILE).stat().st_mtime_ns
         return {key_id: OctKey.import_key(key) for key_id, key in ring.keys.items()}
 
     def _key_of(self, sent: Any) -> OctKey:
-        """The key that a token names. Raises KeyError when it is not on the ring, looked at again if it grew."""
+        """The key that a token names. Raises KeyError when it is not on the ring, also as it is now."""
         key_id = str(sent.headers()["kid"])
-        if key_id not in self._keys and (self.home / "keys" / TOKEN_FILE).stat().st_mtime_ns != self._age:
+        if key_id not in self._keys and (self.home / "keys" / SIGNING_FILE).stat().st_mtime_ns != self._age:
             del self._keys
         return self._keys[key_id]
 

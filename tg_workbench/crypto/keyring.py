@@ -19,9 +19,9 @@ from tg_workbench.errors import KeysUnreadable, SealBroken
 
 FILE = "key-encryption-keys.json"
 """The keys that wrap data keys."""
-TOKEN_FILE = "access-token-keys.json"
+SIGNING_FILE = "access-token-keys.json"
 """The keys that sign access tokens."""
-_KINDS = {FILE: "kek", TOKEN_FILE: "sig"}
+_KINDS = {FILE: "kek", SIGNING_FILE: "sig"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def _hasher() -> PasswordHash:
 
 @cache
 def _nobodys() -> str:
-    """A hash that no password has, with today's costs. It is drawn, not computed: the first use is no slower."""
+    """A hash that no password has, with today's costs: drawn, not computed, so its first use is no slower."""
     salt, digest = (
         base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=")
         for size in (SALT_BYTES, DIGEST_BYTES)

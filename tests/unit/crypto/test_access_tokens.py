@@ -12,7 +12,7 @@ from joserfc.jwk import OctKey
 
 from tg_workbench.crypto import Keyring
 from tg_workbench.crypto.access_tokens import AccessToken, AccessTokens
-from tg_workbench.crypto.keyring import TOKEN_FILE
+from tg_workbench.crypto.keyring import SIGNING_FILE
 from tg_workbench.errors import Unauthenticated
 
 ALICE = AccessToken("alice", "org_1", frozenset({"read", "train"}), "ses-1")
@@ -30,7 +30,7 @@ def test_a_token_says_what_was_put_into_it(tokens: AccessTokens) -> None:
 
 def test_its_key_is_made_once_and_is_its_owners_alone(tokens: AccessTokens, tmp_path: Path) -> None:
     signed = tokens.sign(ALICE)
-    assert (tmp_path / "keys" / TOKEN_FILE).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "keys" / SIGNING_FILE).stat().st_mode & 0o777 == 0o600
     assert AccessTokens(tmp_path).read(signed) == ALICE
 
 
@@ -65,7 +65,7 @@ def test_a_token_ends(tokens: AccessTokens) -> None:
 
 def test_no_other_algorithm_kind_or_issuer_is_believed(tokens: AccessTokens, tmp_path: Path) -> None:
     tokens.sign(ALICE)
-    key_id, key = Keyring.open(tmp_path, TOKEN_FILE).newest
+    key_id, key = Keyring.open(tmp_path, SIGNING_FILE).newest
     now = int(time.time())
     claims = {
         **{"iss": "tg-workbench", "sub": "alice", "tenant": "org_1", "scope": "read", "sid": "s", "jti": "j"},
@@ -87,7 +87,7 @@ def test_no_other_algorithm_kind_or_issuer_is_believed(tokens: AccessTokens, tmp
 
 def test_rotating_keeps_the_tokens_that_are_out(tokens: AccessTokens, tmp_path: Path) -> None:
     before = tokens.sign(ALICE)
-    Keyring.rotate(tmp_path, TOKEN_FILE)
+    Keyring.rotate(tmp_path, SIGNING_FILE)
     after = AccessTokens(tmp_path).sign(ALICE)
     assert tokens.read(before) == tokens.read(after) == ALICE
     assert before.split(".")[0] != after.split(".")[0]

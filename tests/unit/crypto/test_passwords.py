@@ -1,4 +1,4 @@
-"""Passwords are kept as argon2id, at most two at a time, and a stranger's name takes as long as a friend's."""
+"""Passwords are kept as argon2id, at most two at a time, and a stranger's name takes no less."""
 
 from __future__ import annotations
 
