@@ -2,22 +2,23 @@
 
 WorkbenchError
 ├── InvalidSetting             an environment variable has a value nobody can use
-├── Unauthenticated            no credential, or one that is not ours; WrongPassword
+├── Unauthenticated            CredentialMissing, TokenExpired, WrongPassword, or a credential that is not ours
 ├── PermissionDenied           a credential that may not do this; RegistrationClosed
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
 │                              InvitationInvalid
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, AccountTaken,
-│                              LastOwner
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner
+│   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
 ├── CheckpointInvalid          SealBroken, CheckpointMismatch
 ├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
 ├── Interrupted                broken off because its worker leaves; another one begins it anew
+├── RateLimited                too many requests in a window of time; TooManyAttempts to sign in
+├── QuotaExceeded              as many of something as one may have at a time
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
-├── TooManyAttempts            too many passwords were tried, or too many are being looked at
 ├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable, DatabaseTooNew
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
@@ -64,6 +65,17 @@ class WrongPassword(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("no account has this name and this password")
+
+
+class CredentialMissing(Unauthenticated):
+    """No credential was sent at all."""
+
+
+class TokenExpired(Unauthenticated):
+    """The token was good once."""
+
+    def __init__(self, message: str = "this token has expired; get a new one") -> None:
+        super().__init__(message)
 
 
 class PermissionDenied(WorkbenchError):
@@ -242,13 +254,6 @@ class DatasetInUse(Refused):
         self.clients = clients
 
 
-class AccountTaken(Refused):
-    """Somebody has this user name or this e-mail address already."""
-
-    def __init__(self) -> None:
-        super().__init__("an account with this user name or e-mail address exists already")
-
-
 class LastOwner(Refused):
     """The organisation would be left without an owner."""
 
@@ -268,6 +273,20 @@ class IdempotencyConflict(Refused):
 
     def __init__(self) -> None:
         super().__init__("this Idempotency-Key was already used with another request; send a new key")
+
+
+class AlreadyExists(Refused):
+    """There is one already, and there can be only one. `what` names it without the caller's own words."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} already exists")
+
+
+class AccountTaken(AlreadyExists):
+    """Somebody has this user name or this e-mail address already."""
+
+    def __init__(self) -> None:
+        super().__init__("an account with this user name or e-mail address")
 
 
 class PrivacyRefused(Refused):
@@ -337,12 +356,32 @@ class KeysUnreadable(WorkbenchError):
         )
 
 
-class TooManyAttempts(WorkbenchError):
+class RateLimited(WorkbenchError):
+    """More requests than are allowed in a window of time; one passes again in `retry_after` seconds."""
+
+    def __init__(self, *, limit: int, window_seconds: int, retry_after: int) -> None:
+        super().__init__(
+            f"more than {limit} requests in {window_seconds} seconds; try again in {retry_after} seconds"
+        )
+        self.limit = limit
+        self.window_seconds = window_seconds
+        self.retry_after = retry_after
+
+
+class TooManyAttempts(RateLimited):
     """Too many passwords were tried for one name, or too many are being looked at just now."""
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"too many attempts to sign in; try again in {retry_after} seconds")
-        self.retry_after = retry_after
+    def __init__(self, *, limit: int, window_seconds: int, retry_after: int) -> None:
+        super().__init__(limit=limit, window_seconds=window_seconds, retry_after=retry_after)
+        self.args = (f"too many attempts to sign in; try again in {retry_after} seconds",)
+
+
+class QuotaExceeded(WorkbenchError):
+    """As many of something as one may have at a time. `what` is a plural: "active training jobs"."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"there are {limit} {what} already, which is the limit; wait for one to end")
+        self.limit = limit
 
 
 class QueueFull(WorkbenchError):

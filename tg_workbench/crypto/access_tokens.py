@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tg_workbench.crypto.keyring import SIGNING_FILE, Keyring
-from tg_workbench.errors import Unauthenticated
+from tg_workbench.errors import TokenExpired, Unauthenticated
 
 if TYPE_CHECKING:
     from joserfc.jwk import OctKey
@@ -72,7 +72,7 @@ class AccessTokens:
         return jwt.encode(header, claims, self._keys[key_id], [ALGORITHM], default_type=KIND)
 
     def read(self, text: str) -> AccessToken:
-        """What `text` says. Raises Unauthenticated when it is not ours, was changed, or is past its time."""
+        """What `text` says. Raises Unauthenticated when it is not ours or was changed, and TokenExpired."""
         from joserfc import jwt
         from joserfc.errors import JoseError
 
@@ -85,8 +85,10 @@ class AccessTokens:
             raise Unauthenticated(BAD) from failure
         now = time.time()
         genuine = decoded.header.get("typ") == KIND and decoded.claims.get("iss") == ISSUER
-        if not genuine or not token.issued_at - LEEWAY_SECONDS <= now < token.expires_at:
+        if not genuine or now < token.issued_at - LEEWAY_SECONDS:
             raise Unauthenticated(BAD)
+        if now >= token.expires_at:
+            raise TokenExpired
         return token
 
     @cached_property
