@@ -2,7 +2,7 @@
 
 WorkbenchError
 ├── InvalidSetting             an environment variable has a value nobody can use
-├── Unauthenticated            CredentialMissing, TokenExpired, WrongPassword, or a credential that is not ours
+├── Unauthenticated            CredentialMissing, TokenExpired, WrongPassword, or something not ours
 ├── PermissionDenied           a credential that may not do this; RegistrationClosed
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,

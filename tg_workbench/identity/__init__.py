@@ -16,7 +16,7 @@ from tg_workbench.identity.permissions import ROLES, scopes_of
 from tg_workbench.identity.principal import LOCAL, LOCAL_PRINCIPAL, SCOPES, Principal
 from tg_workbench.identity.sessions import Sessions
 from tg_workbench.identity.tables import ApiKey, Invitation, Membership, Organization, User, UserSession
-from tg_workbench.identity.users import NewAccount, Users
+from tg_workbench.identity.users import NewAccount, Users, compared
 
 __all__ = [
     "LOCAL",
@@ -37,5 +37,6 @@ __all__ = [
     "User",
     "UserSession",
     "Users",
+    "compared",
     "scopes_of",
 ]

@@ -95,9 +95,13 @@ class Memberships:
         self.session.exec(sessions.values(ended_at=place.ended_at))
         self.session.exec(keys.values(revoked_at=place.ended_at))
 
+    def seen_by(self, asking: Principal, user_id: str) -> Membership | None:
+        """A user's place, where the asker sees them: in the organisation that it acts for."""
+        return self.find(user_id, None if asking.is_operator else asking.tenant_id)
+
     def of_member(self, asking: Principal, user_id: str) -> Membership:
         """A user's place in the asker's organisation. Raises UserNotFound."""
-        place = self.find(user_id, None if asking.is_operator else asking.tenant_id)
+        place = self.seen_by(asking, user_id)
         if place is None:
             raise UserNotFound(user_id)
         return place

@@ -27,6 +27,8 @@ class Principal:
     scopes: frozenset[str]
     user_id: str | None = None
     session_id: str | None = None
+    client_id: str | None = None
+    """The application that acts for the user, if it is one."""
 
     def may(self, scope: str) -> bool:
         """Whether this principal holds `scope`."""

@@ -20,7 +20,7 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.crypto import tokens
 from tg_workbench.crypto.access_tokens import AccessToken
-from tg_workbench.errors import SessionNotFound
+from tg_workbench.errors import PermissionDenied, SessionNotFound
 from tg_workbench.identity.permissions import scopes_of
 from tg_workbench.identity.principal import SCOPES, Principal
 from tg_workbench.identity.tables import Membership, RefreshToken, User, UserSession
@@ -80,7 +80,12 @@ class Sessions:
         if standing.ceiling is not None:
             scopes &= frozenset(standing.ceiling.split())
         return Principal(
-            standing.membership_id, standing.organization_id, scopes, standing.user_id, session_id
+            id=standing.membership_id,
+            tenant_id=standing.organization_id,
+            scopes=scopes,
+            user_id=standing.user_id,
+            session_id=session_id,
+            client_id=standing.client_id,
         )
 
     def principal_for(self, token: AccessToken) -> Principal | None:
@@ -123,9 +128,17 @@ class Sessions:
         return list(self.session.exec(query.limit(limit).offset(offset))), total
 
     def end(self, asking: Principal, session_id: str) -> None:
-        """Sign one of the asker's sessions out. Raises SessionNotFound."""
+        """Sign one of the asker's sessions out. Raises SessionNotFound, PermissionDenied."""
+        if asking.client_id is not None and asking.session_id != session_id:
+            raise PermissionDenied("an application ends its own session and no other")
         if not self._end(*self._readable(asking), UserSession.id == session_id):
             raise SessionNotFound(session_id)
+
+    def end_everywhere(self, asking: Principal) -> int:
+        """Sign the asker out everywhere; how many sessions that were. Raises PermissionDenied."""
+        if asking.client_id is not None:
+            raise PermissionDenied("an application ends its own session and no other")
+        return self.end_all(asking.user_id or "")
 
     def end_all(self, user_id: str, *, keep: str | None = None) -> int:
         """Sign a user out everywhere, but for `keep`; how many sessions that were."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.errors import AccountTaken, LastOwner, UserNotFound
+from tg_workbench.errors import AccountTaken, LastOwner, PermissionDenied, UserNotFound
 from tg_workbench.identity.invitations import Invitations
 from tg_workbench.identity.memberships import Memberships
 from tg_workbench.identity.organizations import Organizations
@@ -49,17 +49,18 @@ class Users:
 
     def create(
         self, asking: Principal, account: NewAccount, role: str, organization_id: str | None = None
-    ) -> User:
+    ) -> tuple[User, Membership]:
         """A new user in the asker's organisation, or in one that the operator names.
 
         Raises AccountTaken, PermissionDenied, OrganizationNotFound.
         """
         check_gift(asking, role, None)
+        if role == "owner" and not asking.is_operator:
+            raise PermissionDenied("make them an admin; an owner can make them an owner later")
         where = organization_id if asking.is_operator and organization_id else asking.tenant_id
         organization = Organizations(self.session).get(asking, where)
         user = self._add(account)
-        Memberships(self.session).add(user.id, organization.id, role)
-        return user
+        return user, Memberships(self.session).add(user.id, organization.id, role)
 
     def get(self, asking: Principal, user_id: str) -> User:
         """The user. Raises UserNotFound, also when the asker has no organisation in common with them."""
@@ -68,6 +69,10 @@ class Users:
         if found is None:
             raise UserNotFound(user_id)
         return found
+
+    def of(self, asking: Principal) -> User | None:
+        """The user who asks; None for a credential that is no user's."""
+        return None if asking.user_id is None else self.session.get(User, asking.user_id)
 
     def list_page(self, asking: Principal, *, limit: int = 50, offset: int = 0) -> tuple[list[User], int]:
         """The users whom the asker may see, newest first, and how many there are."""

@@ -110,10 +110,10 @@ def test_nobody_invites_to_more_than_they_hold(session: Session, town: Town, ali
 def test_an_administrator_makes_users_in_their_own_organisation_only(
     session: Session, alice: Principal, bob: Principal
 ) -> None:
-    made = Users(session).create(alice, NewAccount("dave", "dave@x", None), "viewer", bob.tenant_id)
+    made, _ = Users(session).create(alice, NewAccount("dave", "dave@x", None), "viewer", bob.tenant_id)
     assert Memberships(session).find(made.id, alice.tenant_id) is not None
     assert Memberships(session).find(made.id, bob.tenant_id) is None
-    by_operator = Users(session).create(
+    by_operator, _ = Users(session).create(
         LOCAL_PRINCIPAL, NewAccount("erin", "erin@x", None), "owner", bob.tenant_id
     )
     assert Memberships(session).find(by_operator.id, bob.tenant_id) is not None
