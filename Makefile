@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install system browser lab test check bench pins
+.PHONY: help install system browser redis lab test check bench pins
 
 SHELL = /bin/sh
 BIN = .venv/bin
@@ -49,6 +49,10 @@ system:
 # Chromium, which only the browser tests need.
 browser: system
 	@$(FIND_BROWSER); [ -n "$$browser" ] || { missing='chromium'; $(APT_GET); }
+
+# Redis, in which several API processes count requests together; only the tests need it here.
+redis: system
+	@command -v redis-server >/dev/null || { missing='redis-server'; $(APT_GET); }
 
 # What .venv was made from. The server extension's configuration and templates are copied into it, even by an
 # editable install, so they count; so does this folder, which the scripts in .venv name.
@@ -115,7 +119,7 @@ check: install
 
 # The folders are listed once, in pyproject.toml under [tool.pytest.ini_options] testpaths. Two files at a time:
 # more would crowd the tests that promise an answer within a second. TEST_ARGS="-n 0" runs one after the other.
-test: browser check
+test: browser redis check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 bench: install

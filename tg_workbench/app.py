@@ -26,6 +26,7 @@ from tg_workbench import __version__
 from tg_workbench.contracts import pages
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
+from tg_workbench.contracts.limits import LimitHeaders, Limits
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare import routes as qflare
@@ -43,6 +44,13 @@ log = structlog.get_logger("tg_workbench")
 ROUTERS = (tg_tinker.probes, tg_tinker.router, qflare.router, workbench.router)
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
+SHOWN_HEADERS = (
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-Request-ID",
+)
 CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
 
 
@@ -72,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
         blobs=Blobs(settings.home / "blobs"),
         folder=folder,
         bells=AsyncBells(folder),
+        limits=Limits(settings),
     )
     for router in ROUTERS:
         app.include_router(router)
@@ -102,10 +111,11 @@ def _middleware(settings: Settings) -> list[Middleware]:
         allow_credentials=settings.allow_credentials,
         allow_methods=("DELETE", "GET", "POST"),
         allow_headers=CALLERS_HEADERS,
-        expose_headers=("X-Request-ID",),
+        expose_headers=SHOWN_HEADERS,
     )
     limit = Middleware(BodyLimit, most=settings.max_body_bytes)
-    return [Middleware(Edge, settings=settings), cors, Middleware(LastResort), limit]
+    counting = [] if settings.rate_limits == "off" else [Middleware(LimitHeaders)]
+    return [Middleware(Edge, settings=settings), cors, *counting, Middleware(LastResort), limit]
 
 
 def _serve_documents(app: FastAPI) -> None:
