@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install system browser redis lab test check bench pins
+.PHONY: help install system browser redis lab test check compatibility bench pins
 
 SHELL = /bin/sh
 BIN = .venv/bin
@@ -18,6 +18,7 @@ help:
 	@echo 'make lab      install, then open JupyterLab on notebook 101   (LAB_ARGS="--port 9000")'
 	@echo 'make test     install, then run every check and every test    (TEST_ARGS="-x -k budget")'
 	@echo 'make check    ruff, mypy --strict, the floors'
+	@echo 'make compatibility   write COMPATIBILITY.md from a run of the contract tests'
 	@echo 'make bench    measure beside plain torch and Opacus           (BENCH_ARGS="dp_step")'
 	@echo 'make install  make the environment in .venv'
 	@echo 'make pins     take the newest versions that work together, and write constraints.txt'
@@ -121,6 +122,11 @@ check: install
 # more would crowd the tests that promise an answer within a second. TEST_ARGS="-n 0" runs one after the other.
 test: browser redis check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+
+# Which documented operations are served, and which tests show it: written from a run, never by hand.
+compatibility: redis install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m operation --compatibility COMPATIBILITY.md \
+		tests/contracts
 
 bench: install
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
