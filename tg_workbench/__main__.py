@@ -55,6 +55,8 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         access_log=False,  # ours says the route, never the query
         log_config=None,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=2,
         ws="none",
     )

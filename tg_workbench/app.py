@@ -28,6 +28,7 @@ from tg_workbench.contracts.aitip import routes as aitip
 from tg_workbench.contracts.deep_learning import routes as deep_learning
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
+from tg_workbench.contracts.limits import LimitHeaders, Limits
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare import routes as qflare
@@ -55,6 +56,13 @@ ROUTERS = (
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
+SHOWN_HEADERS = (
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-Request-ID",
+)
 CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
 
 
@@ -85,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         folder=folder,
         bells=AsyncBells(folder),
         access_tokens=AccessTokens(settings.home),
+        limits=Limits(settings),
     )
     for router in ROUTERS:
         app.include_router(router)
@@ -115,10 +124,11 @@ def _middleware(settings: Settings) -> list[Middleware]:
         allow_credentials=settings.allow_credentials,
         allow_methods=("DELETE", "GET", "POST", "PUT"),
         allow_headers=CALLERS_HEADERS,
-        expose_headers=("X-Request-ID",),
+        expose_headers=SHOWN_HEADERS,
     )
     limit = Middleware(BodyLimit, most=settings.max_body_bytes)
-    return [Middleware(Edge, settings=settings), cors, Middleware(LastResort), limit]
+    counting = [] if settings.rate_limits == "off" else [Middleware(LimitHeaders)]
+    return [Middleware(Edge, settings=settings), cors, *counting, Middleware(LastResort), limit]
 
 
 def _serve_documents(app: FastAPI) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contracts.conftest import ROWS, Caller
+from tests.contracts.conftest import Caller
 from tests.contracts.doors import AMONG_MEMBERS, BODIES, NAMED_ELSEWHERE, NEEDED, PUBLIC, SCOPES, name_of
 from tests.contracts.envelopes import refusal
 from tests.contracts.people import PASSWORD, People, Person

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from tg_workbench.contracts.limits import Limits
 from tg_workbench.contracts.password_queue import PasswordQueue
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.execution import AsyncBells
@@ -29,6 +30,7 @@ class Premises:
     folder: Path
     bells: AsyncBells
     access_tokens: AccessTokens
+    limits: Limits
     passwords: PasswordQueue = field(default_factory=PasswordQueue)
     started: float = field(default_factory=time.monotonic)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

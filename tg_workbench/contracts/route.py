@@ -17,13 +17,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from tg_workbench.contracts.door import Door
 from tg_workbench.contracts.failures import Failure
+from tg_workbench.contracts.limits import CONTRACT, DEVICE_PATHS, PROBES
 from tg_workbench.contracts.strict_json import StrictRequest
-from tg_workbench.contracts.visitors import principal_of
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-CONTRACT, PRINCIPAL, REQUEST_ID = "tg_contract", "tg_principal", "tg_request_id"
+PRINCIPAL, REQUEST_ID = "tg_principal", "tg_request_id"
 """Where the request's scope holds them."""
 
 
@@ -102,12 +103,17 @@ class ContractRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """FastAPI's handler, behind the door, with the body read strictly."""
         handle = super().get_route_handler()
-        scope_needed = None if self.is_public else self.needed_scope
+        door = Door(
+            contract=self.contract.name,
+            scope=None if self.is_public else self.needed_scope,
+            counted=self.path not in PROBES,
+            for_devices=self.contract.name == "qflare" and bool(DEVICE_PATHS.fullmatch(self.path)),
+        )
 
         async def behind_the_door(request: Request) -> Response:
             request.scope[CONTRACT] = self.contract
-            if scope_needed is not None:
-                request.scope[PRINCIPAL] = principal_of(request, scope_needed)
+            if (principal := await door.enter(request)) is not None:
+                request.scope[PRINCIPAL] = principal
             return await handle(StrictRequest(request.scope, request.receive))
 
         return behind_the_door

@@ -22,10 +22,26 @@ UNKNOWN_KEY = "this API key is unknown, expired or revoked"
 
 def principal_of(request: Request, scope: str) -> Principal:
     """Who sent `request`. Raises Unauthenticated, and PermissionDenied when `scope` is not held."""
-    principal = _identify(request, premises_of(request))
+    principal = visitor_of(request)
+    permit(principal, scope)
+    return principal
+
+
+def visitor_of(request: Request) -> Principal:
+    """Who sent `request`. Raises Unauthenticated."""
+    return _identify(request, premises_of(request))
+
+
+def permit(principal: Principal, scope: str) -> None:
+    """Raises PermissionDenied when `scope` is not held."""
     if not principal.may(scope):
         raise PermissionDenied(f"this credential does not hold the scope '{scope}'")
-    return principal
+
+
+def has_api_key(request: Request) -> bool:
+    """Whether the credential that was sent is an API key by its form, and not a token."""
+    credential = _credential(request) or ""
+    return "x-api-key" in request.headers or tokens.bare(credential).startswith(tokens.PREFIX)
 
 
 def _identify(request: Request, premises: Premises) -> Principal:
@@ -70,7 +86,9 @@ def comes_from_here(request: Request) -> bool:
     """Whether both ends of the connection, and the name it was made under, are this machine."""
     if request.scope.get("server") is None or request.scope["server"][1] is None:
         return True  # a Unix socket
-    ends = (request.scope["server"][0], request.client.host if request.client else "", request.url.hostname)
+    ends = [request.scope["server"][0], request.client.host if request.client else "", request.url.hostname]
+    passed_on_for = ",".join(request.headers.getlist("x-forwarded-for"))  # by a proxy that stands here
+    ends += [end.strip() for end in passed_on_for.split(",") if passed_on_for]
     return all(is_loopback(end or "") for end in ends)
 
 
