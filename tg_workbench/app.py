@@ -152,6 +152,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.gather(opening, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
+            await premises.limits.counters.close()
             premises.database.close()
 
 
