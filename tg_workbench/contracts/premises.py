@@ -10,6 +10,8 @@ from pathlib import Path
 from starlette.requests import Request
 
 from tg_workbench.contracts.limits import Limits
+from tg_workbench.contracts.password_queue import PasswordQueue
+from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.execution import AsyncBells
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
@@ -28,6 +30,8 @@ class Premises:
     folder: Path
     bells: AsyncBells
     limits: Limits
+    access_tokens: AccessTokens
+    passwords: PasswordQueue = field(default_factory=PasswordQueue)
     started: float = field(default_factory=time.monotonic)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_HEAVY))
