@@ -92,8 +92,8 @@ def create_app(settings: Settings) -> FastAPI:
         blobs=Blobs(settings.home / "blobs"),
         folder=folder,
         bells=AsyncBells(folder),
-        access_tokens=AccessTokens(settings.home),
         limits=Limits(settings),
+        access_tokens=AccessTokens(settings.home),
     )
     for router in ROUTERS:
         app.include_router(router)
@@ -165,6 +165,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.gather(opening, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
+            await premises.limits.counters.close()
             premises.database.close()
 
 

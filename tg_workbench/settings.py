@@ -17,8 +17,8 @@ import platformdirs
 from tg_workbench.errors import InvalidSetting
 
 Environment = Literal["development", "production"]
-Registration = Literal["open", "invite", "closed"]
 RateLimits = Literal["on", "off", "relaxed"]
+Registration = Literal["open", "invite", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +105,6 @@ def _database_url(url: str) -> str:
     return url
 
 
-def _registration(text: str, environment: str) -> Registration:
-    """Open only where nobody else can come by, unless somebody says so."""
-    if not text:
-        return "open" if environment == "development" else "invite"
-    if text not in ("open", "invite", "closed"):
-        raise InvalidSetting("TG_REGISTRATION", text, "open, invite or closed")
-    return text  # type: ignore[return-value]  # narrowed by the membership test above
-
-
 def _rate_limits(text: str | None, environment: str) -> RateLimits:
     """As the documents have it: none in development, all of them in production."""
     match (text or "").strip().lower():
@@ -142,6 +133,15 @@ def _networks(text: str) -> tuple[str, ...]:
                 "TG_TRUSTED_PROXIES", network, "addresses and networks like 10.0.0.0/8"
             ) from None
     return networks
+
+
+def _registration(text: str, environment: str) -> Registration:
+    """Open only where nobody else can come by, unless somebody says so."""
+    if not text:
+        return "open" if environment == "development" else "invite"
+    if text not in ("open", "invite", "closed"):
+        raise InvalidSetting("TG_REGISTRATION", text, "open, invite or closed")
+    return text  # type: ignore[return-value]  # narrowed by the membership test above
 
 
 def _flag(values: Mapping[str, str], name: str, default: bool) -> bool:

@@ -22,9 +22,9 @@ CONTRACTS = {"S0": "tg_tinker", "S1": "aitip", "S2": "qflare", "S3": "deep_learn
 SOURCE = Path(__file__).parent / "documents" / "contract.yaml"
 HEAD = """# Compatibility
 
-Five API documents are served word for word. `make compatibility` writes this page from a run of the tests,
-and what it says was so in that run. **served**: every test of the operation passed. **failing**: one did not.
-**untested**: there is a route, and no test of it ran. **planned**: there is no route yet.
+Five API documents, operation by operation, as the tests found them: `make compatibility` writes this page
+from such a run. **served**: every test of it passed. **failing**: one did not. **untested**: there is a
+route, and no test of it ran. **planned**: there is no route yet.
 """
 Outcomes = Mapping[str, Mapping[str, bool]]
 """Of each operation, whether its tests passed, by their names."""

@@ -90,7 +90,7 @@ def test_the_deep_learning_platform_logs_in_and_refreshes(stranger: httpx.Client
         assert stranger.get(MINE, headers=bearer(answer.json()["access_token"])).status_code == 200
 
 
-@pytest.mark.operation("S1-02", "S3-03")
+@pytest.mark.operation("S3-03")
 def test_a_wrong_password_and_a_wrong_name_are_told_alike(stranger: httpx.Client, alice: Person) -> None:
     answers = [
         stranger.post("/auth/login", json={"username": who, "password": what})
@@ -282,7 +282,7 @@ def test_qflare_lists_and_changes_organizations(alice: Person, bob: Person, caro
     assert changed.json() == {**ours, "description": "A lab"}
 
 
-@pytest.mark.operation("S2-19")
+@pytest.mark.operation("S2-19", "S2-20")
 def test_qflare_creates_an_organization_that_its_maker_may_act_for(people: People, bob: Person) -> None:
     made = bob.http.post("/api/v1/organizations", json={"name": "Second"})
     assert (made.status_code, made.json()["member_count"]) == (201, 1)
@@ -318,7 +318,7 @@ def test_qflare_makes_users_and_changes_what_they_may_do(people: People, alice: 
     assert user["id"] in [each["id"] for each in listed["users"]]
 
 
-@pytest.mark.operation("S2-20", "S2-22", "S2-24")
+@pytest.mark.operation("S2-22", "S2-24", "S2-25")
 def test_qflare_shows_nobody_of_another_organization(alice: Person, bob: Person) -> None:
     path = f"/api/v1/users/{alice.user_id}"
     assert refusal(bob.http.get(path), "qflare").status == 404

@@ -63,9 +63,10 @@ def test_the_page_was_written_since_the_routes_changed() -> None:
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_a_run_writes_what_it_saw(tmp_path: Path, processes: str) -> None:
     (tmp_path / "test_run.py").write_text(RUN)
-    command = [sys.executable, "-m", "pytest", "-q", "-n", processes, "-p", "tests.contracts.compatibility"]
-    command += ["-c", str(ROOT / "pyproject.toml"), "--compatibility", "page.md", "test_run.py"]
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = operation\n")
+    command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "tests.contracts.compatibility"]
+    command += ["-n", processes, "--compatibility", "page.md", "test_run.py"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
         command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=200, check=False
     )

@@ -8,6 +8,7 @@ it went and once that it is back. What is counted here is bounded, however many 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import structlog
 from limits import RateLimitItem
@@ -15,6 +16,9 @@ from limits.aio.storage import Storage
 from limits.errors import StorageError
 
 from tg_workbench.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
 
 MOST_WINDOWS = 100_000
 PATIENCE_SECONDS = 0.25
@@ -86,7 +90,8 @@ class Counters:
 
     def __init__(self, redis_url: str | None = None) -> None:
         self.own = ProcessStore()
-        self.shared = None if redis_url is None else _redis(redis_url)
+        self._pool = None if redis_url is None else _pool(redis_url)
+        self.shared = None if self._pool is None else _store(self._pool)
         self._away_until: float | None = None
 
     async def count(self, rule: RateLimitItem, *who: str) -> tuple[int, float]:
@@ -104,6 +109,11 @@ class Counters:
     async def shared_answers(self) -> bool | None:
         """Whether the shared store answers; None when there is none."""
         return None if self.shared is None else await self.shared.check()
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._pool is not None:
+            await self._pool.aclose()
 
     def _is_worth_asking(self) -> bool:
         """Not while it is away, but for one request every few seconds."""
@@ -130,17 +140,16 @@ async def _counted(store: Storage, rule: RateLimitItem, *who: str) -> tuple[int,
     return await store.incr(key, rule.get_expiry()), await store.get_expiry(key)
 
 
-def _redis(url: str) -> Storage:
-    """The store at `url`. Raises InvalidSetting; nothing is connected yet."""
+def _pool(url: str) -> ConnectionPool:
+    """Connections to the Redis at `url`, none of them opened yet. Raises InvalidSetting."""
     try:
-        from limits.aio.storage import RedisStorage
         from redis.asyncio import ConnectionPool
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError:
         raise InvalidSetting("REDIS_URL", "set", "unset, or: pip install 'tg-workbench[redis]'") from None
     try:
-        pool = ConnectionPool.from_url(
+        return ConnectionPool.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=PATIENCE_SECONDS,
@@ -148,6 +157,11 @@ def _redis(url: str) -> Storage:
         )
     except ValueError:
         raise InvalidSetting("REDIS_URL", "set", "a URL that Redis understands") from None
+
+
+def _store(pool: ConnectionPool) -> Storage:
+    from limits.aio.storage import RedisStorage
+
     return RedisStorage(
         "async+redis://",  # where it is, the pool knows
         wrap_exceptions=True,

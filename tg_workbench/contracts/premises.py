@@ -29,8 +29,8 @@ class Premises:
     blobs: Blobs
     folder: Path
     bells: AsyncBells
-    access_tokens: AccessTokens
     limits: Limits
+    access_tokens: AccessTokens
     passwords: PasswordQueue = field(default_factory=PasswordQueue)
     started: float = field(default_factory=time.monotonic)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
