@@ -7,6 +7,7 @@ gets a session that reads; anything else one that writes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query
@@ -18,6 +19,7 @@ from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.datasets import Datasets, Ledger
 from tg_workbench.events import Events
 from tg_workbench.identity import ApiKeys, Principal
+from tg_workbench.security import AuditEntries, AuditQuery
 from tg_workbench.training import Operations, TrainingClients
 
 
@@ -69,12 +71,17 @@ async def _api_keys(session: Transaction) -> ApiKeys:
     return ApiKeys(session)
 
 
+async def _audit_entries(session: Transaction) -> AuditEntries:
+    return AuditEntries(session)
+
+
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
+AuditRoom = Annotated[AuditEntries, Depends(_audit_entries, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
@@ -96,3 +103,23 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 Offset = Annotated[int, Query(ge=0, le=2**63 - 1)]
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only what came after this id.")]
 Wait = Annotated[float, Query(ge=0, le=40, description="Seconds to wait for the end.", allow_inf_nan=False)]
+Moment = Annotated[datetime | None, Query(description="A time, ISO 8601; UTC unless it says otherwise.")]
+
+
+async def _audit_query(
+    actor: AnyId = None,
+    action: Annotated[str | None, Query(pattern=r"^[a-z_.]{1,128}$")] = None,
+    since: Moment = None,
+    until: Moment = None,
+) -> AuditQuery:
+    return AuditQuery(actor_id=actor, action=action, since=_seconds(since), until=_seconds(until))
+
+
+AskedAudit = Annotated[AuditQuery, Depends(_audit_query)]
+"""Which entries of the audit log a request asks for."""
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

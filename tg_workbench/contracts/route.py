@@ -2,7 +2,8 @@
 
 A credential is asked for before the body is read, unless the endpoint is marked `@public`; what it must be
 allowed to do is `read` for GET, `train` for anything else, or what `@needs` says. So a new route is closed
-until somebody opens it.
+until somebody opens it. And what it does is in the audit log (`trail`), whether its author thought of it or
+not.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from tg_workbench.contracts.failures import Failure
+from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.strict_json import StrictRequest
-from tg_workbench.contracts.visitors import principal_of
+from tg_workbench.contracts.trail import Trail
+from tg_workbench.contracts.visitors import admit, identify
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 CONTRACT, PRINCIPAL, REQUEST_ID = "tg_contract", "tg_principal", "tg_request_id"
 """Where the request's scope holds them."""
+EXITS = "fastapi_function_astack"
+"""Where FastAPI keeps what ends between the endpoint and the answer; what is put there first ends last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,12 @@ def needs(scope: str) -> Callable[[Endpoint], Endpoint]:
         return endpoint
 
     return mark
+
+
+def audited(endpoint: Endpoint) -> Endpoint:
+    """Mark a GET endpoint whose every use is recorded: what it answers leaves the workbench."""
+    endpoint.tg_audited = True  # type: ignore[attr-defined]
+    return endpoint
 
 
 class ErrorNote(BaseModel):
@@ -93,6 +104,17 @@ class ContractRoute(APIRoute):
         """What a credential must be allowed to do here."""
         return getattr(self.endpoint, "tg_needs", "read" if self.methods == {"GET"} else "train")
 
+    @property
+    def is_audited(self) -> bool:
+        """Whether a request to it leaves an entry in the audit log."""
+        changes = self.methods != {"GET"} and (self.is_public or self.needed_scope != "read")
+        return changes or getattr(self.endpoint, "tg_audited", False)
+
+    @property
+    def action(self) -> str:
+        """What the audit log calls it."""
+        return f"{self.contract.name}.{self.name}"
+
     def get_route_handler(self) -> Handler:
         """FastAPI's handler, behind the door, with the body read strictly."""
         handle = super().get_route_handler()
@@ -100,11 +122,28 @@ class ContractRoute(APIRoute):
 
         async def behind_the_door(request: Request) -> Response:
             request.scope[CONTRACT] = self.contract
+            trail = self._trail(request) if self.is_audited else None
+            principal = None
             if scope_needed is not None:
-                request.scope[PRINCIPAL] = principal_of(request, scope_needed)
-            return await handle(StrictRequest(request.scope, request.receive))
+                request.scope[PRINCIPAL] = principal = identify(request)
+                if trail is not None:
+                    trail.actor = principal
+                admit(principal, scope_needed)
+            if trail is not None:
+                trail.let_in(principal)
+            response = await handle(StrictRequest(request.scope, request.receive))
+            if trail is not None:
+                trail.status = response.status_code
+            return response
 
         return behind_the_door
+
+    def _trail(self, request: Request) -> Trail:
+        """The request's entry in the audit log, to be written when all else has been committed or undone."""
+        audit = premises_of(request).audit
+        trail = Trail(audit, request, request_id_of(request.scope), self.action, self.path)
+        request.scope[EXITS].enter_context(trail)
+        return trail
 
 
 def route_of(contract: Contract) -> type[ContractRoute]:

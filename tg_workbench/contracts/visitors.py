@@ -12,7 +12,7 @@ import ipaddress
 
 from starlette.requests import Request
 
-from tg_workbench.contracts.premises import Premises, premises_of
+from tg_workbench.contracts.premises import premises_of
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import PermissionDenied, Unauthenticated
 from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Principal
@@ -20,13 +20,20 @@ from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Principal
 
 def principal_of(request: Request, scope: str) -> Principal:
     """Who sent `request`. Raises Unauthenticated, and PermissionDenied when `scope` is not held."""
-    principal = _identify(request, premises_of(request))
-    if not principal.may(scope):
-        raise PermissionDenied(f"this API key does not hold the scope '{scope}'")
+    principal = identify(request)
+    admit(principal, scope)
     return principal
 
 
-def _identify(request: Request, premises: Premises) -> Principal:
+def admit(principal: Principal, scope: str) -> None:
+    """Nothing, unless `scope` is not held: then PermissionDenied."""
+    if not principal.may(scope):
+        raise PermissionDenied(f"this API key does not hold the scope '{scope}'")
+
+
+def identify(request: Request) -> Principal:
+    """Who sent `request`, whatever it may do. Raises Unauthenticated."""
+    premises = premises_of(request)
     credential = _credential(request)
     if credential is None:
         if premises.settings.auth_disabled and comes_from_here(request) and _is_no_strange_page(request):

@@ -85,7 +85,7 @@ class ApiKeys:
             return None
         if key.expires_at is not None and key.expires_at <= now():
             return None
-        return Principal(id=key.principal_id, tenant_id=key.tenant_id, scopes=frozenset(key.scopes))
+        return Principal(key.principal_id, key.tenant_id, frozenset(key.scopes), "api_key", key.id)
 
     def _by_idempotency_key(self, owner: Principal, idempotency_key: str) -> ApiKey | None:
         query = select(ApiKey).where(

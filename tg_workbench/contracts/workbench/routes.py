@@ -1,4 +1,4 @@
-"""Our own routes, under /workbench/v1: runs, live events, datasets, the ledger, API keys."""
+"""Our own routes, under /workbench/v1: runs, live events, datasets, the ledger, API keys, the audit log."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tg_workbench.contracts.providers import (
     ApiKeyId,
     ApiKeysRoom,
     ArtifactId,
+    AskedAudit,
+    AuditRoom,
     ClientId,
     ClientsRoom,
     DatasetId,
@@ -30,7 +32,7 @@ from tg_workbench.contracts.providers import (
     SignedIn,
     ThePremises,
 )
-from tg_workbench.contracts.route import FAILURES, needs
+from tg_workbench.contracts.route import FAILURES, audited, needs
 from tg_workbench.contracts.tg_tinker import views
 from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
 from tg_workbench.contracts.tg_tinker.routes import accepted
@@ -150,6 +152,7 @@ async def list_artifacts(
     response_class=Response,
     responses={200: {"content": {"application/zip": {}}, "description": "The files, in a zip."}},
 )
+@audited
 async def export_artifact(artifact_id: ArtifactId, owner: SignedIn, premises: ThePremises) -> Response:
     """A checkpoint as the files other programs read: adapters as `peft` writes them, or plain weights.
 
@@ -273,3 +276,16 @@ async def revoke_api_key(key_id: ApiKeyId, owner: SignedIn, keys: ApiKeysRoom) -
     """Revoke an API key, now and for good."""
     keys.revoke(owner, key_id)
     return schemas.Deleted()
+
+
+# ----------------------------------------------------------------------------- the audit log
+@router.get("/audit")
+@needs("audit")
+@audited
+async def read_audit_log(
+    owner: SignedIn, audit: AuditRoom, asked: AskedAudit, limit: Limit = 50, offset: Offset = 0
+) -> schemas.AuditPage:
+    """Who did what in your organisation, the newest first. Reading it is recorded too."""
+    page, total = audit.list_page(owner.tenant_id, asked, limit=limit, offset=offset)
+    shown = [schemas.AuditEntryView.of(entry) for entry in page]
+    return schemas.AuditPage(entries=shown, total=total, limit=limit, offset=offset)
