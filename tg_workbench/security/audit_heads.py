@@ -4,8 +4,8 @@ The newest head of each tenant is in the database and in a file beside it, so a 
 an older copy is noticed. A head is only ever signed when it extends every head signed before, through entries
 that this workbench has sealed: it never vouches for what somebody else has written into the database.
 
-Pitfalls: after a backup was put back on purpose, the files still tell of the entries that are gone, and nothing
-is signed until somebody has moved them away. Keep them: they prove what was lost.
+Pitfalls: after a backup was put back on purpose, the files still tell of the entries that are gone, and
+nothing is signed until somebody has moved them away. Keep them: they prove what was lost.
 """
 
 from __future__ import annotations
@@ -129,11 +129,7 @@ def sign_head(database: Database, files: HeadFiles, key: SigningKey, tenant_id: 
         known = [head for head in (stored, kept) if head is not None]
         newest = AuditEntries(session).newest(tenant_id)
         problem = _problem(session, tenant_id, key, known)
-    if (
-        problem is not None
-        or newest is None
-        or (len(known) == 2 and {h.number for h in known} == {newest[0]})
-    ):
+    if problem is not None or newest is None or [head.number for head in known] == [newest[0]] * 2:
         return problem
     head = Head.sign(key, tenant_id, *newest)
     with database.write(durable=True) as session:

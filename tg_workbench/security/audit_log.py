@@ -1,7 +1,7 @@
 """The audit log of one process: what is recorded, sealed with the workbench's key, and signed soon after.
 
-`record` is for a change and its entry in one transaction; `note` for what has no transaction; `refuse` for what
-was not allowed. `settle` signs what is new, and is called once a second and at the end.
+`record` is for a change and its entry in one transaction, `note` for what has no transaction, `refuse` for
+what was not allowed. `settle` signs what is new, and is called once a second and at the end.
 
 Pitfalls: an entry that cannot be written is an error like any other, so what must be recorded fails with it.
 """
@@ -101,9 +101,7 @@ class AuditLog:
             else:
                 self._broken[tenant_id] = problem
         if problem is not None and problem != known:
-            log.error(
-                "audit log broken", tenant_id=tenant_id, problem=problem, run="tg-workbench audit verify"
-            )
+            log.error("audit log broken", tenant_id=tenant_id, problem=problem)
 
     def _is_new(self, tenant_id: str) -> None:
         with self._lock:

@@ -70,6 +70,15 @@ class _Heads:
     hashes: dict[int, str] = field(default_factory=dict)
     newest: int = 0
 
+    def add(self, head: Head, public: VerifyingKey) -> str | None:
+        """Take up a head, or say why not."""
+        if not head.is_signed_by(public):
+            return "its head is not signed by this key"
+        if self.hashes.setdefault(head.number, head.hash) != head.hash:
+            return "two heads were signed for it"
+        self.newest = max(self.newest, head.number)
+        return None
+
 
 def verify(
     database: Database, public: VerifyingKey, *, key: SigningKey | None = None, files: HeadFiles | None = None
@@ -105,9 +114,7 @@ def _verify(session: Session, public: VerifyingKey, secret: bytes | None, files:
         _follow(str(tenant_id), entries, heads.pop(tenant_id, _Heads()), secret, verdict)
     for tenant_id, left in heads.items():
         if left.hashes:
-            problem = (
-                f"all entries are gone, {left.newest} were signed: an older database, or they were removed"
-            )
+            problem = f"it and all others up to entry {left.newest} are gone: an older database, or removed"
             verdict.breaks.append(Break(tenant_id, 1, problem))
     return verdict
 
@@ -121,24 +128,18 @@ def _signed_heads(
     if files is not None:
         kept = list(files.all())
         found += kept
-        told = {head.tenant_id for _, head in kept if head is not None}
+        filed = {head.tenant_id for _, head in kept if head is not None}
         for head in stored:
-            if head.tenant_id not in told:
+            if head.tenant_id not in filed:
                 verdict.breaks.append(Break(head.tenant_id, None, "the file of its head is gone"))
     heads: dict[str, _Heads] = {}
-    for place, head in found:
-        if head is None:
+    for place, told in found:
+        if told is None:
             verdict.breaks.append(Break("?", None, f"{place} holds no head"))
             continue
-        mine = heads.setdefault(head.tenant_id, _Heads())
-        if not head.is_signed_by(public):
-            verdict.breaks.append(
-                Break(head.tenant_id, None, f"the head in {place} is not signed by this key")
-            )
-        elif mine.hashes.setdefault(head.number, head.hash) != head.hash:
-            verdict.breaks.append(Break(head.tenant_id, head.number, "two heads were signed for it"))
-        else:
-            mine.newest = max(mine.newest, head.number)
+        problem = heads.setdefault(told.tenant_id, _Heads()).add(told, public)
+        if problem is not None:
+            verdict.breaks.append(Break(told.tenant_id, told.number, f"{problem} ({place})"))
     return heads
 
 

@@ -77,8 +77,8 @@ class Database:
         with self._named_failures(), self._transaction(engine) as (session, connection):
             yield session
             session.flush()
-            for call in self.before_commit:
-                call(session)
+            for write in self.before_commit:
+                write(session)
             connection.commit()
             calls: list[Callable[[], None]] = session.info.pop(AFTER_COMMIT, [])
         for call in calls:
