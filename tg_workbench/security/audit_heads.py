@@ -71,6 +71,8 @@ class Head:
             message = encode(HEAD_LABEL, (self.tenant_id, self.number, self.hash, self.at))
         except TypeError:
             return False
+        if not isinstance(self.signature, bytes):
+            return False
         return self.key_id == key.key_id and key.verifies(self.signature, message, CONTEXT)
 
 

@@ -8,6 +8,7 @@ named. It reads a row at a time, so a log of any length will do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
-from tg_workbench.errors import AuditUnreadable
+from tg_workbench.errors import AuditUnreadable, SigningKeyUnreadable
 from tg_workbench.security.audit import microseconds, sealing_secret
 from tg_workbench.security.audit_chain import FIELDS, GENESIS, hash_of, seal_of
 from tg_workbench.security.audit_heads import Head, HeadFiles
@@ -27,7 +28,7 @@ from tg_workbench.storage.database import now
 COLUMNS = (*FIELDS, "hash")
 ROWS_AT_ONCE = 1000
 YOUNG_SECONDS = 60.0
-"""A log that began so lately may have no head yet."""
+"""A log that began so lately may have no head yet, and a head signed so lately no file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +82,45 @@ class _Heads:
 
 
 def verify(
-    database: Database, public: VerifyingKey, *, key: SigningKey | None = None, files: HeadFiles | None = None
+    database: Database,
+    public: VerifyingKey | None = None,
+    *,
+    key: SigningKey | None = None,
+    files: HeadFiles | None = None,
 ) -> Verdict:
-    """Look at everything. `key` also checks the seals, `files` the heads beside the database.
+    """Look at everything, with a public key or the signing `key`.
 
-    Raises AuditUnreadable, DatabaseUnavailable.
+    The latter also checks the seals, and `files` tell the heads beside the database. Raises AuditUnreadable,
+    DatabaseUnavailable, and SigningKeyUnreadable without a key.
     """
+    if public is None:
+        if key is None:
+            raise SigningKeyUnreadable("nothing")
+        public = key.public
+    kept = None if files is None else list(files.all())  # first: a head may be signed while we look
+    with reading(database) as session:
+        verdict = Verdict()
+        heads = _signed_heads(session, public, kept, verdict)
+        secret = None if key is None else sealing_secret(key)
+        for tenant_id, entries in groupby(rows(session), key=lambda entry: entry["tenant_id"]):
+            verdict.tenants += 1
+            _follow(str(tenant_id), entries, heads.pop(tenant_id, _Heads()), secret, verdict)
+    for tenant_id, left in heads.items():
+        if left.hashes:
+            problem = f"it and all others up to entry {left.newest} are gone: an older database, or removed"
+            verdict.breaks.append(Break(tenant_id, 1, problem))
+    return verdict
+
+
+@contextmanager
+def reading(database: Database) -> Iterator[Session]:
+    """A session for looking at a log that is there. Raises AuditUnreadable."""
     if not database.path.is_file():
         raise AuditUnreadable(str(database.path))
     with database.read() as session:
         if not sa.inspect(session.connection()).has_table(AuditEntry.__tablename__):
             raise AuditUnreadable(str(database.path))
-        return _verify(session, public, None if key is None else sealing_secret(key), files)
+        yield session
 
 
 def rows(session: Session, tenant_id: str | None = None) -> Iterator[Mapping[str, Any]]:
@@ -106,32 +134,17 @@ def rows(session: Session, tenant_id: str | None = None) -> Iterator[Mapping[str
         yield {**row}
 
 
-def _verify(session: Session, public: VerifyingKey, secret: bytes | None, files: HeadFiles | None) -> Verdict:
-    verdict = Verdict()
-    heads = _signed_heads(session, public, files, verdict)
-    for tenant_id, entries in groupby(rows(session), key=lambda entry: entry["tenant_id"]):
-        verdict.tenants += 1
-        _follow(str(tenant_id), entries, heads.pop(tenant_id, _Heads()), secret, verdict)
-    for tenant_id, left in heads.items():
-        if left.hashes:
-            problem = f"it and all others up to entry {left.newest} are gone: an older database, or removed"
-            verdict.breaks.append(Break(tenant_id, 1, problem))
-    return verdict
-
-
 def _signed_heads(
-    session: Session, public: VerifyingKey, files: HeadFiles | None, verdict: Verdict
+    session: Session, public: VerifyingKey, kept: list[tuple[str, Head | None]] | None, verdict: Verdict
 ) -> dict[str, _Heads]:
     """Every head that somebody kept, by tenant; one that is not signed is a break by itself."""
     stored = [Head(**row.model_dump()) for row in session.exec(select(AuditHead))]
+    filed = {head.tenant_id for _, head in kept or () if head is not None}
+    for head in stored if kept is not None else ():
+        if head.tenant_id not in filed and head.at < microseconds(now() - YOUNG_SECONDS):
+            verdict.breaks.append(Break(head.tenant_id, None, "the file of its head is gone"))
     found: list[tuple[str, Head | None]] = [("the database", head) for head in stored]
-    if files is not None:
-        kept = list(files.all())
-        found += kept
-        filed = {head.tenant_id for _, head in kept if head is not None}
-        for head in stored:
-            if head.tenant_id not in filed:
-                verdict.breaks.append(Break(head.tenant_id, None, "the file of its head is gone"))
+    found += kept or ()
     heads: dict[str, _Heads] = {}
     for place, told in found:
         if told is None:
