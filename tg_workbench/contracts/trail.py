@@ -14,6 +14,7 @@ nobody has to check.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
@@ -65,12 +66,13 @@ class Trail:
         if self.is_written:
             return
         self.is_written = True
-        if isinstance(error, NOT_ALLOWED):
-            self._try(lambda: self.audit.refuse(self.deed("refused", error)))
-        elif error is not None or self.status >= 400:
-            self._try(lambda: self.audit.note(self.deed("failed", error)))
-        else:
+        if error is None and self.status < 400:
             self.audit.note(self.deed("done"))
+            return
+        is_refused = isinstance(error, NOT_ALLOWED)
+        deed = self.deed("refused" if is_refused else "failed", error)
+        is_bounded = is_refused or self.actor is None  # anybody can do it as often as they like
+        self._try(self.audit.refuse if is_bounded else self.audit.note, deed)
 
     def write(self, session: Session) -> None:
         """Write the entry with what `session` is about to commit."""
@@ -100,10 +102,10 @@ class Trail:
     def _is_stored(self) -> None:
         self.is_written = True
 
-    def _try(self, write: Any) -> None:
+    def _try(self, write: Callable[[Deed], None], deed: Deed) -> None:
         """The caller gets the error there was; that it left no entry is in the log."""
         try:
-            write()
+            write(deed)
         except WorkbenchError as failure:
             log.error("audit entry lost", action=self.action, reason=type(failure).__name__)
 

@@ -43,9 +43,13 @@ def test_a_tenant_sees_its_own_log_only(log: AuditLog) -> None:
 
 
 def test_an_entry_is_rolled_back_with_the_change_it_tells_of(log: AuditLog) -> None:
-    with pytest.raises(WorkbenchError), log.database.write() as session:
-        log.record(session, DEED)
-        raise WorkbenchError
+    def change() -> None:
+        with log.database.write() as session:
+            log.record(session, DEED)
+            raise WorkbenchError
+
+    with pytest.raises(WorkbenchError):
+        change()
     with log.database.read() as session:
         assert AuditEntries(session).newest("us") is None
 
