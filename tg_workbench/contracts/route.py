@@ -21,7 +21,7 @@ from starlette.types import Scope
 from tg_workbench.contracts.failures import Failure
 from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.strict_json import StrictRequest
-from tg_workbench.contracts.trail import Trail
+from tg_workbench.contracts.trail import Subject, Trail
 from tg_workbench.contracts.visitors import admit, identify
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -111,18 +111,19 @@ class ContractRoute(APIRoute):
         return changes or getattr(self.endpoint, "tg_audited", False)
 
     @property
-    def action(self) -> str:
-        """What the audit log calls it."""
-        return f"{self.contract.name}.{self.name}"
+    def subject(self) -> Subject:
+        """What the audit log calls it, and what it is about."""
+        return Subject.of(f"{self.contract.name}.{self.name}", self.path)
 
     def get_route_handler(self) -> Handler:
         """FastAPI's handler, behind the door, with the body read strictly."""
         handle = super().get_route_handler()
         scope_needed = None if self.is_public else self.needed_scope
+        subject = self.subject if self.is_audited else None
 
         async def behind_the_door(request: Request) -> Response:
             request.scope[CONTRACT] = self.contract
-            trail = self._trail(request) if self.is_audited else None
+            trail = None if subject is None else _trail(request, subject)
             principal = None
             if scope_needed is not None:
                 request.scope[PRINCIPAL] = principal = identify(request)
@@ -138,12 +139,12 @@ class ContractRoute(APIRoute):
 
         return behind_the_door
 
-    def _trail(self, request: Request) -> Trail:
-        """The request's entry in the audit log, to be written when all else has been committed or undone."""
-        audit = premises_of(request).audit
-        trail = Trail(audit, request, request_id_of(request.scope), self.action, self.path)
-        request.scope[EXITS].enter_context(trail)
-        return trail
+
+def _trail(request: Request, subject: Subject) -> Trail:
+    """The request's entry in the audit log, to be written when all else has been committed or undone."""
+    trail = Trail(premises_of(request).audit, subject, request, request_id_of(request.scope))
+    request.scope[EXITS].enter_context(trail)
+    return trail
 
 
 def route_of(contract: Contract) -> type[ContractRoute]:

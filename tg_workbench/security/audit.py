@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from tg_workbench.crypto.signatures import SigningKey
-from tg_workbench.security.audit_chain import GENESIS, SEAL_PURPOSE, hash_of, seal_of
+from tg_workbench.security.audit_chain import FACTS, GENESIS, SEAL_PURPOSE, seal_and_hash
 from tg_workbench.security.tables import AuditEntry
 from tg_workbench.storage.database import now
 from tg_workbench.storage.statements import Statement, insertion
@@ -36,6 +36,7 @@ OUTCOMES = ("done", "failed", "refused")
 PLAIN = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
 """What a text in an entry may be: ids, names of ours, addresses."""
 
+TEXTS = [name for name in FACTS if name not in ("number", "at", "count")]
 _NEWEST = Statement(
     sa.select(col(AuditEntry.number), col(AuditEntry.hash))
     .where(col(AuditEntry.tenant_id) == sa.bindparam("tenant"))
@@ -65,9 +66,9 @@ class Deed:
     address: str | None = None
 
     def __post_init__(self) -> None:
-        values = asdict(self)
-        told = [value for name, value in values.items() if name != "count" and value is not None]
-        if self.outcome not in OUTCOMES or not all(PLAIN.fullmatch(text) for text in told) or self.count < 1:
+        told = (getattr(self, name) for name in TEXTS)
+        is_plain = all(text is None or PLAIN.fullmatch(text) for text in told)
+        if self.outcome not in OUTCOMES or not is_plain or self.count < 1:
             raise ValueError("an audit entry holds ids, names of ours and addresses, and nothing else")
 
 
@@ -109,8 +110,8 @@ class AuditEntries:
             "at": microseconds(now()),
             "previous": GENESIS if newest is None else newest.hash,
         }
-        entry["seal"] = seal_of(secret, entry)
-        _INSERT.change(self.session, **entry, hash=hash_of(entry))
+        seal, entry_hash = seal_and_hash(secret, entry)
+        _INSERT.change(self.session, **entry, seal=seal, hash=entry_hash)
 
     def list_page(
         self, tenant_id: str, query: AuditQuery, *, limit: int = 50, offset: int = 0

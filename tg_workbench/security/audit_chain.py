@@ -42,6 +42,13 @@ def seal_of(secret: bytes, entry: Mapping[str, Value]) -> str:
     return hmac.digest(secret, sealed, "sha256").hex()
 
 
+def seal_and_hash(secret: bytes, entry: Mapping[str, Value]) -> tuple[str, str]:
+    """Both of a new entry: `seal` comes last, so what it seals is encoded once."""
+    sealed = encode(ENTRY_LABEL, [entry[name] for name in FIELDS[:-1]])
+    seal = hmac.digest(secret, sealed, "sha256").hex()
+    return seal, hashlib.sha256(sealed + _encoded(seal)).hexdigest()
+
+
 def hash_of(entry: Mapping[str, Value]) -> str:
     """The hash of an entry and, by way of `previous`, of every entry before it."""
     return hashlib.sha256(encode(ENTRY_LABEL, [entry[name] for name in FIELDS])).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tg_workbench.contracts.trail import object_of
+from tg_workbench.contracts.trail import Subject
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,5 @@ from tg_workbench.contracts.trail import object_of
     ],
 )
 def test_a_path_is_about_its_last_id(path: str, values: dict[str, str], told: tuple[str, str]) -> None:
-    assert object_of(path, values) == told
+    subject = Subject.of("a.b", path)
+    assert (subject.kind, subject.id_in(values)) == told
