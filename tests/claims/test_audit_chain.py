@@ -359,7 +359,7 @@ attacks: list[Callable[[int, int], list[str]]] = [
     lambda a, b: [f"DELETE FROM audit_entries WHERE tenant_id='us' AND number={a}"],
     lambda a, b: [f"UPDATE audit_entries SET action='x' WHERE tenant_id='us' AND number={a}"],
     lambda a, b: [f"UPDATE audit_entries SET at=at-{b} WHERE tenant_id='us' AND number={a}"],
-    lambda a, b: [f"UPDATE audit_entries SET number={100 + b} WHERE tenant_id='us' AND number={a}"],
+    lambda a, b: [f"UPDATE audit_entries SET number={100 * b + a} WHERE tenant_id='us' AND number={a}"],
     lambda a, b: [f"UPDATE audit_entries SET hash=previous WHERE tenant_id='us' AND number={a}"],
     lambda a, b: [f"DELETE FROM audit_entries WHERE tenant_id='us' AND number>={a}"],
     lambda a, b: [f"UPDATE audit_entries SET object_id=NULL WHERE tenant_id='us' AND number={a}"],
