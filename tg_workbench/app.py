@@ -25,15 +25,20 @@ from starlette.responses import JSONResponse
 
 from tg_workbench import __version__
 from tg_workbench.contracts import pages
+from tg_workbench.contracts.aitip import routes as aitip
+from tg_workbench.contracts.deep_learning import routes as deep_learning
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
+from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import routes as workbench
+from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
 from tg_workbench.observability.logs import where
@@ -42,7 +47,15 @@ from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
 log = structlog.get_logger("tg_workbench")
-ROUTERS = (tg_tinker.probes, tg_tinker.router, workbench.router)
+ROUTERS = (
+    tg_tinker.probes,
+    tg_tinker.router,
+    aitip.router,
+    qflare.router,
+    deep_learning.router,
+    workbench.router,
+    workbench_accounts.router,
+)
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
 SIGN_SECONDS = 1.0
@@ -79,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
         folder=folder,
         bells=AsyncBells(folder),
         audit=AuditLog(database, settings.home),
+        access_tokens=AccessTokens(settings.home),
     )
     for router in ROUTERS:
         app.include_router(router)
@@ -107,7 +121,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
         allow_credentials=settings.allow_credentials,
-        allow_methods=("DELETE", "GET", "POST"),
+        allow_methods=("DELETE", "GET", "POST", "PUT"),
         allow_headers=CALLERS_HEADERS,
         expose_headers=("X-Request-ID",),
     )

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.contracts.conftest import ARCHITECTURE, ROWS, Caller
+from tests.contracts.people import People
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import contract_routes
 from tg_workbench.contracts.route import ContractRoute
@@ -151,6 +152,31 @@ def test_what_was_asked_without_the_scope_is_refused_and_recorded(
     assert (first["action"], second["action"]) == ("workbench.read_audit_log", "workbench.delete_dataset")
     assert (second["outcome"], second["reason"]) == ("refused", "PermissionDenied")
     assert (second["credential_id"], second["object_id"]) == (key["key_id"], "ds-1")
+
+
+def test_accounts_leave_their_entries_in_the_log_of_their_organisation(
+    api: httpx.Client, audited: WorkbenchServer
+) -> None:
+    people = People(audited)
+    dora = people.register("dora")
+    wrong = people.client().post("/workbench/v1/sessions", json={"login": dora.name, "password": "x" * 12})
+    assert wrong.status_code == 401
+    log = dora.http.get("/api/v1/security/audit").json()
+    told = [(entry["action"], entry["object_kind"], entry["actor"]) for entry in log["entries"]]
+    assert told == [
+        ("workbench.sign_in", "user_session", dora.user_id),
+        ("deep_learning.register", "user", dora.user_id),
+    ]
+    assert log["pagination"] == {"page": 1, "size": 20, "total": 2, "pages": 1}
+    refused = entries(api, action="workbench.sign_in")[0]
+    assert (refused["outcome"], refused["actor_kind"]) == ("refused", "unknown")
+    assert dora.user_id not in json.dumps(entries(api)), "another organisation's log is not in ours"
+    erin = people.invite(dora, "erin")
+    assert erin.http.get("/api/v1/security/audit").status_code == 403
+    newest = dora.http.get("/api/v1/security/audit", params={"size": 1}).json()["entries"][0]
+    assert (newest["action"], newest["outcome"]) == ("qflare.read_audit_log", "refused")
+    assert (newest["actor"], newest["credential_id"]) == (erin.user_id, erin.signed_in["session_id"])
+    people.close()
 
 
 def test_reading_is_not_recorded_but_reading_the_log_is(api: httpx.Client) -> None:

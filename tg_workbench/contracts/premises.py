@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.requests import Request
 
+from tg_workbench.contracts.password_queue import PasswordQueue
+from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.execution import AsyncBells
 from tg_workbench.security import AuditLog
 from tg_workbench.settings import Settings
@@ -27,6 +30,9 @@ class Premises:
     folder: Path
     bells: AsyncBells
     audit: AuditLog
+    access_tokens: AccessTokens
+    passwords: PasswordQueue = field(default_factory=PasswordQueue)
+    started: float = field(default_factory=time.monotonic)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_HEAVY))
 

@@ -7,7 +7,6 @@ gets a session that reads; anything else one that writes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query
@@ -18,8 +17,7 @@ from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.datasets import Datasets, Ledger
 from tg_workbench.events import Events
-from tg_workbench.identity import ApiKeys, Principal
-from tg_workbench.security import AuditEntries, AuditQuery
+from tg_workbench.identity import ApiKeys, Invitations, Memberships, Organizations, Principal, Sessions, Users
 from tg_workbench.training import Operations, TrainingClients
 
 
@@ -71,8 +69,24 @@ async def _api_keys(session: Transaction) -> ApiKeys:
     return ApiKeys(session)
 
 
-async def _audit_entries(session: Transaction) -> AuditEntries:
-    return AuditEntries(session)
+async def _users(session: Transaction) -> Users:
+    return Users(session)
+
+
+async def _organizations(session: Transaction) -> Organizations:
+    return Organizations(session)
+
+
+async def _memberships(session: Transaction) -> Memberships:
+    return Memberships(session)
+
+
+async def _invitations(session: Transaction) -> Invitations:
+    return Invitations(session)
+
+
+async def _sessions(session: Transaction) -> Sessions:
+    return Sessions(session)
 
 
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
@@ -81,7 +95,11 @@ DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
-AuditRoom = Annotated[AuditEntries, Depends(_audit_entries, scope="function")]
+UsersRoom = Annotated[Users, Depends(_users, scope="function")]
+OrganizationsRoom = Annotated[Organizations, Depends(_organizations, scope="function")]
+MembershipsRoom = Annotated[Memberships, Depends(_memberships, scope="function")]
+InvitationsRoom = Annotated[Invitations, Depends(_invitations, scope="function")]
+SessionsRoom = Annotated[Sessions, Depends(_sessions, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
@@ -89,6 +107,10 @@ FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
+UserId = Annotated[str, Path(pattern=_ID, description="A user's id.")]
+OrganizationId = Annotated[str, Path(pattern=_ID, description="An organisation's id (`org_…`).")]
+InvitationId = Annotated[str, Path(pattern=_ID, description="An invitation's id (`inv-…`).")]
+SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 
 IdempotencyKey = Annotated[
@@ -103,23 +125,3 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 Offset = Annotated[int, Query(ge=0, le=2**63 - 1)]
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only what came after this id.")]
 Wait = Annotated[float, Query(ge=0, le=40, description="Seconds to wait for the end.", allow_inf_nan=False)]
-Moment = Annotated[datetime | None, Query(description="A time, ISO 8601; UTC unless it says otherwise.")]
-
-
-async def _audit_query(
-    actor: AnyId = None,
-    action: Annotated[str | None, Query(pattern=r"^[a-z_.]{1,128}$")] = None,
-    since: Moment = None,
-    until: Moment = None,
-) -> AuditQuery:
-    return AuditQuery(actor_id=actor, action=action, since=_seconds(since), until=_seconds(until))
-
-
-AskedAudit = Annotated[AuditQuery, Depends(_audit_query)]
-"""Which entries of the audit log a request asks for."""
-
-
-def _seconds(moment: datetime | None) -> float | None:
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

@@ -21,7 +21,7 @@ from starlette.types import Scope
 from tg_workbench.contracts.failures import Failure
 from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.strict_json import StrictRequest
-from tg_workbench.contracts.trail import Subject, Trail
+from tg_workbench.contracts.trail import Actor, Subject, Trail
 from tg_workbench.contracts.visitors import admit, identify
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -57,6 +57,12 @@ def needs(scope: str) -> Callable[[Endpoint], Endpoint]:
     return mark
 
 
+def asks_only(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint that changes nothing though its method is not GET: it leaves no entry."""
+    endpoint.tg_asks_only = True  # type: ignore[attr-defined]
+    return endpoint
+
+
 def audited(endpoint: Endpoint) -> Endpoint:
     """Mark a GET endpoint whose every use is recorded: what it answers leaves the workbench."""
     endpoint.tg_audited = True  # type: ignore[attr-defined]
@@ -83,10 +89,16 @@ class ErrorAnswer(BaseModel):
     error: ErrorBody
 
 
-FAILURES: dict[int | str, dict[str, Any]] = {
-    "default": {"model": ErrorAnswer, "description": "What went wrong, and what to do."}
-}
-"""What OpenAPI says of every route that can fail."""
+Failures = dict[int | str, dict[str, Any]]
+
+
+def failures_in(envelope: type[BaseModel]) -> Failures:
+    """What OpenAPI says of every route of a contract that can fail: `responses` of its routers."""
+    return {"default": {"model": envelope, "description": "What went wrong, and what to do."}}
+
+
+FAILURES = failures_in(ErrorAnswer)
+"""Those of TG-Tinker, and of our own contract."""
 
 
 class ContractRoute(APIRoute):
@@ -107,8 +119,9 @@ class ContractRoute(APIRoute):
     @property
     def is_audited(self) -> bool:
         """Whether a request to it leaves an entry in the audit log."""
-        changes = self.methods != {"GET"} and (self.is_public or self.needed_scope != "read")
-        return changes or getattr(self.endpoint, "tg_audited", False)
+        if self.methods == {"GET"}:
+            return getattr(self.endpoint, "tg_audited", False)
+        return not getattr(self.endpoint, "tg_asks_only", False)
 
     @property
     def subject(self) -> Subject:
@@ -124,14 +137,11 @@ class ContractRoute(APIRoute):
         async def behind_the_door(request: Request) -> Response:
             request.scope[CONTRACT] = self.contract
             trail = None if subject is None else _trail(request, subject)
-            principal = None
             if scope_needed is not None:
                 request.scope[PRINCIPAL] = principal = identify(request)
                 if trail is not None:
-                    trail.actor = principal
+                    trail.actor = Actor.of(principal)
                 admit(principal, scope_needed)
-            if trail is not None:
-                trail.let_in(principal)
             response = await handle(StrictRequest(request.scope, request.receive))
             if trail is not None:
                 trail.status = response.status_code

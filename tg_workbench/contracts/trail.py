@@ -1,10 +1,10 @@
 """What a request leaves in the audit log, decided at the door: no route has to think of it.
 
-Recorded is every request that may change something (any method but GET, unless its route needs only
-`read`), and every GET whose route is marked `@audited`. The entry is written in the first transaction that
-the request commits, so it is there exactly when the change is; without one it is written when the request
-has ended, and a request that cannot be recorded fails. Probes, reads and what workers do leave none: what a
-step has cost is in the ledger.
+Recorded is every request that may change something (any method but GET, unless its route is marked
+`@asks_only`), and every GET whose route is marked `@audited`. The entry is written in the first transaction
+that the request commits, so it is there exactly when the change is; without one it is written when the
+request has ended, and a request that cannot be recorded fails. Probes, reads and what workers do leave none:
+what a step has cost is in the ledger.
 
 **Why every step over HTTP.** `forward_backward` and `optim_step` are recorded like everything else: an entry
 costs 0.1 ms and 360 bytes, the log of operations beside it more, and a rule without exceptions is one that
@@ -61,6 +61,27 @@ class Subject:
         return None if self.parameter is None else _plain(str(values.get(self.parameter, "")))
 
 
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it, as an entry says it."""
+
+    tenant_id: str
+    id: str | None
+    kind: str
+    credential_id: str | None = None
+
+    @classmethod
+    def of(cls, principal: Principal) -> Actor:
+        """A principal: the user if it is one's, and the key or the session they came with."""
+        shown = principal.key_id or principal.session_id
+        kind = "api_key" if principal.key_id else "application" if principal.client_id else "user"
+        return cls(principal.tenant_id, principal.user_id or principal.id, kind, shown)
+
+
+NOBODY = Actor(LOCAL_PRINCIPAL.tenant_id, None, "unknown")
+"""What nobody is known to have done is in the local tenant's log, which the operator reads."""
+
+
 class Trail:
     """The entry of one request, until it is written. A context manager around all that the request does."""
 
@@ -71,15 +92,9 @@ class Trail:
         self.object_id = subject.id_in(request.path_params)
         self.request_id = _plain(request_id)
         self.address = _address(request.client.host if request.client else "")
-        self.actor: Principal | None = None
-        self.is_let_in = False
+        self.actor: Actor | None = None  # until it is known, nothing is written with what is committed
         self.is_written = False
         self.status = 200
-
-    def let_in(self, actor: Principal | None) -> None:
-        """The door is open: from here on, what is committed is what `actor` did (None: not known yet)."""
-        self.actor = actor
-        self.is_let_in = True
 
     def __enter__(self) -> Trail:
         self._token = _CURRENT.set(self)
@@ -92,13 +107,13 @@ class Trail:
         if self.is_written:
             return
         self.is_written = True
-        if error is None and self.status < 400:
-            self.audit.note(self.deed("done"))
-            return
         is_refused = isinstance(error, NOT_ALLOWED)
-        deed = self.deed("refused" if is_refused else "failed", error)
         is_bounded = is_refused or self.actor is None  # anybody can do it as often as they like
-        self._try(self.audit.refuse if is_bounded else self.audit.note, deed)
+        write = self.audit.note_some if is_bounded else self.audit.note
+        if error is None and self.status < 400:
+            write(self.deed("done"))
+        else:
+            self._try(write, self.deed("refused" if is_refused else "failed", error))
 
     def write(self, session: Session) -> None:
         """Write the entry with what `session` is about to commit."""
@@ -109,15 +124,15 @@ class Trail:
         after_commit(session, self._is_stored)
 
     def deed(self, outcome: Outcome, error: BaseException | None = None) -> Deed:
-        """What the entry says. What nobody is known to have done is in the local tenant's log."""
-        actor = self.actor
+        """What the entry says."""
+        actor = self.actor or NOBODY
         return Deed(
-            tenant_id=LOCAL_PRINCIPAL.tenant_id if actor is None else actor.tenant_id,
+            tenant_id=actor.tenant_id,
             action=self.action,
             outcome=outcome,
-            actor_kind="unknown" if actor is None else actor.kind,
-            actor_id=None if actor is None else actor.id,
-            credential_id=None if actor is None else actor.credential_id,
+            actor_kind=actor.kind,
+            actor_id=actor.id,
+            credential_id=actor.credential_id,
             object_kind=self.object_kind,
             object_id=self.object_id,
             reason=None if error is None else type(error).__name__,
@@ -136,10 +151,17 @@ class Trail:
             log.error("audit entry lost", action=self.action, reason=type(failure).__name__)
 
 
+def acts(actor: Actor) -> None:
+    """Behind a `@public` door: say who it turned out to be, before what they did is committed."""
+    trail = _CURRENT.get()
+    if trail is not None:
+        trail.actor = actor
+
+
 def write_trail(session: Session) -> None:
     """Called by the database before each commit: the entry of the request that commits, if it needs one."""
     trail = _CURRENT.get()
-    if trail is not None and trail.is_let_in and not trail.is_written:
+    if trail is not None and trail.actor is not None and not trail.is_written:
         trail.write(session)
 
 

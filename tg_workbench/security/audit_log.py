@@ -1,7 +1,7 @@
 """The audit log of one process: what is recorded, sealed with the workbench's key, and signed soon after.
 
-`record` is for a change and its entry in one transaction, `note` for what has no transaction, `refuse` for
-what was not allowed. `settle` signs what is new, and is called once a second and at the end.
+`record` is for a change and its entry in one transaction, `note` for what has no transaction, `note_some` for
+what anybody may do to us without end. `settle` signs what is new, and is called once a second and at the end.
 
 Pitfalls: an entry that cannot be written is an error like any other, so what must be recorded fails with it.
 """
@@ -74,7 +74,7 @@ class AuditLog:
         with self.database.write() as session:
             self.record(session, deed)
 
-    def refuse(self, deed: Deed) -> None:
+    def note_some(self, deed: Deed) -> None:
         """Write an entry about what was not allowed, unless there are too many: then count it."""
         if self.refusals.admit(deed):
             self.note(deed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tg_workbench.security.audit import Deed
 
-ONE_BY_ONE = 10
+ONE_BY_ONE = 20
 WINDOW_SECONDS = 60.0
 SUMMARY = "door.refused_more"
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Response
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
+from tg_workbench.contracts.audit import AskedAudit, AuditEntryView, AuditRoom
 from tg_workbench.contracts.bodies import described, json_or_tensors
 from tg_workbench.contracts.feeds import feed
 from tg_workbench.contracts.futures import FuturesDesk, Payload
@@ -18,8 +19,6 @@ from tg_workbench.contracts.providers import (
     ApiKeyId,
     ApiKeysRoom,
     ArtifactId,
-    AskedAudit,
-    AuditRoom,
     ClientId,
     ClientsRoom,
     DatasetId,
@@ -32,7 +31,7 @@ from tg_workbench.contracts.providers import (
     SignedIn,
     ThePremises,
 )
-from tg_workbench.contracts.route import FAILURES, audited, needs
+from tg_workbench.contracts.route import FAILURES, asks_only, audited, needs
 from tg_workbench.contracts.tg_tinker import views
 from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
 from tg_workbench.contracts.tg_tinker.routes import accepted
@@ -194,6 +193,7 @@ async def read_ledger(
 
 @router.post("/plans")
 @needs("read")
+@asks_only
 async def plan_run(body: plans.AskPlan, owner: SignedIn, premises: ThePremises) -> plans.PlanView:
     """What a run would cost, and how many steps a dataset's cap allows. Asking costs nothing."""
     with premises.database.read() as session:
@@ -287,5 +287,5 @@ async def read_audit_log(
 ) -> schemas.AuditPage:
     """Who did what in your organisation, the newest first. Reading it is recorded too."""
     page, total = audit.list_page(owner.tenant_id, asked, limit=limit, offset=offset)
-    shown = [schemas.AuditEntryView.of(entry) for entry in page]
+    shown = [AuditEntryView.of(entry) for entry in page]
     return schemas.AuditPage(entries=shown, total=total, limit=limit, offset=offset)

@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tg_workbench.contracts.audit import AuditEntryView
 from tg_workbench.contracts.tg_tinker.schemas import Batch, ExactForm, Id, Name, Rows
 from tg_workbench.contracts.tg_tinker.views import ArtifactView, FutureView, View, iso
 from tg_workbench.datasets import KEY_BYTES, Dataset, LedgerEvent
 from tg_workbench.identity import ApiKey
-from tg_workbench.security import AuditEntry
 from tg_workbench.training import Artifact, TrainingClient
 
 Privacy = Literal["protected", "public"]
 UnitName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z _-]{0,39}$")]
 """What a unit is called."""
-Scope = Literal["read", "train", "datasets", "keys", "audit"]
+Scope = Literal["read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin"]
 
 
 # ----------------------------------------------------------------------------- bodies
@@ -281,32 +281,6 @@ class DatasetList(View):
     total: int
     limit: int
     offset: int
-
-
-class AuditEntryView(View):
-    """One entry of the audit log, with what chains it: see `tg-workbench audit export`."""
-
-    number: int
-    at: str
-    actor: str | None
-    actor_kind: str
-    credential_id: str | None
-    action: str
-    object_kind: str | None
-    object_id: str | None
-    outcome: Literal["done", "failed", "refused"]
-    reason: str | None
-    count: int
-    request_id: str | None
-    address: str | None
-    previous: str
-    hash: str
-
-    @classmethod
-    def of(cls, entry: AuditEntry) -> AuditEntryView:
-        """An entry of the room."""
-        told = entry.model_dump(exclude={"tenant_id", "at", "actor_id", "seal"})
-        return cls(**told, at=iso(entry.at / 1_000_000), actor=entry.actor_id)
 
 
 class AuditPage(View):
