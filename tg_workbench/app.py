@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -35,12 +36,14 @@ from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
+from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
 from tg_workbench.observability.logs import where
+from tg_workbench.security import AuditLog
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
@@ -63,6 +66,8 @@ SHOWN_HEADERS = (
     "X-RateLimit-Reset",
     "X-Request-ID",
 )
+SIGN_SECONDS = 1.0
+"""How long a new entry of the audit log may wait for the signature that covers it."""
 CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
 
 
@@ -86,13 +91,16 @@ def create_app(settings: Settings) -> FastAPI:
             (WorkbenchError, RequestValidationError, HTTPException), answer_failure
         ),
     )
+    database = Database(settings.database_url)
+    database.before_commit.append(write_trail)
     app.state.premises = Premises(
         settings=settings,
-        database=Database(settings.database_url),
+        database=database,
         blobs=Blobs(settings.home / "blobs"),
         folder=folder,
         bells=AsyncBells(folder),
         limits=Limits(settings),
+        audit=AuditLog(database, settings.home),
         access_tokens=AccessTokens(settings.home),
     )
     for router in ROUTERS:
@@ -155,6 +163,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     premises.bells.open()
     opening = asyncio.create_task(_open(premises, dispatcher))
     opening.add_done_callback(_stop_unless_open)
+    closing = asyncio.Event()
+    signing = asyncio.create_task(_keep_signed(premises, opening, closing))
     await asyncio.wait({opening}, timeout=RETRY_SECONDS)
     with _ending_feeds(premises):
         try:
@@ -162,7 +172,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         finally:
             premises.stopping.set()
             opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+            closing.set()
+            await asyncio.gather(opening, signing, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
             await premises.limits.counters.close()
@@ -174,11 +185,27 @@ async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
     while True:
         try:
             await asyncio.to_thread(premises.database.migrate)
+            await asyncio.to_thread(premises.audit.open)
             break
         except DatabaseUnavailable:
             log.warning("database unavailable", again_in_seconds=RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
     await dispatcher.start()
+
+
+async def _keep_signed(premises: Premises, opening: asyncio.Task[None], closing: asyncio.Event) -> None:
+    """Keep the audit log signed while the workbench is open, and leave it signed."""
+    await asyncio.wait({opening})
+    is_open = not opening.cancelled() and opening.exception() is None
+    while is_open:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), SIGN_SECONDS)
+        is_open = not closing.is_set()
+        try:
+            await asyncio.to_thread(premises.audit.settle, closing=not is_open)
+        except (WorkbenchError, SQLAlchemyError, OSError) as failure:
+            known = isinstance(failure, WorkbenchError)
+            log.error("audit log not signed", reason=str(failure) if known else type(failure).__name__)
 
 
 def _stop_unless_open(opening: asyncio.Task[None]) -> None:

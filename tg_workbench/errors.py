@@ -19,6 +19,8 @@ WorkbenchError
 ├── RateLimited                too many requests in a window of time; TooManyAttempts to sign in
 ├── QuotaExceeded              as many of something as one may have at a time
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
+├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
+├── AuditUnreadable            there is no audit log to verify
 ├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable, DatabaseTooNew
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
@@ -354,6 +356,28 @@ class KeysUnreadable(WorkbenchError):
             f"{file} in TG_HOME does not hold this workbench's keys: put your copy of it back. Without its "
             "key-encryption keys no checkpoint opens; without its token keys everybody has to sign in again"
         )
+
+
+class SigningKeyUnreadable(WorkbenchError):
+    """A file that should hold a key of ML-DSA-65 holds none that can be used."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(f"{file} does not hold a key of ML-DSA-65: put your copy of it back")
+        self.file = file
+
+
+class SignaturesUnavailable(WorkbenchError):
+    """Signatures of ML-DSA-65 cannot be made here. Nothing weaker takes their place."""
+
+    def __init__(self) -> None:
+        super().__init__("the audit log is signed with ML-DSA-65: install cryptography 50 or newer")
+
+
+class AuditUnreadable(WorkbenchError):
+    """There is no audit log where one was looked for."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is no database of a workbench with an audit log")
 
 
 class RateLimited(WorkbenchError):

@@ -11,7 +11,8 @@ from starlette.requests import Request
 
 from tg_workbench.contracts.limits import WINDOW, Kind, address_of
 from tg_workbench.contracts.premises import premises_of
-from tg_workbench.contracts.visitors import has_api_key, permit, visitor_of
+from tg_workbench.contracts.trail import Actor, Trail
+from tg_workbench.contracts.visitors import admit, has_api_key, identify
 from tg_workbench.errors import Unauthenticated
 from tg_workbench.identity import Principal
 
@@ -25,18 +26,23 @@ class Door:
     counted: bool
     for_devices: bool
 
-    async def enter(self, request: Request) -> Principal | None:
-        """Who came in. Raises Unauthenticated, RateLimited, PermissionDenied."""
+    async def enter(self, request: Request, trail: Trail | None = None) -> Principal | None:
+        """Who came in, which the audit's `trail` is told.
+
+        Raises Unauthenticated, RateLimited, PermissionDenied.
+        """
         if self.scope is None:
             await self._count(request, None)
             return None
         try:
-            visitor = visitor_of(request)
+            visitor = identify(request)
         except Unauthenticated:
             await self._count(request, None)
             raise
+        if trail is not None:
+            trail.actor = Actor.of(visitor)
         await self._count(request, visitor)
-        permit(visitor, self.scope)
+        admit(visitor, self.scope)
         return visitor
 
     async def _count(self, request: Request, visitor: Principal | None) -> None:

@@ -22,20 +22,9 @@ UNKNOWN_KEY = "this API key is unknown, expired or revoked"
 
 def principal_of(request: Request, scope: str) -> Principal:
     """Who sent `request`. Raises Unauthenticated, and PermissionDenied when `scope` is not held."""
-    principal = visitor_of(request)
-    permit(principal, scope)
+    principal = identify(request)
+    admit(principal, scope)
     return principal
-
-
-def visitor_of(request: Request) -> Principal:
-    """Who sent `request`. Raises Unauthenticated."""
-    return _identify(request, premises_of(request))
-
-
-def permit(principal: Principal, scope: str) -> None:
-    """Raises PermissionDenied when `scope` is not held."""
-    if not principal.may(scope):
-        raise PermissionDenied(f"this credential does not hold the scope '{scope}'")
 
 
 def has_api_key(request: Request) -> bool:
@@ -44,7 +33,15 @@ def has_api_key(request: Request) -> bool:
     return "x-api-key" in request.headers or tokens.bare(credential).startswith(tokens.PREFIX)
 
 
-def _identify(request: Request, premises: Premises) -> Principal:
+def admit(principal: Principal, scope: str) -> None:
+    """Nothing, unless `scope` is not held: then PermissionDenied."""
+    if not principal.may(scope):
+        raise PermissionDenied(f"this credential does not hold the scope '{scope}'")
+
+
+def identify(request: Request) -> Principal:
+    """Who sent `request`, whatever it may do. Raises Unauthenticated."""
+    premises = premises_of(request)
     credential = _credential(request)
     if credential is None:
         if premises.settings.auth_disabled and comes_from_here(request) and _is_no_strange_page(request):

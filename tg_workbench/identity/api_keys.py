@@ -96,11 +96,11 @@ class ApiKeys:
         if key.expires_at is not None and key.expires_at <= now():
             return None
         if place is None:  # the local principal's: no user and no membership stands behind it
-            return Principal(id=key.principal_id, tenant_id=key.tenant_id, scopes=frozenset(key.scopes))
+            return Principal(key.principal_id, key.tenant_id, frozenset(key.scopes), key_id=key.id)
         if place.ended_at is not None or closed_at is not None:
             return None
         scopes = frozenset(key.scopes) & scopes_of(place.role, place.permissions)
-        return Principal(place.id, place.organization_id, scopes, place.user_id)
+        return Principal(place.id, place.organization_id, scopes, place.user_id, key_id=key.id)
 
     def _by_idempotency_key(self, owner: Principal, idempotency_key: str) -> ApiKey | None:
         query = select(ApiKey).where(

@@ -7,7 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from tg_workbench.contracts.audit import AuditEntryView
 from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.qflare.accounts import Pagination
 from tg_workbench.contracts.qflare.errors import timestamp
 from tg_workbench.observability import health
 
@@ -49,3 +51,10 @@ class SystemHealth(BaseModel):
             components=Components(database=database, redis=redis, quantum_keys="not configured"),
             uptime=int(time.monotonic() - premises.started),
         )
+
+
+class AuditLogView(BaseModel):
+    """A page of the audit log, the newest entry first."""
+
+    entries: list[AuditEntryView]
+    pagination: Pagination
