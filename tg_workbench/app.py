@@ -32,14 +32,16 @@ from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.workbench import routes as workbench
+from tg_workbench.contracts.workbench import webhooks
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
 from tg_workbench.observability.logs import where
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
+from tg_workbench.webhooks import Courier, Reach
 
 log = structlog.get_logger("tg_workbench")
-ROUTERS = (tg_tinker.probes, tg_tinker.router, workbench.router)
+ROUTERS = (tg_tinker.probes, tg_tinker.router, workbench.router, webhooks.router)
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
 CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
@@ -91,6 +93,8 @@ def _refuse_unsafe(settings: Settings) -> None:
         raise InvalidSetting(
             "TG_ALLOWED_ORIGINS", "*", "a list of origins, because TG_ALLOW_CREDENTIALS is true"
         )
+    if settings.webhook_allow_loopback and settings.production:
+        raise InvalidSetting("TG_WEBHOOK_ALLOW_LOOPBACK", "true", "unset in production")
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
@@ -99,7 +103,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
         allow_credentials=settings.allow_credentials,
-        allow_methods=("DELETE", "GET", "POST"),
+        allow_methods=("DELETE", "GET", "PATCH", "POST"),
         allow_headers=CALLERS_HEADERS,
         expose_headers=("X-Request-ID",),
     )
@@ -132,13 +136,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     opening = asyncio.create_task(_open(premises, dispatcher))
     opening.add_done_callback(_stop_unless_open)
     await asyncio.wait({opening}, timeout=RETRY_SECONDS)
+    delivering = asyncio.create_task(_deliver(premises, opening))
     with _ending_feeds(premises):
         try:
             yield
         finally:
             premises.stopping.set()
             opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+            delivering.cancel()
+            await asyncio.gather(opening, delivering, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
             premises.database.close()
@@ -154,6 +160,13 @@ async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
             log.warning("database unavailable", again_in_seconds=RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
     await dispatcher.start()
+
+
+async def _deliver(premises: Premises, opening: asyncio.Task[None]) -> None:
+    """Have webhooks delivered, from when the database is open until the app ends."""
+    await asyncio.wait({opening})
+    if not opening.cancelled() and opening.exception() is None:
+        await Courier(premises.database, premises.settings.home, Reach.of(premises.settings)).run()
 
 
 def _stop_unless_open(opening: asyncio.Task[None]) -> None:

@@ -5,9 +5,9 @@ WorkbenchError
 ├── Unauthenticated            no credential, or one that is not ours
 ├── PermissionDenied           a credential that may not do this
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
-│                              ApiKeyNotFound
+│                              ApiKeyNotFound, WebhookNotFound, DeliveryNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, TooManyWebhooks
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
 ├── CheckpointInvalid          SealBroken, CheckpointMismatch
@@ -99,6 +99,20 @@ class ApiKeyNotFound(NotFound):
         super().__init__(f"there is no API key {key_id}")
 
 
+class WebhookNotFound(NotFound):
+    """No webhook subscription has this id."""
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"there is no webhook {webhook_id}")
+
+
+class DeliveryNotFound(NotFound):
+    """No delivery of a webhook has this id."""
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"there is no delivery {delivery_id}")
+
+
 # ----------------------------------------------------------------------------- bad input
 class InvalidRequest(WorkbenchError):
     """What was asked cannot be done as it was asked; the message says how to ask."""
@@ -172,6 +186,14 @@ class DatasetInUse(Refused):
     def __init__(self, dataset_id: str, clients: int) -> None:
         super().__init__(f"dataset {dataset_id} is used by {clients} training client(s); delete those first")
         self.clients = clients
+
+
+class TooManyWebhooks(Refused):
+    """An organisation has as many webhooks as it may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} webhooks already, and no more are kept; delete one first")
+        self.limit = limit
 
 
 class OperationCancelled(Refused):

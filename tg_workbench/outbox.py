@@ -24,7 +24,17 @@ from tg_workbench.storage.database import now
 from tg_workbench.storage.statements import Statement
 
 NEVER_TOLD = frozenset(
-    {"loss", "losses", "points", "grad_norm", "batch", "batch_size", "num_examples", "num_clipped", "logprobs"}
+    {
+        "loss",
+        "losses",
+        "points",
+        "grad_norm",
+        "batch",
+        "batch_size",
+        "num_examples",
+        "num_clipped",
+        "logprobs",
+    }
 )
 """Names of what is not covered by ε."""
 
@@ -76,9 +86,7 @@ class Outbox:
         """
         if told := sorted(NEVER_TOLD.intersection(_names(data))):
             raise ValueError(f"{', '.join(told)} may not leave the machine")
-        _INSERT.change(
-            self.session, tenant_id=tenant_id, event=event.value, data=json.dumps(data), at=now()
-        )
+        _INSERT.change(self.session, tenant_id=tenant_id, event=event.value, data=json.dumps(data), at=now())
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -46,6 +46,8 @@ class Settings:
     """`TG_WORKER_IDLE_SECONDS`: an idle worker saves itself and leaves after this long."""
     max_body_bytes: int = 64 * 1024 * 1024
     """`TG_MAX_BODY_BYTES`: the largest request body that is read."""
+    webhook_allow_loopback: bool = False
+    """`TG_WEBHOOK_ALLOW_LOOPBACK`: webhooks may go to this very machine; only in development."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -72,6 +74,7 @@ class Settings:
                 _whole(values, "TG_WORKER_IDLE_SECONDS", int(default.worker_idle_seconds), 1, 10**7)
             ),
             max_body_bytes=_whole(values, "TG_MAX_BODY_BYTES", default.max_body_bytes, 1024, 2**40),
+            webhook_allow_loopback=_flag(values, "TG_WEBHOOK_ALLOW_LOOPBACK", default.webhook_allow_loopback),
         )
 
     @property

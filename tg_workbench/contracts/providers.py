@@ -19,6 +19,7 @@ from tg_workbench.datasets import Datasets, Ledger
 from tg_workbench.events import Events
 from tg_workbench.identity import ApiKeys, Principal
 from tg_workbench.training import Operations, TrainingClients
+from tg_workbench.webhooks import Reach, Subscriptions
 
 
 async def _premises(request: Request) -> Premises:
@@ -69,12 +70,17 @@ async def _api_keys(session: Transaction) -> ApiKeys:
     return ApiKeys(session)
 
 
+async def _subscriptions(session: Transaction, premises: ThePremises) -> Subscriptions:
+    return Subscriptions(session, premises.settings.home, Reach.of(premises.settings))
+
+
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
+WebhooksRoom = Annotated[Subscriptions, Depends(_subscriptions, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
@@ -82,6 +88,8 @@ FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
+WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-…`).")]
+DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 
 IdempotencyKey = Annotated[

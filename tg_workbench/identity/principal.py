@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SCOPES = ("read", "train", "datasets", "keys")
-"""`read` looks; `train` drives training clients; `datasets` adds and removes data; `keys` issues API keys."""
+SCOPES = ("read", "train", "datasets", "keys", "webhooks")
+"""`read` looks; `train` drives training clients; `datasets` adds and removes data; `keys` issues API keys;
+`webhooks` has other systems told of what happens in the whole organisation."""
 
 
 @dataclass(frozen=True, slots=True)

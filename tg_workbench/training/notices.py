@@ -28,7 +28,7 @@ def tell_progress(session: Session, run: Operation, percent: int, **how: Any) ->
 
 
 def tell_end(session: Session, run: Operation, status: str, record: dict[str, Any] | None) -> None:
-    """The run is over; `record` is its result, or its error. One that was cancelled before it began was none."""
+    """The run is over; `record` is its result, or its error. Cancelled before it began, it was none."""
     record = record or {}
     if status == "completed":
         stopped, reason = record["stopped"], record["reason"]

@@ -106,7 +106,7 @@ class Run:
         self.operator.flush(force=force, total=self.total, done=self.done, also=self._store)
 
     def _store(self, session: Session) -> None:
-        """With the points, and in their transaction: the tenths that are told outside, and how far it came."""
+        """With the points, in their transaction: the tenths that are told outside, and how far it came."""
         points = self.operator.points
         for row, step in enumerate(points["step"]):
             done = step - self.first_step
