@@ -73,6 +73,7 @@ class WebhookReceiver:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 128
 
             def process_request(self, *arguments: Any) -> None:
                 receiver.connections += 1
@@ -120,6 +121,4 @@ def is_genuine(request: Received, secret: str) -> bool:
     payload = json.dumps(body, sort_keys=True, separators=(",", ":"))
     exact = request.headers["x-webhook-signature"]
     Webhook(secret).verify(request.body, request.headers)  # raises where it does not hold
-    return verify_webhook(payload, signature, secret) and verify_webhook(
-        request.body.decode(), exact, secret
-    )
+    return verify_webhook(payload, signature, secret) and verify_webhook(request.body.decode(), exact, secret)

@@ -55,17 +55,17 @@ class Courier:
         self._tries: set[asyncio.Task[None]] = set()
         self._place_free = asyncio.Event()
         self._last_prune = -PRUNE_SECONDS
+        self._is_waiting = False
 
     async def run(self) -> None:
         """Look, deliver, wait, for ever. Tries that are cut off when it is cancelled are made again later."""
         try:
             while True:
                 self._place_free.clear()
-                if not self.look():
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._place_free.wait(), LOOK_SECONDS)
-                else:
-                    await asyncio.sleep(0)
+                seconds = 0.0 if self.look() else LOOK_SECONDS
+                with suppress(TimeoutError):  # wait_for would lose a cancellation that comes with the event
+                    async with asyncio.timeout(seconds):
+                        await self._place_free.wait()
         finally:
             for task in self._tries:
                 task.cancel()
@@ -86,11 +86,14 @@ class Courier:
                 free = MOST_AT_ONCE - len(self._tries)
                 claims = queue.claim(free) if free > 0 else []
         except WorkbenchError as failure:
-            log.warning("webhooks wait: %s", type(failure).__name__)
+            if not self._is_waiting:
+                log.warning("webhooks wait: %s", type(failure).__name__)
+            self._is_waiting = True
             return False
         except Exception:
             log.exception("webhooks wait, unexpectedly")
             return False
+        self._is_waiting = False
         for claim in claims:
             task = asyncio.get_running_loop().create_task(self._try(claim))
             self._tries.add(task)

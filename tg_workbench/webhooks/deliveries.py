@@ -79,7 +79,7 @@ class Deliveries:
 def delivery_of(
     subscription: Subscription, event: str, data: dict[str, Any], *, at: float, message_id: str
 ) -> Delivery:
-    """A message for one subscriber, in the form both documents give it."""
+    """A message of what happened `at` a time, for one subscriber, in the form both documents give it."""
     body = {
         "event": event,
         "timestamp": datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -94,7 +94,7 @@ def delivery_of(
         event=event,
         content=canonical(body),
         most_attempts=MOST_ATTEMPTS,
-        due_at=now(),
+        due_at=at,
     )
 
 

@@ -14,7 +14,15 @@ PRIVATE = [
     *("169.254.169.254", "172.16.0.1", "192.0.0.1", "192.0.2.1", "192.88.99.1", "192.168.1.1"),
     *("198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"),
     *("::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::ffff:0:8.8.8.8"),
-    *("64:ff9b::7f00:1", "64:ff9b::808:808", "64:ff9b:1::1", "100::1", "2001::1", "2001:10::1", "2001:db8::1"),
+    *(
+        "64:ff9b::7f00:1",
+        "64:ff9b::808:808",
+        "64:ff9b:1::1",
+        "100::1",
+        "2001::1",
+        "2001:10::1",
+        "2001:db8::1",
+    ),
     *("2002:7f00:1::", "2002:808:808::1", "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1"),
     *("fe80::1%lo", "fec0::1", "ff02::1", "4000::1"),
 ]
@@ -45,7 +53,13 @@ def test_loopback_and_nothing_else_may_be_allowed() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://example.com/", "ftp://example.com/", "file:///etc/passwd", "//example.com/x", "example.com"),
+        *(
+            "http://example.com/",
+            "ftp://example.com/",
+            "file:///etc/passwd",
+            "//example.com/x",
+            "example.com",
+        ),
         *("https://", "https:///x", "https://me:secret@example.com/", "https://me@example.com/"),
         *("https://example.com/#part", "https://example.com:22/", "https://example.com:0/", "https://[::1"),
         *("https://example.com:99999/", "https://127.0.0.1/", "https://[::1]/", "https://[fe80::1%25lo]/"),
