@@ -257,7 +257,7 @@ def test_bad_input_is_refused_and_not_repeated(http: httpx.Client, body: dict[st
 
 
 def test_the_twenty_first_webhook_is_refused(workbench: Workbench, http: httpx.Client) -> None:
-    made = []
+    made: list[str] = []
     while len(made) < 21:
         body = {"url": "https://hooks.example/", "events": ["device.offline"]}
         answer = http.post("/workbench/v1/webhooks", json=body)

@@ -78,8 +78,10 @@ class Courier:
         try:
             self._prune()
             with self.database.read() as session:
-                if not DeliveryQueue(session, self.clock()).has_work():
-                    return False
+                has_work = DeliveryQueue(session, self.clock()).has_work()
+            self._is_waiting = False
+            if not has_work:
+                return False
             with self.database.write() as session:
                 queue = DeliveryQueue(session, self.clock())
                 told = queue.fan_out()
@@ -93,7 +95,6 @@ class Courier:
         except Exception:
             log.exception("webhooks wait, unexpectedly")
             return False
-        self._is_waiting = False
         for claim in claims:
             task = asyncio.get_running_loop().create_task(self._try(claim))
             self._tries.add(task)

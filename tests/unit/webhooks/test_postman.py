@@ -104,7 +104,7 @@ def test_tls_is_checked_against_the_name_and_not_the_address(tmp_path: Path) -> 
         ["93.184.216.34", "127.0.0.1"],
         ["64:ff9b::7f00:1"],
         ["fe80::1%lo"],
-        ["0.0.0.0"],
+        ["0.0.0.0"],  # noqa: S104 - an address to call, not to listen on
     ],
 )
 def test_a_name_that_stands_for_an_inner_address_is_not_called(

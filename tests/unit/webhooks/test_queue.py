@@ -13,6 +13,7 @@ from tg_workbench.identity import LOCAL_PRINCIPAL
 from tg_workbench.outbox import Notice, Outbox, WebhookEvent
 from tg_workbench.webhooks import Deliveries, DeliveryStatus, Subscription, Subscriptions, SubscriptionSpec
 from tg_workbench.webhooks import queue as module
+from tg_workbench.webhooks.deliveries import MOST_ATTEMPTS
 from tg_workbench.webhooks.queue import Claim, DeliveryQueue, Outcome, wait_after
 
 URL = "https://hooks.example/x"
@@ -99,7 +100,7 @@ def test_a_try_that_was_cut_off_is_made_again_and_its_late_word_does_not_count(o
 def test_a_delivery_whose_last_try_was_cut_off_is_given_up(office: Office) -> None:
     webhook, _ = office.subscribe(URL)
     office.tell()
-    for _ in range(module.MOST_ATTEMPTS):
+    for _ in range(MOST_ATTEMPTS):
         assert len(claim(office)) == 1
         office.late += module.LEASE_SECONDS + 1
     assert claim(office) == []

@@ -95,7 +95,7 @@ def test_the_organisation_sees_it_and_nobody_else(webhooks: Subscriptions) -> No
     assert webhooks.list_page(BOB) == ([], 0)
     for forbidden in (webhooks.get, webhooks.delete, webhooks.rotate_secret):
         with pytest.raises(WebhookNotFound):
-            forbidden(BOB, webhook.id)  # type: ignore[operator]
+            forbidden(BOB, webhook.id)
     with pytest.raises(WebhookNotFound):
         webhooks.update(BOB, webhook.id, SubscriptionSpec(status="disabled"))
 
