@@ -39,6 +39,7 @@ from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import routes as workbench
+from tg_workbench.contracts.workbench import webhooks
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
@@ -46,6 +47,7 @@ from tg_workbench.observability.logs import where
 from tg_workbench.security import AuditLog
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
+from tg_workbench.webhooks import Courier, Reach
 
 log = structlog.get_logger("tg_workbench")
 ROUTERS = (
@@ -56,6 +58,7 @@ ROUTERS = (
     deep_learning.router,
     workbench.router,
     workbench_accounts.router,
+    webhooks.router,
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
@@ -122,6 +125,8 @@ def _refuse_unsafe(settings: Settings) -> None:
         raise InvalidSetting(
             "TG_ALLOWED_ORIGINS", "*", "a list of origins, because TG_ALLOW_CREDENTIALS is true"
         )
+    if settings.webhook_allow_loopback and settings.production:
+        raise InvalidSetting("TG_WEBHOOK_ALLOW_LOOPBACK", "true", "unset in production")
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
@@ -130,7 +135,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
         allow_credentials=settings.allow_credentials,
-        allow_methods=("DELETE", "GET", "POST", "PUT"),
+        allow_methods=("DELETE", "GET", "PATCH", "POST", "PUT"),
         allow_headers=CALLERS_HEADERS,
         expose_headers=SHOWN_HEADERS,
     )
@@ -166,14 +171,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     closing = asyncio.Event()
     signing = asyncio.create_task(_keep_signed(premises, opening, closing))
     await asyncio.wait({opening}, timeout=RETRY_SECONDS)
+    delivering = asyncio.create_task(_deliver(premises, opening))
     with _ending_feeds(premises):
         try:
             yield
         finally:
             premises.stopping.set()
             opening.cancel()
+            delivering.cancel()
             closing.set()
-            await asyncio.gather(opening, signing, return_exceptions=True)
+            await asyncio.gather(opening, signing, delivering, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
             await premises.limits.counters.close()
@@ -206,6 +213,13 @@ async def _keep_signed(premises: Premises, opening: asyncio.Task[None], closing:
         except (WorkbenchError, SQLAlchemyError, OSError) as failure:
             known = isinstance(failure, WorkbenchError)
             log.error("audit log not signed", reason=str(failure) if known else type(failure).__name__)
+
+
+async def _deliver(premises: Premises, opening: asyncio.Task[None]) -> None:
+    """Have webhooks delivered, from when the database is open until the app ends."""
+    await asyncio.wait({opening})
+    if not opening.cancelled() and opening.exception() is None:
+        await Courier(premises.database, premises.settings.home, Reach.of(premises.settings)).run()
 
 
 def _stop_unless_open(opening: asyncio.Task[None]) -> None:

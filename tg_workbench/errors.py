@@ -6,10 +6,11 @@ WorkbenchError
 ├── PermissionDenied           a credential that may not do this; RegistrationClosed
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
-│                              SessionNotFound, OAuthClientNotFound
+│                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
 │                              InvitationInvalid
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
+│                              TooManyWebhooks
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -170,6 +171,20 @@ class OAuthClientNotFound(NotFound):
         super().__init__(f"there is no OAuth client {client_id}")
 
 
+class WebhookNotFound(NotFound):
+    """No webhook subscription has this id."""
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"there is no webhook {webhook_id}")
+
+
+class DeliveryNotFound(NotFound):
+    """No delivery of a webhook has this id."""
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"there is no delivery {delivery_id}")
+
+
 # ----------------------------------------------------------------------------- bad input
 class InvalidRequest(WorkbenchError):
     """What was asked cannot be done as it was asked; the message says how to ask."""
@@ -261,6 +276,14 @@ class LastOwner(Refused):
 
     def __init__(self) -> None:
         super().__init__("an organization keeps at least one owner: make somebody else an owner first")
+
+
+class TooManyWebhooks(Refused):
+    """An organisation has as many webhooks as it may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} webhooks already, and no more are kept; delete one first")
+        self.limit = limit
 
 
 class OperationCancelled(Refused):

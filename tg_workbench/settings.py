@@ -57,6 +57,8 @@ class Settings:
     """`REDIS_URL`: where several API processes count requests together."""
     trusted_proxies: tuple[str, ...] = ()
     """`TG_TRUSTED_PROXIES`: comma-separated addresses and networks whose X-Forwarded-For is believed."""
+    webhook_allow_loopback: bool = False
+    """`TG_WEBHOOK_ALLOW_LOOPBACK`: webhooks may go to this very machine; only in development."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -87,6 +89,7 @@ class Settings:
             rate_limits=_rate_limits(values.get("TG_RATE_LIMITS"), environment),
             redis_url=_redis_url(values.get("REDIS_URL", "").strip()),
             trusted_proxies=_networks(values.get("TG_TRUSTED_PROXIES", "")),
+            webhook_allow_loopback=_flag(values, "TG_WEBHOOK_ALLOW_LOOPBACK", default.webhook_allow_loopback),
         )
 
     @property

@@ -143,6 +143,7 @@ def test_a_callers_request_id_is_kept_when_it_is_one(tmp_path: Path) -> None:
         {"TG_ALLOWED_ORIGINS": "*", "TG_ALLOW_CREDENTIALS": "true"},
         {"TG_ENVIRONMENT": "prod"},
         {"TG_AUTH_DISABLED": "maybe"},
+        {"TG_WEBHOOK_ALLOW_LOOPBACK": "true", "TG_ENVIRONMENT": "production"},
         {"PORT": "eighty"},
     ],
     ids=str,
