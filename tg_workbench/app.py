@@ -35,6 +35,7 @@ from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
 from tg_workbench.observability.logs import where
+from tg_workbench.observability.metrics import Measured, Metrics
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
     _refuse_unsafe(settings)
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = run_folder(settings.home)
+    metrics = Metrics(__version__)
     app = FastAPI(
         title="TG Workbench",
         version=__version__,
@@ -60,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, metrics),
         exception_handlers=dict.fromkeys(
             (WorkbenchError, RequestValidationError, HTTPException), answer_failure
         ),
@@ -71,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
         blobs=Blobs(settings.home / "blobs"),
         folder=folder,
         bells=AsyncBells(folder),
+        metrics=metrics,
     )
     for router in ROUTERS:
         app.include_router(router)
@@ -93,7 +96,7 @@ def _refuse_unsafe(settings: Settings) -> None:
         )
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """From the outside in. Headers are on every answer, those of CORS and of mistakes included."""
     cors = Middleware(
         CORSMiddleware,
@@ -104,7 +107,8 @@ def _middleware(settings: Settings) -> list[Middleware]:
         expose_headers=("X-Request-ID",),
     )
     limit = Middleware(BodyLimit, most=settings.max_body_bytes)
-    return [Middleware(Edge, settings=settings), cors, Middleware(LastResort), limit]
+    measured = Middleware(Measured, metrics=metrics)
+    return [Middleware(Edge, settings=settings), measured, cors, Middleware(LastResort), limit]
 
 
 def _serve_documents(app: FastAPI) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from tg_workbench.execution import AsyncBells
+from tg_workbench.observability.metrics import Metrics
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
@@ -25,6 +26,7 @@ class Premises:
     blobs: Blobs
     folder: Path
     bells: AsyncBells
+    metrics: Metrics = field(default_factory=Metrics)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_HEAVY))
 
