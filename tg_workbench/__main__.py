@@ -45,7 +45,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     local = options.fd is not None or options.socket is not None or is_loopback(options.host)
     if settings.auth_disabled and not local:
         raise InvalidSetting("TG_AUTH_DISABLED", "true", "unset unless --host is a loopback address")
-    logs.configure()
+    logs.configure(settings.home / "logs")
     config = uvicorn.Config(
         create_app(settings),
         host=options.host,
@@ -82,7 +82,7 @@ def dispatch(options: argparse.Namespace, settings: Settings) -> int:
     from tg_workbench.observability import logs
     from tg_workbench.training import WORK_KIND, WORKER_ENTRY_POINT
 
-    logs.configure()
+    logs.configure(settings.home / "logs", "dispatcher")
     run(settings, {WORK_KIND: WORKER_ENTRY_POINT})
     return 0
 
