@@ -28,6 +28,7 @@ from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
@@ -40,7 +41,7 @@ from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
 log = structlog.get_logger("tg_workbench")
-ROUTERS = (tg_tinker.probes, tg_tinker.router, workbench.router)
+ROUTERS = (tg_tinker.probes, tg_tinker.router, qflare.router, workbench.router)
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
 CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")

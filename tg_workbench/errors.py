@@ -2,17 +2,19 @@
 
 WorkbenchError
 ├── InvalidSetting             an environment variable has a value nobody can use
-├── Unauthenticated            no credential, or one that is not ours
+├── Unauthenticated            CredentialMissing, TokenExpired, or a credential that is not ours
 ├── PermissionDenied           a credential that may not do this
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, AlreadyExists
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
 ├── CheckpointInvalid          SealBroken, CheckpointMismatch
 ├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
 ├── Interrupted                broken off because its worker leaves; another one begins it anew
+├── RateLimited                too many requests in a window of time; says when the next one passes
+├── QuotaExceeded              as many of something as one may have at a time
 ├── KeysUnreadable             checkpoints can be neither sealed nor opened
 ├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable, DatabaseTooNew
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
@@ -52,6 +54,17 @@ class Unauthenticated(WorkbenchError):
     def __init__(
         self, message: str = "send an API key as 'Authorization: Bearer tgw-…' or 'X-API-Key: tgw-…'"
     ):
+        super().__init__(message)
+
+
+class CredentialMissing(Unauthenticated):
+    """No credential was sent at all."""
+
+
+class TokenExpired(Unauthenticated):
+    """The token was good once."""
+
+    def __init__(self, message: str = "this token has expired; get a new one") -> None:
         super().__init__(message)
 
 
@@ -188,6 +201,13 @@ class IdempotencyConflict(Refused):
         super().__init__("this Idempotency-Key was already used with another request; send a new key")
 
 
+class AlreadyExists(Refused):
+    """There is one already, and there can be only one. `what` names it without the caller's own words."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} already exists")
+
+
 class PrivacyRefused(Refused):
     """What was asked would make a privacy claim false."""
 
@@ -253,6 +273,26 @@ class KeysUnreadable(WorkbenchError):
             f"{file} in TG_HOME does not hold key-encryption keys: put your copy of it back. Without them no "
             "checkpoint of this workbench opens"
         )
+
+
+class RateLimited(WorkbenchError):
+    """More requests than are allowed in a window of time; one passes again in `retry_after` seconds."""
+
+    def __init__(self, *, limit: int, window_seconds: int, retry_after: int) -> None:
+        super().__init__(
+            f"more than {limit} requests in {window_seconds} seconds; try again in {retry_after} seconds"
+        )
+        self.limit = limit
+        self.window_seconds = window_seconds
+        self.retry_after = retry_after
+
+
+class QuotaExceeded(WorkbenchError):
+    """As many of something as one may have at a time. `what` is a plural: "active training jobs"."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"there are {limit} {what} already, which is the limit; wait for one to end")
+        self.limit = limit
 
 
 class QueueFull(WorkbenchError):

@@ -13,7 +13,9 @@ import httpx
 import pytest
 
 from tests.contracts.conftest import ROWS, Caller
+from tests.contracts.envelopes import refusal
 from tests.workbench_server import WorkbenchServer
+from tg_workbench.contracts.table import PREFIXES, contract_name_at
 
 CREATE = "/api/v1/training_clients"
 JSON = {"Content-Type": "application/json"}
@@ -229,16 +231,19 @@ def test_tensors_that_are_none_are_refused(caller: Caller, shared_client: str, b
     problem_of(caller.http.post(path, content=body, headers=headers))
 
 
+@pytest.mark.parametrize("prefix", [prefix.rstrip("/") for prefix in PREFIXES])
+def test_an_unknown_path_is_404_in_the_words_of_its_contract(api: httpx.Client, prefix: str) -> None:
+    path = f"{prefix}/no/where"
+    assert refusal(api.get(path), contract_name_at(path)).status == 404
+
+
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/api/v1/nowhere", "/api/nowhere", "/workbench/v1/nowhere", "/health/"]
+    ("path", "contract"),
+    [(CREATE, "tg_tinker"), ("/api/v1/health", "qflare"), ("/docs", "deep_learning"), ("/", "deep_learning")],
 )
-def test_an_unknown_path_is_404(api: httpx.Client, path: str) -> None:
-    problem_of(api.get(path), 404, "NOT_FOUND")
-
-
-def test_another_method_is_405_and_says_which_there_are(api: httpx.Client) -> None:
-    answer = api.put(CREATE)
-    problem_of(answer, 405, "METHOD_NOT_ALLOWED")
+def test_another_method_is_405_and_says_which_there_are(api: httpx.Client, path: str, contract: str) -> None:
+    answer = api.put(path)
+    assert refusal(answer, contract).status == 405
     assert answer.headers["allow"]
 
 

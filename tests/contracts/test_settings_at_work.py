@@ -10,8 +10,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.contracts import document
+from tests.contracts.envelopes import refusal
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import create_app
+from tg_workbench.contracts.table import PREFIXES, contract_name_at
 from tg_workbench.errors import InvalidSetting
 from tg_workbench.settings import Settings
 
@@ -72,6 +74,14 @@ def test_headers_are_on_errors_and_preflights_too(production: httpx.Client) -> N
         assert answer.headers["x-frame-options"] == "DENY"
 
 
+@pytest.mark.parametrize("prefix", [prefix.rstrip("/") for prefix in PREFIXES])
+def test_a_body_that_is_too_large_is_413_in_the_words_of_its_contract(
+    production: httpx.Client, prefix: str
+) -> None:
+    path = f"{prefix}/no/where"
+    assert refusal(production.post(path, content=bytes(4096)), contract_name_at(path)).status == 413
+
+
 def test_production_says_so(production: httpx.Client) -> None:
     assert production.get("/version").json()["environment"] == "production"
     assert production.get("/health").json()["environment"] == "production"
@@ -122,7 +132,7 @@ def test_a_callers_request_id_is_kept_when_it_is_one(tmp_path: Path) -> None:
         == "trace-12345678"
     )
     assert (
-        client.get("/live", headers={"X-Request-ID": "<script>"}).headers["x-request-id"].startswith("req-")
+        client.get("/live", headers={"X-Request-ID": "<script>"}).headers["x-request-id"].startswith("req_")
     )
 
 

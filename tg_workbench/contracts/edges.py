@@ -28,7 +28,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "strict-origin-when-cross-origin",
 }
 HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
-PROBES = frozenset({"/health", "/ready", "/live", "/version"})
+PROBES = frozenset({"/health", "/ready", "/live", "/version", "/api/v1/health"})
 SLOW_MILLISECONDS = 1000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 log = structlog.get_logger("tg_workbench.requests")
@@ -133,4 +133,4 @@ class BodyLimit:
 def _request_id(scope: Scope) -> str:
     """The id a caller or a proxy has given, if it is one; else a new one."""
     given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4()}"

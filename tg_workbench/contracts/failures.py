@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from tg_workbench.errors import (
     DatabaseUnavailable,
     InvalidRequest,
     NotFound,
     QueueFull,
+    RateLimited,
     Unauthenticated,
     WorkbenchError,
     error_named,
 )
 
+Line = TypeVar("Line")
 MOST_PROBLEMS = 10
 _BODY_SHAPES = ("model_attributes_type", "model_type", "dict_type", "bytes_type")
 
@@ -90,7 +94,7 @@ class Failure:
             )
             return cls(kind, message, {}, {**_HEADERS.get(kind, {}), **(error.headers or {})})
         if isinstance(error, WorkbenchError):
-            return cls(type(error), str(error), error.details, _HEADERS.get(type(error), {}))
+            return cls(type(error), str(error), error.details, _headers_of(error))
         return cls(Unexpected, "something went wrong on our side; the request_id is in the server's log")
 
     @classmethod
@@ -98,6 +102,20 @@ class Failure:
         """The failure that a future has stored."""
         more = {"future_id": future_id} if future_id is not None else {}
         return cls(error_named(record["type"]), record["message"], {**record.get("details", {}), **more})
+
+    def nearest(self, table: Mapping[type[WorkbenchError], Line]) -> Line:
+        """The line that a contract's `table` has for this kind, or else for the nearest kind above it."""
+        return next(table[kind] for kind in self.kind.__mro__ if kind in table)
+
+    def answer(self, status: int, body: Mapping[str, Any]) -> Response:
+        """The response that tells it; a fact that is no finite number becomes null."""
+        content = to_json(body, inf_nan_mode="null", serialize_unknown=True)
+        return Response(content, status, dict(self.headers), "application/json")
+
+
+def _headers_of(error: WorkbenchError) -> dict[str, str]:
+    headers = next((_HEADERS[kind] for kind in type(error).__mro__ if kind in _HEADERS), {})
+    return {**headers, "Retry-After": str(error.retry_after)} if isinstance(error, RateLimited) else headers
 
 
 def _of_problems(errors: Sequence[Mapping[str, Any]]) -> Failure:

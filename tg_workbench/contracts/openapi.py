@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -44,11 +45,7 @@ class Documents:
         )
         document["servers"] = [{"url": "./" if name is None else "../"}]  # from where the document was read
         components = document.setdefault("components", {})
-        _, by_hand = models_json_schema(
-            [(form, "validation") for form in READ_BY_HAND], ref_template="#/components/schemas/{model}"
-        )
-        schemas = components.setdefault("schemas", {})
-        components["schemas"] = {**by_hand["$defs"], **schemas}
+        components["schemas"] = {**_read_by_hand(document), **components.get("schemas", {})}
         components["securitySchemes"] = SECURITY
         for route in chosen:
             for method in (route.methods or ()) if not route.is_public else ():
@@ -56,3 +53,13 @@ class Documents:
                     {scheme: []} for scheme in SECURITY
                 ]
         return document
+
+
+def _read_by_hand(document: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of those bodies that `document` names and FastAPI left out."""
+    text = json.dumps(document["paths"])
+    named = [form for form in READ_BY_HAND if f'"#/components/schemas/{form.__name__}"' in text]
+    template = "#/components/schemas/{model}"
+    _, schemas = models_json_schema([(form, "validation") for form in named], ref_template=template)
+    found: dict[str, Any] = schemas.get("$defs", {})
+    return found

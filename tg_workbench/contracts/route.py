@@ -72,10 +72,16 @@ class ErrorAnswer(BaseModel):
     error: ErrorBody
 
 
-FAILURES: dict[int | str, dict[str, Any]] = {
-    "default": {"model": ErrorAnswer, "description": "What went wrong, and what to do."}
-}
-"""What OpenAPI says of every route that can fail."""
+Failures = dict[int | str, dict[str, Any]]
+
+
+def failures_in(envelope: type[BaseModel]) -> Failures:
+    """What OpenAPI says of every route of a contract that can fail: `responses` of its routers."""
+    return {"default": {"model": envelope, "description": "What went wrong, and what to do."}}
+
+
+FAILURES = failures_in(ErrorAnswer)
+"""Those of TG-Tinker, and of our own contract."""
 
 
 class ContractRoute(APIRoute):

@@ -1,7 +1,6 @@
 """Which contract a path belongs to, for what no router sees: 404, 405, 413, 500.
 
-The longest prefix wins, on whole segments. Contracts that are not served yet have their lines already; until
-they are, TG-Tinker's words stand in for theirs.
+The longest prefix wins, on whole segments, also where a contract serves nothing yet.
 """
 
 from __future__ import annotations
@@ -9,11 +8,17 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tg_workbench.contracts.aitip.errors import AITIP
+from tg_workbench.contracts.coordination.errors import COORDINATION
+from tg_workbench.contracts.deep_learning.errors import DEEP_LEARNING
 from tg_workbench.contracts.failures import Failure
+from tg_workbench.contracts.qflare.errors import QFLARE
 from tg_workbench.contracts.route import CONTRACT, Contract, request_id_of
 from tg_workbench.contracts.tg_tinker.errors import TG_TINKER, WORKBENCH
 
-SERVED = {contract.name: contract for contract in (TG_TINKER, WORKBENCH)}
+CONTRACTS: dict[str, Contract] = {
+    contract.name: contract for contract in (TG_TINKER, AITIP, QFLARE, DEEP_LEARNING, COORDINATION, WORKBENCH)
+}
 
 PREFIXES = {
     "/api/v1/training_clients": "tg_tinker",
@@ -30,6 +35,7 @@ PREFIXES = {
     "/api/v1/training": "aitip",
     "/api/v1/inference": "aitip",
     "/api/v1": "qflare",
+    "/ws": "qflare",
     "/api": "coordination",
     "/": "deep_learning",
 }
@@ -45,7 +51,7 @@ def contract_name_at(path: str) -> str:
 def contract_of(request: Request) -> Contract:
     """The contract whose route was taken, or else the one its path belongs to."""
     routed: Contract | None = request.scope.get(CONTRACT)
-    return routed or SERVED.get(contract_name_at(request.scope["path"]), TG_TINKER)
+    return routed or CONTRACTS[contract_name_at(request.scope["path"])]
 
 
 def render(request: Request, error: Exception) -> Response:

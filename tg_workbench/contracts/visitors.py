@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.crypto import tokens
-from tg_workbench.errors import PermissionDenied, Unauthenticated
+from tg_workbench.errors import CredentialMissing, PermissionDenied, Unauthenticated
 from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Principal
 
 
@@ -31,7 +31,7 @@ def _identify(request: Request, premises: Premises) -> Principal:
     if credential is None:
         if premises.settings.auth_disabled and comes_from_here(request) and _is_no_strange_page(request):
             return LOCAL_PRINCIPAL
-        raise Unauthenticated
+        raise CredentialMissing
     credential = tokens.bare(credential)
     if premises.settings.api_key and tokens.same(credential, tokens.bare(premises.settings.api_key)):
         return LOCAL_PRINCIPAL

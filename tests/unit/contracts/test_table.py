@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
+from tests.contracts.envelopes import refusal
 from tg_workbench.app import contract_routes
-from tg_workbench.contracts.table import contract_name_at
+from tg_workbench.contracts.edges import Edge, LastResort
+from tg_workbench.contracts.table import PREFIXES, contract_name_at
+from tg_workbench.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -18,6 +23,7 @@ from tg_workbench.contracts.table import contract_name_at
         ("/api/v1/auth/login", "aitip"),
         ("/api/v1/auth/token", "qflare"),
         ("/api/v1/devices", "qflare"),
+        ("/ws/dashboard", "qflare"),
         ("/api/dashboard", "coordination"),
         ("/apis", "deep_learning"),
         ("/health", "tg_tinker"),
@@ -31,6 +37,17 @@ from tg_workbench.contracts.table import contract_name_at
 )
 def test_the_longest_prefix_names_the_contract(path: str, name: str) -> None:
     assert contract_name_at(path) == name
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_mistake_of_ours_is_told_in_the_words_of_the_paths_contract(prefix: str) -> None:
+    async def mistaken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("row 4711 of patients.csv")
+
+    client = TestClient(Edge(LastResort(mistaken), Settings()))
+    answer = client.get(f"{prefix.rstrip('/')}/x")
+    assert refusal(answer, contract_name_at(prefix)).status == 500
+    assert "4711" not in answer.text
 
 
 def test_the_table_agrees_with_every_route() -> None:

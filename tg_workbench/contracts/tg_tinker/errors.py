@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import to_json
 from starlette.responses import Response
 
 from tg_workbench import errors
@@ -37,10 +36,13 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.UnsupportedLayer: ("UNSUPPORTED_LAYER", 422),
     errors.NotALanguageModel: ("NOT_A_LANGUAGE_MODEL", 422),
     errors.Refused: ("CONFLICT", 409),
+    errors.AlreadyExists: ("ALREADY_EXISTS", 409),
     errors.NoGradient: ("NO_GRADIENT", 400),
     errors.ClientTerminated: ("CLIENT_TERMINATED", 409),
     errors.PrivacyRefused: ("PRIVACY_REFUSED", 400),
     errors.CheckpointInvalid: ("CHECKPOINT_INVALID", 400),
+    errors.RateLimited: ("RATE_LIMIT_EXCEEDED", 429),
+    errors.QuotaExceeded: ("QUOTA_EXCEEDED", 429),
     errors.WorkerLost: ("WORKER_LOST", 500),
     errors.ClientFailed: ("CLIENT_FAILED", 409),
     errors.StorageFull: ("STORAGE_FULL", 507),
@@ -50,7 +52,7 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
 
 def code_of(failure: Failure) -> tuple[str, int]:
     """The code and the status of a failure: those of the nearest kind that has one."""
-    return next(CODES[kind] for kind in failure.kind.__mro__ if kind in CODES)
+    return failure.nearest(CODES)
 
 
 def facts_of(failure: Failure) -> dict[str, Any]:
@@ -68,8 +70,7 @@ def render(failure: Failure, request_id: str) -> Response:
         "details": facts_of(failure),
         "request_id": request_id,
     }
-    body = to_json({"error": error}, inf_nan_mode="null", serialize_unknown=True)
-    return Response(body, status, dict(failure.headers), "application/json")
+    return failure.answer(status, {"error": error})
 
 
 TG_TINKER = Contract("tg_tinker", "TG-Tinker", render)

@@ -1,0 +1,1 @@
+"""API Coordination (S4): figures about training, for frontends."""

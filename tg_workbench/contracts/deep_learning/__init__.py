@@ -1,0 +1,1 @@
+"""Deep Learning Platform (S3): upload, train, predict."""

@@ -1,0 +1,46 @@
+"""QFLARE's answers, as its document shows them."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from pydantic import BaseModel
+
+from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.qflare.errors import timestamp
+from tg_workbench.observability import health
+
+VERSION = "1.0.0"
+"""The document's version: clients compare it."""
+State = Literal["healthy", "unhealthy"]
+Component = Literal["healthy", "unhealthy", "not configured"]
+
+
+class Components(BaseModel):
+    """How each part is; what this workbench does without says so."""
+
+    database: State
+    redis: Component
+    quantum_keys: Component
+
+
+class SystemHealth(BaseModel):
+    """How everything is."""
+
+    status: State
+    timestamp: str
+    version: str = VERSION
+    components: Components
+    uptime: int
+
+    @classmethod
+    async def of(cls, premises: Premises) -> SystemHealth:
+        """How it is now. There are no devices yet, so there are no quantum keys to be well."""
+        database: State = "healthy" if await health.database_answers(premises.database) else "unhealthy"
+        return cls(
+            status=database,
+            timestamp=timestamp(),
+            components=Components(database=database, redis="not configured", quantum_keys="not configured"),
+            uptime=int(time.monotonic() - premises.started),
+        )
