@@ -18,7 +18,7 @@ from tg_workbench.errors import InvalidSetting, WorkbenchError
 from tg_workbench.settings import Settings
 
 Command = Callable[[argparse.Namespace, Settings], int]
-SCOPES = ("read", "train", "datasets", "keys")
+SCOPES = ("read", "train", "datasets", "keys", "monitoring")
 DEATH_SECONDS = 20.0
 
 

@@ -24,24 +24,37 @@ from starlette.responses import JSONResponse
 
 from tg_workbench import __version__
 from tg_workbench.contracts import pages
+from tg_workbench.contracts.coordination import routes as coordination
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.qflare import monitoring
 from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
+from tg_workbench.contracts.workbench import alerts
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
+from tg_workbench.observability.conditions import CONDITIONS
 from tg_workbench.observability.logs import where
 from tg_workbench.observability.metrics import Measured, Metrics
+from tg_workbench.observability.watch import Watch
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
 log = structlog.get_logger("tg_workbench")
-ROUTERS = (tg_tinker.probes, tg_tinker.router, qflare.router, workbench.router)
+ROUTERS = (
+    tg_tinker.probes,
+    tg_tinker.router,
+    qflare.router,
+    monitoring.router,
+    coordination.router,
+    workbench.router,
+    alerts.router,
+)
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
 CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
@@ -137,13 +150,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     opening = asyncio.create_task(_open(premises, dispatcher))
     opening.add_done_callback(_stop_unless_open)
     await asyncio.wait({opening}, timeout=RETRY_SECONDS)
+    watching = asyncio.create_task(_watch(premises, opening))
     with _ending_feeds(premises):
         try:
             yield
         finally:
             premises.stopping.set()
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+            for task in (watching, opening):
+                task.cancel()
+            await asyncio.gather(watching, opening, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
             premises.database.close()
@@ -159,6 +174,13 @@ async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
             log.warning("database unavailable", again_in_seconds=RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
     await dispatcher.start()
+
+
+async def _watch(premises: Premises, opening: asyncio.Task[None]) -> None:
+    """Once the database is there, look after it."""
+    await asyncio.wait({opening})
+    watch = Watch(premises.database, premises.settings.home, premises.folder, CONDITIONS)
+    await watch.run(premises.bells)
 
 
 def _stop_unless_open(opening: asyncio.Task[None]) -> None:

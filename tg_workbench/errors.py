@@ -5,7 +5,7 @@ WorkbenchError
 ├── Unauthenticated            CredentialMissing, TokenExpired, or a credential that is not ours
 ├── PermissionDenied           a credential that may not do this
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
-│                              ApiKeyNotFound
+│                              ApiKeyNotFound, AlertNotFound, AlertRuleNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, AlreadyExists
 │   ├── IdempotencyConflict
@@ -110,6 +110,20 @@ class ApiKeyNotFound(NotFound):
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"there is no API key {key_id}")
+
+
+class AlertNotFound(NotFound):
+    """No alert has this id."""
+
+    def __init__(self, alert_id: str) -> None:
+        super().__init__(f"there is no alert {alert_id}")
+
+
+class AlertRuleNotFound(NotFound):
+    """No rule of alerts has this name."""
+
+    def __init__(self, rule_id: str) -> None:
+        super().__init__(f"there is no alert rule {rule_id}")
 
 
 # ----------------------------------------------------------------------------- bad input

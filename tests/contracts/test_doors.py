@@ -13,6 +13,7 @@ from tests.contracts.envelopes import refusal
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import contract_routes
 from tg_workbench.contracts.route import ContractRoute
+from tg_workbench.identity import SCOPES
 
 PUBLIC = {"/health", "/ready", "/live", "/version", "/api/v1/health"}
 CLOSED = [route for route in contract_routes() if route.path not in PUBLIC]
@@ -51,7 +52,7 @@ def keys(api: httpx.Client) -> Iterator[dict[str, str]]:
     """One key per scope."""
     issued = {
         scope: api.post("/workbench/v1/api_keys", json={"name": scope, "scopes": [scope]}).json()
-        for scope in ("read", "train", "datasets", "keys")
+        for scope in SCOPES
     }
     yield {scope: key["key"] for scope, key in issued.items()}
     for key in issued.values():

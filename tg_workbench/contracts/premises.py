@@ -10,6 +10,8 @@ from pathlib import Path
 from starlette.requests import Request
 
 from tg_workbench.execution import AsyncBells
+from tg_workbench.observability.figures import More
+from tg_workbench.observability.load import Load
 from tg_workbench.observability.metrics import Metrics
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
@@ -28,6 +30,8 @@ class Premises:
     folder: Path
     bells: AsyncBells
     metrics: Metrics = field(default_factory=Metrics)
+    load: Load = field(default_factory=Load)
+    figures: tuple[More, ...] = ()
     started: float = field(default_factory=time.monotonic)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_HEAVY))

@@ -18,6 +18,8 @@ from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.datasets import Datasets, Ledger
 from tg_workbench.events import Events
 from tg_workbench.identity import ApiKeys, Principal
+from tg_workbench.observability.alerts import Alerts
+from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Operations, TrainingClients
 
 
@@ -69,12 +71,22 @@ async def _api_keys(session: Transaction) -> ApiKeys:
     return ApiKeys(session)
 
 
+async def _alerts(session: Transaction) -> Alerts:
+    return Alerts(session)
+
+
+async def _statistics(session: Transaction) -> Statistics:
+    return Statistics(session)
+
+
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
+AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
+StatisticsRoom = Annotated[Statistics, Depends(_statistics, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
@@ -82,6 +94,8 @@ FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
+AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]
+AlertRuleId = Annotated[str, Path(pattern=_ID, description="A rule's name, `budget_near_cap` for one.")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 
 IdempotencyKey = Annotated[

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SCOPES = ("read", "train", "datasets", "keys")
-"""`read` looks; `train` drives training clients; `datasets` adds and removes data; `keys` issues API keys."""
+SCOPES = ("read", "train", "datasets", "keys", "monitoring")
+"""`read` looks; `train` drives training clients; `datasets` adds and removes data; `keys` issues API keys;
+`monitoring` reads metrics, logs and alerts, and answers the latter."""
 
 
 @dataclass(frozen=True, slots=True)

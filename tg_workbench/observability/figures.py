@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlmodel import Session
 
 from tg_workbench.identity import Principal
+from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.metrics import Metrics
 from tg_workbench.observability.statistics import Statistics, is_operator
 from tg_workbench.storage import Database
@@ -73,6 +74,9 @@ class Figures:
         waiting = sum(count for (_, state), count in operations.items() if state == "pending")
         yield _gauge("tg_queue_depth", "Operations that wait.", (), {(): waiting})
         yield from self._budgets()
+        firing = Alerts(self.session).firing_by_rule(self.tenant_id)
+        rules = {(rule.id,): firing.get(rule.id, 0) for rule in Alerts(self.session).rules()}
+        yield _gauge("tg_alerts_firing", "Alerts that fire, by rule.", ("rule",), rules)
         if self.tenant_id is None:
             work = statistics.work()
             workers = {("wanted",): work.wanted, ("running",): work.running, ("failing",): work.failing}
