@@ -39,6 +39,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     import uvicorn
 
     from tg_workbench.app import create_app
+    from tg_workbench.contracts.qflare.channels import LONGEST_MESSAGE
     from tg_workbench.contracts.visitors import is_loopback
     from tg_workbench.observability import logs
 
@@ -56,7 +57,11 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=2,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=LONGEST_MESSAGE,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,  # messages are short, and a compressor each is memory
     )
     gc.freeze()
     gc.enable()

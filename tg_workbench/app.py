@@ -29,7 +29,7 @@ from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
-from tg_workbench.contracts.qflare import monitoring
+from tg_workbench.contracts.qflare import channels, monitoring
 from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
@@ -92,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     _serve_documents(app)
-    app.router.routes.extend(pages.routes())
+    app.router.routes.extend([*channels.routes(), *pages.routes()])
     return app
 
 
@@ -180,7 +180,9 @@ async def _watch(premises: Premises, opening: asyncio.Task[None]) -> None:
     """Once the database is there, look after it."""
     await asyncio.wait({opening})
     watch = Watch(premises.database, premises.settings.home, premises.folder, CONDITIONS)
-    await watch.run(premises.bells)
+    await asyncio.gather(
+        watch.run(premises.bells), premises.broadcasts.run(premises.database, premises.bells)
+    )
 
 
 def _stop_unless_open(opening: asyncio.Task[None]) -> None:

@@ -22,7 +22,11 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 METRICS, ALERTS, LOGS = (f"/api/v1/monitoring/{name}" for name in ("metrics", "alerts", "logs"))
 TEXTS = ["one", "two", "three"]
 PROTECTED: dict[str, Any] = {"name": "people", "texts": TEXTS, "delta": 1e-5}
-PUBLIC: dict[str, Any] = {"name": "book", "texts": TEXTS, "privacy": "public"}
+PUBLIC: dict[str, Any] = {
+    "name": "book",
+    "texts": ["a book", "that anybody", "may read"],
+    "privacy": "public",
+}
 HERS = Principal("eve", "eves", frozenset({"read", "monitoring", "datasets", "train"}))
 
 

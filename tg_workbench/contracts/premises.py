@@ -9,6 +9,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from tg_workbench.contracts.broadcasts import Broadcasts
 from tg_workbench.execution import AsyncBells
 from tg_workbench.observability.figures import More
 from tg_workbench.observability.load import Load
@@ -32,6 +33,7 @@ class Premises:
     metrics: Metrics = field(default_factory=Metrics)
     load: Load = field(default_factory=Load)
     figures: tuple[More, ...] = ()
+    broadcasts: Broadcasts = field(default_factory=Broadcasts)
     started: float = field(default_factory=time.monotonic)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_HEAVY))
