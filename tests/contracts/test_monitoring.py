@@ -142,9 +142,14 @@ def test_an_alert_fires_at_its_threshold_and_resolves_below_it(
     assert (firing["severity"], firing["status"], firing["subject"]) == ("info", "active", "disk")
     assert TIME.fullmatch(firing["triggered_at"])
     api.post("/workbench/v1/alert_rules/disk_nearly_full", json={"threshold": 0.999999})
-    resolved = until(lambda: api.get("/workbench/v1/alerts", params={"state": "resolved"}).json()["alerts"])
-    (same,) = [alert for alert in resolved if alert["alert_id"] == firing["id"]]
-    assert (same["state"], same["fired_at"] <= same["resolved_at"]) == ("resolved", True)
+    (same,) = until(
+        lambda: [
+            alert
+            for alert in api.get("/workbench/v1/alerts", params={"state": "resolved"}).json()["alerts"]
+            if alert["alert_id"] == firing["id"]
+        ]
+    )
+    assert same["fired_at"] <= same["resolved_at"]
     api.post("/workbench/v1/alert_rules/disk_nearly_full", json={"threshold": 1e-9})
     again = until(lambda: [a for a in api.get(ALERTS).json()["alerts"] if a["type"] == "disk_nearly_full"])
     assert again[0]["id"] != firing["id"]
