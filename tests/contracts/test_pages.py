@@ -47,7 +47,10 @@ def test_no_other_file_is_handed_out(stranger: httpx.Client, name: str) -> None:
 
 def test_there_is_one_openapi_document_per_contract(stranger: httpx.Client) -> None:
     whole = stranger.get("/openapi.json").json()
-    parts = [stranger.get(f"/openapi/{name}.json").json() for name in ("tg_tinker", "qflare", "workbench")]
+    parts = [
+        stranger.get(f"/openapi/{name}.json").json()
+        for name in ("tg_tinker", "qflare", "coordination", "workbench")
+    ]
     assert whole["openapi"].startswith("3.1")
     assert {path for part in parts for path in part["paths"]} == set(whole["paths"])
     assert sum(len(part["paths"]) for part in parts) == len(whole["paths"])

@@ -1,6 +1,6 @@
 """Broadcasts: each event is read once per process, however many listen, and offered to those it is for.
 
-A listener has room for 256 messages. One that does not keep up loses the oldest that wait, and is told which;
+A listener has room for 1,000 messages, which it shares with the others. One that does not keep up loses the oldest that wait, and is told which;
 it may ask for them again by coming back with the id of the last it had.
 """
 
@@ -24,10 +24,12 @@ from tg_workbench.storage import Database
 
 MOST_LISTENERS = 256
 MOST_OF_ONE = 32
-MOST_WAITING = 256
-PAGE = 500
+MOST_WAITING = 1000
+PAGE = 200
 REPLAYED = 5000
 LOOK_SECONDS = 0.5
+LEAST_SECONDS = 0.05
+"""A step a millisecond rings as often: that many looks would take as long as the steps."""
 log = structlog.get_logger("tg_workbench.broadcasts")
 
 
@@ -121,7 +123,9 @@ class Broadcasts:
                 except (WorkbenchError, SQLAlchemyError) as failure:
                     log.warning("could not look", **where(failure))
                     more = False
-                await (asyncio.sleep(0) if more else bells.heard(rung, LOOK_SECONDS))
+                await asyncio.sleep(0 if more else LEAST_SECONDS)
+                if not more:
+                    await bells.heard(rung, LOOK_SECONDS)
 
     def _look(self, database: Database) -> bool:
         """Offer what is new; whether there is more."""

@@ -17,6 +17,7 @@ from sqlmodel import Session, col
 
 from tg_workbench.events import EventRow, tenant_subject
 from tg_workbench.identity import Principal
+from tg_workbench.storage.statements import Statement
 from tg_workbench.training import OperationKind, TrainingClient
 
 Channel = Literal["dashboard", "training", "security"]
@@ -36,6 +37,15 @@ BUDGET = (
         "dataset_epsilon_cap",
     ),
 )
+_COLUMNS: list[Any] = [getattr(EventRow, name) for name in ("id", "subject", "type", "at", "data")]
+_AFTER = Statement(
+    sa.select(*_COLUMNS, col(TrainingClient.owner_id))
+    .outerjoin(TrainingClient, col(TrainingClient.id) == col(EventRow.subject))
+    .where(col(EventRow.id) > sa.bindparam("after"))
+    .order_by(col(EventRow.id))
+    .limit(sa.bindparam("most"))
+)
+_NEWEST = Statement(sa.select(sa.func.max(col(EventRow.id))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +69,14 @@ class Announcement:
 
 def announcements(session: Session, after: int, limit: int) -> tuple[list[Announcement], int]:
     """What may be said of the events after one, and the id of the last that was looked at."""
-    names = ("id", "subject", "type", "at", "data")
-    columns: list[Any] = [*(getattr(EventRow, name) for name in names), TrainingClient.owner_id]
-    query = (
-        sa.select(*columns)
-        .outerjoin(TrainingClient, col(TrainingClient.id) == col(EventRow.subject))
-        .where(col(EventRow.id) > after)
-        .order_by(col(EventRow.id))
-        .limit(limit)
-    )
-    rows = session.connection().execute(query).all()
+    rows = _AFTER.rows(session, after=after, most=limit)
     said = [announcement for row in rows if (announcement := _of(*row)) is not None]
     return said, rows[-1][0] if rows else after
 
 
 def newest_event(session: Session) -> int:
     """The id of the newest event; 0 when there is none."""
-    return session.connection().execute(sa.select(sa.func.max(col(EventRow.id)))).scalar() or 0
+    return _NEWEST.value(session) or 0
 
 
 def _of(

@@ -17,6 +17,8 @@ from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
 from tg_workbench.training import OperationKind, OperationRow, TrainingClient
 
 MOST_BUDGETS = 100
+_TRAIN = sa.literal_column(f"'{OperationKind.TRAIN}'")
+"""Said in the statement itself, so that the index of runs is known to fit."""
 
 
 def is_operator(principal: Principal) -> bool:
@@ -123,9 +125,7 @@ class Statistics:
         status = sa.case((sa.and_(completed, was_stopped), "cancelled"), else_=col(OperationRow.status))
         counted = (
             sa.select(status, sa.func.count())
-            .where(
-                col(OperationRow.owner_id) == owner.id, col(OperationRow.kind) == OperationKind.TRAIN.value
-            )
+            .where(col(OperationRow.owner_id) == owner.id, col(OperationRow.kind) == _TRAIN)
             .group_by(status)
         )
         return RunCounts(**{row[0]: row[1] for row in self._all(counted)})

@@ -1,4 +1,4 @@
-"""Alerts, and the rules they fire by."""
+"""Alerts, and the rules they fire by; runs are found without looking at every operation."""
 
 import time
 
@@ -56,6 +56,10 @@ def upgrade() -> None:
         postgresql_where=firing,
     )
     op.create_index("ix_alerts_tenant", "alerts", ["tenant_id", "fired_at"])
+    runs = sa.text("kind = 'train'")
+    op.create_index(
+        "ix_operations_runs", "operations", ["owner_id", "status"], sqlite_where=runs, postgresql_where=runs
+    )
     now = time.time()
     op.bulk_insert(
         rules,
@@ -68,5 +72,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove them."""
+    op.drop_index("ix_operations_runs", table_name="operations")
     op.drop_table("alerts")
     op.drop_table("alert_rules")
