@@ -123,6 +123,7 @@ def test_but_never_in_the_query(dial: Dial, workbench_server: WorkbenchServer) -
     websocket = dial(f"/ws/training?token={key}&access_token={key}&api_key={key}", None)
     assert refusal(websocket) == 4401
     assert key not in workbench_server.log.read_text()
+    assert '"code": 4401, "event": "websocket refused"' in workbench_server.log.read_text()
 
 
 def test_whoever_says_nothing_is_let_go_after_five_seconds(dial: Dial) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.sync.client import unix_connect
 
 from tests.contracts.conftest import Caller
 from tests.contracts.envelopes import refusal
@@ -122,6 +123,17 @@ def test_another_tenant_sees_nothing_of_the_machine(eve: httpx.Client, client_id
     assert refusal(eve.get(LOGS), "qflare").code == "INSUFFICIENT_PERMISSIONS"
     refused = eve.post("/workbench/v1/alert_rules/worker_lost", json={"enabled": False})
     assert refusal(refused, "workbench").code == "PERMISSION_DENIED"
+
+
+def test_listeners_and_firing_alerts_are_counted(
+    api: httpx.Client, workbench_server: WorkbenchServer
+) -> None:
+    headers = {"X-API-Key": workbench_server.api_key}
+    url = "ws://workbench/ws/security"
+    with unix_connect(str(workbench_server.socket), url, additional_headers=headers) as websocket:
+        websocket.recv(20)
+        assert scrape(api)["tg_websocket_listeners"][(("channel", "security"),)] >= 1
+    until(lambda: scrape(api)["tg_websocket_listeners"][(("channel", "security"),)] == 0)
 
 
 # ----------------------------------------------------------------------------- S2-27

@@ -1,7 +1,7 @@
 """Broadcasts: each event is read once per process, however many listen, and offered to those it is for.
 
-A listener has room for 1,000 messages, which it shares with the others. One that does not keep up loses the oldest that wait, and is told which;
-it may ask for them again by coming back with the id of the last it had.
+A listener has room for 1,000 messages, which it shares with the others. One that does not keep up loses the
+oldest that wait, and is told which; it may come back with the id of the last it had.
 """
 
 from __future__ import annotations
@@ -105,10 +105,6 @@ class Broadcasts:
             yield listener
         finally:
             self._listeners.discard(listener)
-
-    def count(self, channel: Channel) -> int:
-        """How many listen there."""
-        return sum(listener.channel == channel for listener in self._listeners)
 
     async def run(self, database: Database, bells: AsyncBells) -> None:
         """Read for those who listen, until cancelled; while nobody does, read nothing."""

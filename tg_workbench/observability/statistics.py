@@ -17,7 +17,7 @@ from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
 from tg_workbench.training import OperationKind, OperationRow, TrainingClient
 
 MOST_BUDGETS = 100
-_TRAIN = sa.literal_column(f"'{OperationKind.TRAIN}'")
+_TRAIN: sa.ColumnElement[str] = sa.literal_column(f"'{OperationKind.TRAIN}'")
 """Said in the statement itself, so that the index of runs is known to fit."""
 
 

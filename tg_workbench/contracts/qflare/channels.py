@@ -17,6 +17,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, get_args
 
+import structlog
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -46,6 +47,7 @@ WELCOME_SECONDS = 5.0
 LONGEST_MESSAGE = 16 << 10
 LONGEST_TOKEN = 8192
 LARGEST_ID = 2**63 - 1
+log = structlog.get_logger("tg_workbench.channels")
 
 
 def routes() -> list[BaseRoute]:
@@ -87,7 +89,6 @@ class Conversation:
         self.channel: Channel = channel
         self.token = _token_in(websocket.scope.get("subprotocols", ()))
         self.after = _event_id(websocket.query_params.get("last_event_id"))
-        self.listener: Listener | None = None
 
     async def run(self) -> None:
         """Sign in, then tell and listen until either side, or the server, has had enough."""
@@ -98,6 +99,8 @@ class Conversation:
             principal = await self._sign_in_somehow()
             await self._converse(principal)
         except Closed as end:
+            if end.code in (NOT_SIGNED_IN, NOT_ALLOWED):
+                log.info("websocket refused", channel=self.channel, code=end.code)
             await self._close(end.code, end.reason)
         except WebSocketDisconnect:
             return
@@ -152,8 +155,11 @@ class Conversation:
     async def _converse(self, principal: Principal) -> None:
         broadcasts: Broadcasts = self.premises.broadcasts
         try:
-            with broadcasts.listening(self.channel, principal, self.premises.database) as self.listener:
-                await self._first_of(self._tell(self.listener), self._hear(self.listener), self._stop())
+            with (
+                broadcasts.listening(self.channel, principal, self.premises.database) as listener,
+                self.premises.metrics.listeners.labels(self.channel).track_inprogress(),
+            ):
+                await self._first_of(self._tell(listener), self._hear(listener), self._stop())
         except QuotaExceeded as refusal:
             raise Closed(TRY_LATER, str(refusal)) from None
         except DatabaseUnavailable:
