@@ -220,10 +220,24 @@ def test_logs_hold_no_secret_and_nothing_of_a_request(
 
 
 @pytest.mark.parametrize(
-    "query", [{"level": "loud"}, {"since": "yesterday"}, {"limit": "0"}, {"component": "../x"}], ids=str
+    "query",
+    [
+        {"level": "loud"},
+        {"since": "yesterday"},
+        {"since": "1700000000"},
+        {"until": "0001-01-01T00:00:00+14:00"},
+        {"limit": "0"},
+        {"component": "../x"},
+    ],
+    ids=str,
 )
 def test_a_query_that_makes_no_sense_is_refused(api: httpx.Client, query: dict[str, str]) -> None:
     assert refusal(api.get(LOGS, params=query), "qflare").status == 422
+
+
+@pytest.mark.parametrize("time", ["1970-01-01", "2999-12-31T23:59:59-14:00", "2024-01-15T10:30:00"], ids=str)
+def test_any_time_of_this_age_can_be_asked_for(api: httpx.Client, time: str) -> None:
+    assert api.get(LOGS, params={"since": time, "until": time}).json() == {"logs": []}
 
 
 # ----------------------------------------------------------------------------- S4-01

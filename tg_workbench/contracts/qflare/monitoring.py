@@ -6,11 +6,13 @@ Metrics and alerts are those a tenant may see; logs are of the whole machine, an
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BeforeValidator
 
 from tg_workbench.contracts.providers import AlertsRoom, SignedIn, ThePremises
 from tg_workbench.contracts.qflare import monitoring_views as views
@@ -25,8 +27,18 @@ router = APIRouter(prefix="/api/v1", route_class=QflareRoute, tags=["QFLARE"], r
 
 MOST_ALERTS = 500
 Component = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="Component name.")]
-Since = Annotated[datetime | None, Query(description="Start time (ISO 8601).")]
-Until = Annotated[datetime | None, Query(description="End time (ISO 8601).")]
+
+
+def _iso_8601(text: str) -> str:
+    """A time as ISO 8601 writes it, of this age: pydantic would take a number of seconds as well."""
+    if not re.match(r"(?:19[7-9]\d|2\d{3})-\d\d", text):
+        raise ValueError("write a time as in 2024-01-15T10:30:00Z, from 1970 on")
+    return text
+
+
+Moment = Annotated[datetime, BeforeValidator(_iso_8601, json_schema_input_type=datetime)]
+Since = Annotated[Moment | None, Query(description="Start time (ISO 8601).")]
+Until = Annotated[Moment | None, Query(description="End time (ISO 8601).")]
 Lines = Annotated[int, Query(ge=1, le=1000, description="How many lines at most, the newest first.")]
 PROMETHEUS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}
