@@ -24,6 +24,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.secrets_in_logs import found_in
+
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
@@ -104,7 +106,7 @@ class WorkbenchServer:
         self.start()
 
     def stop(self) -> None:
-        """Stop it and everything it started, and remove its home."""
+        """Stop it and everything it started, and remove its home; its logs must hold no secret."""
         self._terminate()
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -112,7 +114,9 @@ class WorkbenchServer:
         self._listener.close()
         for end in self._lifeline:
             os.close(end)
+        told = found_in([self.log, *self.home.glob("logs/*")])
         shutil.rmtree(self.home, ignore_errors=True)
+        assert told == [], "secrets in the logs"
 
     def processes(self) -> list[psutil.Process]:
         """Every living process of this workbench (API, dispatcher, workers): they share its `TG_HOME`."""

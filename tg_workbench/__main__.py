@@ -18,7 +18,7 @@ from tg_workbench.errors import InvalidSetting, WorkbenchError
 from tg_workbench.settings import Settings
 
 Command = Callable[[argparse.Namespace, Settings], int]
-SCOPES = ("read", "train", "datasets", "keys", "monitoring")
+SCOPES = ("read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin")
 DEATH_SECONDS = 20.0
 
 

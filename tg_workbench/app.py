@@ -24,7 +24,9 @@ from starlette.responses import JSONResponse
 
 from tg_workbench import __version__
 from tg_workbench.contracts import pages
+from tg_workbench.contracts.aitip import routes as aitip
 from tg_workbench.contracts.coordination import routes as coordination
+from tg_workbench.contracts.deep_learning import routes as deep_learning
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.openapi import Documents
@@ -34,8 +36,10 @@ from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
+from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import alerts
 from tg_workbench.contracts.workbench import routes as workbench
+from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
 from tg_workbench.observability.conditions import CONDITIONS
@@ -49,10 +53,13 @@ log = structlog.get_logger("tg_workbench")
 ROUTERS = (
     tg_tinker.probes,
     tg_tinker.router,
+    aitip.router,
     qflare.router,
     monitoring.router,
+    deep_learning.router,
     coordination.router,
     workbench.router,
+    workbench_accounts.router,
     alerts.router,
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
@@ -88,6 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
         folder=folder,
         bells=AsyncBells(folder),
         metrics=metrics,
+        access_tokens=AccessTokens(settings.home),
     )
     for router in ROUTERS:
         app.include_router(router)
@@ -116,7 +124,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
         allow_credentials=settings.allow_credentials,
-        allow_methods=("DELETE", "GET", "POST"),
+        allow_methods=("DELETE", "GET", "POST", "PUT"),
         allow_headers=CALLERS_HEADERS,
         expose_headers=("X-Request-ID",),
     )

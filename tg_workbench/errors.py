@@ -2,20 +2,23 @@
 
 WorkbenchError
 ├── InvalidSetting             an environment variable has a value nobody can use
-├── Unauthenticated            CredentialMissing, TokenExpired, or a credential that is not ours
-├── PermissionDenied           a credential that may not do this
+├── Unauthenticated            CredentialMissing, TokenExpired, WrongPassword, or something not ours
+├── PermissionDenied           a credential that may not do this; RegistrationClosed
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
-│                              ApiKeyNotFound, AlertNotFound, AlertRuleNotFound
-├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, AlreadyExists
+│                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
+│                              SessionNotFound, OAuthClientNotFound, AlertNotFound, AlertRuleNotFound
+├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
+│                              InvitationInvalid
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner
+│   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
 ├── CheckpointInvalid          SealBroken, CheckpointMismatch
 ├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
 ├── Interrupted                broken off because its worker leaves; another one begins it anew
-├── RateLimited                too many requests in a window of time; says when the next one passes
+├── RateLimited                too many requests in a window of time; TooManyAttempts to sign in
 ├── QuotaExceeded              as many of something as one may have at a time
-├── KeysUnreadable             checkpoints can be neither sealed nor opened
+├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
 ├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable, DatabaseTooNew
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
@@ -57,6 +60,13 @@ class Unauthenticated(WorkbenchError):
         super().__init__(message)
 
 
+class WrongPassword(Unauthenticated):
+    """No account has this name and this password; which of the two it was is not told."""
+
+    def __init__(self) -> None:
+        super().__init__("no account has this name and this password")
+
+
 class CredentialMissing(Unauthenticated):
     """No credential was sent at all."""
 
@@ -70,6 +80,17 @@ class TokenExpired(Unauthenticated):
 
 class PermissionDenied(WorkbenchError):
     """The credential is good, but not for this."""
+
+
+class RegistrationClosed(PermissionDenied):
+    """Nobody can register here, or nobody without an invitation."""
+
+    def __init__(self, *, by_invitation: bool) -> None:
+        super().__init__(
+            "registration is by invitation: send the invitation_token that an administrator gave you"
+            if by_invitation
+            else "registration is closed: an administrator makes accounts here"
+        )
 
 
 # ----------------------------------------------------------------------------- not found
@@ -126,6 +147,41 @@ class AlertRuleNotFound(NotFound):
         super().__init__(f"there is no alert rule {rule_id}")
 
 
+class UserNotFound(NotFound):
+    """No user has this id."""
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"there is no user {user_id}")
+
+
+class OrganizationNotFound(NotFound):
+    """No organisation has this id."""
+
+    def __init__(self, organization_id: str) -> None:
+        super().__init__(f"there is no organization {organization_id}")
+
+
+class InvitationNotFound(NotFound):
+    """No open invitation has this id."""
+
+    def __init__(self, invitation_id: str) -> None:
+        super().__init__(f"there is no open invitation {invitation_id}")
+
+
+class SessionNotFound(NotFound):
+    """No living session has this id."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"there is no session {session_id}")
+
+
+class OAuthClientNotFound(NotFound):
+    """No OAuth client has this id."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(f"there is no OAuth client {client_id}")
+
+
 # ----------------------------------------------------------------------------- bad input
 class InvalidRequest(WorkbenchError):
     """What was asked cannot be done as it was asked; the message says how to ask."""
@@ -171,6 +227,17 @@ class NotALanguageModel(InvalidRequest):
         self.model_ref = model_ref
 
 
+class PasswordUnfit(InvalidRequest):
+    """A password that cannot be kept: too short, too long, or with characters nobody can type."""
+
+
+class InvitationInvalid(InvalidRequest):
+    """An invitation that is unknown, used, withdrawn or past its time; which is not told."""
+
+    def __init__(self) -> None:
+        super().__init__("this invitation is not valid, or no longer: ask for a new one")
+
+
 # ----------------------------------------------------------------------------- refused
 class Refused(WorkbenchError):
     """Understood, and not done: the state of things forbids it. Nothing has changed."""
@@ -201,6 +268,13 @@ class DatasetInUse(Refused):
         self.clients = clients
 
 
+class LastOwner(Refused):
+    """The organisation would be left without an owner."""
+
+    def __init__(self) -> None:
+        super().__init__("an organization keeps at least one owner: make somebody else an owner first")
+
+
 class OperationCancelled(Refused):
     """The operation was cancelled before it began, or its client ended first."""
 
@@ -220,6 +294,13 @@ class AlreadyExists(Refused):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} already exists")
+
+
+class AccountTaken(AlreadyExists):
+    """Somebody has this user name or this e-mail address already."""
+
+    def __init__(self) -> None:
+        super().__init__("an account with this user name or e-mail address")
 
 
 class PrivacyRefused(Refused):
@@ -280,12 +361,12 @@ class Interrupted(WorkbenchError):
 
 
 class KeysUnreadable(WorkbenchError):
-    """The file of key-encryption keys cannot be used, so no checkpoint can be sealed or opened."""
+    """A file of keys cannot be used, so what was sealed or signed with them cannot be opened or believed."""
 
     def __init__(self, file: str) -> None:
         super().__init__(
-            f"{file} in TG_HOME does not hold key-encryption keys: put your copy of it back. Without them no "
-            "checkpoint of this workbench opens"
+            f"{file} in TG_HOME does not hold this workbench's keys: put your copy of it back. Without its "
+            "key-encryption keys no checkpoint opens; without its token keys everybody has to sign in again"
         )
 
 
@@ -299,6 +380,14 @@ class RateLimited(WorkbenchError):
         self.limit = limit
         self.window_seconds = window_seconds
         self.retry_after = retry_after
+
+
+class TooManyAttempts(RateLimited):
+    """Too many passwords were tried for one name, or too many are being looked at just now."""
+
+    def __init__(self, *, limit: int, window_seconds: int, retry_after: int) -> None:
+        super().__init__(limit=limit, window_seconds=window_seconds, retry_after=retry_after)
+        self.args = (f"too many attempts to sign in; try again in {retry_after} seconds",)
 
 
 class QuotaExceeded(WorkbenchError):

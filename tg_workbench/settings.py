@@ -16,6 +16,7 @@ import platformdirs
 from tg_workbench.errors import InvalidSetting
 
 Environment = Literal["development", "production"]
+Registration = Literal["open", "invite", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Settings:
     """`TG_HOME`: where blobs, keys, caches and sockets live (made with mode 0700)."""
     api_key: str | None = None
     """`TG_API_KEY`: a key that stands for the local principal; the server extension sets it for kernels."""
+    registration: Registration = "open"
+    """`TG_REGISTRATION`: who may register: open (everybody; in production it is invite), invite or closed."""
     auth_disabled: bool = False
     """`TG_AUTH_DISABLED`: no credential needed; only in development, on a loopback or Unix-socket bind."""
     max_workers: int = 4
@@ -66,6 +69,7 @@ class Settings:
             port=_whole(values, "PORT", default.port, 0, 65535),
             home=Path(values.get("TG_HOME") or default.home).expanduser().absolute(),
             api_key=values.get("TG_API_KEY", "").strip() or None,
+            registration=_registration(values.get("TG_REGISTRATION", "").strip(), environment),
             auth_disabled=_flag(values, "TG_AUTH_DISABLED", default.auth_disabled),
             max_workers=_whole(values, "TG_MAX_WORKERS", default.max_workers, 1, 1024),
             worker_idle_seconds=float(
@@ -88,6 +92,15 @@ def _database_url(url: str) -> str:
             "DATABASE_URL", url.partition(":")[0][:20] + ":…", "sqlite:/// and the path of a file"
         )
     return url
+
+
+def _registration(text: str, environment: str) -> Registration:
+    """Open only where nobody else can come by, unless somebody says so."""
+    if not text:
+        return "open" if environment == "development" else "invite"
+    if text not in ("open", "invite", "closed"):
+        raise InvalidSetting("TG_REGISTRATION", text, "open, invite or closed")
+    return text  # type: ignore[return-value]  # narrowed by the membership test above
 
 
 def _flag(values: Mapping[str, str], name: str, default: bool) -> bool:

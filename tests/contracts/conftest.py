@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.contracts.people import People, Person
 from tests.workbench_server import WorkbenchServer
 
 ARCHITECTURE = {"input_shape": [4], "output_size": 2, "hidden_sizes": [8]}
@@ -106,3 +107,29 @@ def client_id(caller: Caller) -> Iterator[str]:
 def key() -> str:
     """An Idempotency-Key nobody has used."""
     return uuid.uuid4().hex
+
+
+@pytest.fixture(scope="session")
+def people(workbench_server: WorkbenchServer) -> Iterator[People]:
+    """Whoever registers here."""
+    found = People(workbench_server)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def alice(people: People) -> Person:
+    """She owns an organisation."""
+    return people.register("alice")
+
+
+@pytest.fixture(scope="session")
+def bob(people: People) -> Person:
+    """He owns another."""
+    return people.register("bob")
+
+
+@pytest.fixture(scope="session")
+def carol(people: People, alice: Person) -> Person:
+    """She is a member of Alice's organisation."""
+    return people.invite(alice, "carol")

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.contracts.conftest import Caller
+from tests.contracts.doors import (
+    AMONG_MEMBERS,
+    BODIES,
+    NAMED_ELSEWHERE,
+    NEEDED,
+    OF_THE_OPERATOR,
+    PUBLIC,
+    SCOPES,
+    name_of,
+)
 from tests.contracts.envelopes import refusal
+from tests.contracts.people import PASSWORD, People, Person
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import contract_routes
 from tg_workbench.contracts.route import ContractRoute
-from tg_workbench.identity import SCOPES
+from tg_workbench.crypto.access_tokens import AccessToken, AccessTokens
 
-PUBLIC = {"/health", "/ready", "/live", "/version", "/api/v1/health"}
-CLOSED = [route for route in contract_routes() if route.path not in PUBLIC]
+CLOSED = [route for route in contract_routes() if name_of(route) not in PUBLIC]
+WITH_IDS = [route for route in CLOSED if "{" in route.path and name_of(route) not in OF_THE_OPERATOR]
 
 
 def ask(http: httpx.Client, route: ContractRoute, **headers: str) -> httpx.Response:
@@ -25,12 +42,11 @@ def ask(http: httpx.Client, route: ContractRoute, **headers: str) -> httpx.Respo
     return http.request(method, re.sub(r"{\w+}", "none", route.path), headers=headers)
 
 
-def name_of(route: ContractRoute) -> str:
-    return f"{','.join(route.methods or ())} {route.path}"
-
-
-def test_only_the_probes_are_public() -> None:
-    assert {route.path for route in contract_routes() if route.is_public} == PUBLIC
+def test_every_route_has_a_line_and_asks_for_what_it_says() -> None:
+    found = {
+        name_of(route): "public" if route.is_public else route.needed_scope for route in contract_routes()
+    }
+    assert found == dict.fromkeys(PUBLIC, "public") | NEEDED
 
 
 @pytest.mark.parametrize("route", CLOSED, ids=name_of)
@@ -70,6 +86,143 @@ def test_every_route_asks_for_its_scope_and_no_other(
             refusal(answer, route.contract.name)
 
 
+# ----------------------------------------------------------------------------- what was good once
+@pytest.fixture(scope="module")
+def stale(workbench_server: WorkbenchServer, people: People, alice: Person) -> dict[str, dict[str, str]]:
+    """Headers that opened doors once, by why they do no longer."""
+    tokens = AccessTokens(workbench_server.home)
+    long_ago = replace(tokens.read(alice.signed_in["access_token"]), issued_at=int(time.time()) - 3600)
+    signed_out, removed, closed = people.register(), people.invite(alice, "judy"), people.register()
+    keys = {
+        person.name: person.http.post("/workbench/v1/api_keys", json={"name": "job"}).json()
+        for person in (alice, removed, closed)
+    }
+    alice.http.delete(f"/workbench/v1/api_keys/{keys[alice.name]['key_id']}")
+    brief = {"name": "brief", "expires_in_days": 1e-9}
+    expired = alice.http.post("/workbench/v1/api_keys", json=brief).json()
+    signed_out.http.delete("/workbench/v1/sessions/current")
+    alice.http.delete(f"/workbench/v1/members/{removed.user_id}")
+    closed.http.post("/workbench/v1/account/close", json={"password": PASSWORD})
+    return {
+        "an expired token": {"Authorization": f"Bearer {tokens.sign(long_ago)}"},
+        "a token of another workbench": {"Authorization": f"Bearer {elsewhere(long_ago)}"},
+        "a session that was signed out": {"Authorization": signed_out.http.headers["Authorization"]},
+        "a session of a removed member": {"Authorization": removed.http.headers["Authorization"]},
+        "a session of a closed account": {"Authorization": closed.http.headers["Authorization"]},
+        "a revoked key": {"X-API-Key": keys[alice.name]["key"]},
+        "an expired key": {"X-API-Key": expired["key"]},
+        "a key of a removed member": {"X-API-Key": keys[removed.name]["key"]},
+        "a key of a closed account": {"X-API-Key": keys[closed.name]["key"]},
+    }
+
+
+def elsewhere(token: AccessToken) -> str:
+    """The same token as another workbench would sign it."""
+    with tempfile.TemporaryDirectory() as home:
+        return AccessTokens(Path(home)).sign(replace(token, issued_at=int(time.time())))
+
+
+@pytest.mark.parametrize("route", CLOSED, ids=name_of)
+def test_no_route_opens_to_what_was_good_once(
+    stranger: httpx.Client, stale: dict[str, dict[str, str]], route: ContractRoute
+) -> None:
+    for why, headers in stale.items():
+        assert refusal(ask(stranger, route, **headers), route.contract.name).status == 401, why
+
+
+# ----------------------------------------------------------------------------- what is somebody else's
+@pytest.fixture(scope="module")
+def alices(people: People, alice: Person) -> dict[str, str]:
+    """One of everything that Alice has, by the name that paths have for its id."""
+    clients = Caller(alice.http)
+    client = clients.create()
+    future = clients.step(client).json()["future_id"]
+    artifact = clients.post(client, "save_state").json()["artifact_id"]
+    texts = {"name": "letters", "texts": ["dear diary"] * 50}
+    made = {
+        path: alice.http.post(f"/workbench/v1/{path}", json=body).json()
+        for path, body in (
+            ("datasets", texts),
+            ("api_keys", {"name": "job"}),
+            ("invitations", {"role": "viewer"}),
+        )
+    }
+    return {
+        "client_id": client,
+        "future_id": future,
+        "artifact_id": artifact,
+        "dataset_id": made["datasets"]["dataset_id"],
+        "key_id": made["api_keys"]["key_id"],
+        "invitation_id": made["invitations"]["invitation_id"],
+        "session_id": people.sign_in(alice.name).signed_in["session_id"],
+        "org_id": alice.organization_id,
+        "user_id": alice.user_id,
+    }
+
+
+def filled(template: Any, ids: dict[str, str]) -> Any:
+    """A path or a body with ids in their places."""
+    text = json.dumps(template)
+    for name, value in ids.items():
+        text = text.replace(f"{{{name}}}", value)
+    return json.loads(text)
+
+
+def ask_for(http: httpx.Client, door: str, ids: dict[str, str]) -> httpx.Response:
+    method, path = door.split(" ")
+    return http.request(method, filled(path, ids), json=filled(BODIES.get(door), ids))
+
+
+@pytest.mark.parametrize("route", WITH_IDS, ids=name_of)
+def test_no_route_shows_anything_of_another_organisation(
+    alices: dict[str, str], bob: Person, route: ContractRoute
+) -> None:
+    """Bob may do everything, in his own organisation."""
+    door = name_of(route)
+    answer = ask_for(bob.http, door, alices)
+    assert refusal(answer, route.contract.name).status == 404, answer.text
+    nothing = ask_for(bob.http, door, {name: f"none-{number}" for number, name in enumerate(alices)})
+    assert nothing.json().keys() == answer.json().keys()
+    assert nothing.status_code == 404  # what is another's and what is not there are told alike
+
+
+@pytest.mark.parametrize("route", WITH_IDS, ids=name_of)
+def test_no_route_shows_one_member_what_another_has(
+    alices: dict[str, str], carol: Person, route: ContractRoute
+) -> None:
+    """Carol is a member of Alice's organisation, and no administrator."""
+    door = name_of(route)
+    answer = ask_for(carol.http, door, alices)
+    expected = 200 if door in AMONG_MEMBERS else 403 if NEEDED[door] == "admin" else 404
+    assert answer.status_code == expected, answer.text
+
+
+@pytest.mark.parametrize(("method", "path", "body"), NAMED_ELSEWHERE)
+@pytest.mark.parametrize("who", ["bob", "carol"])
+def test_nothing_of_others_is_reached_by_naming_it_elsewhere(
+    request: pytest.FixtureRequest, alices: dict[str, str], who: str, method: str, path: str, body: Any
+) -> None:
+    person: Person = request.getfixturevalue(who)
+    answer = person.http.request(method, filled(path, alices), json=filled(body, alices))
+    assert answer.status_code == 404, answer.text
+
+
+@pytest.mark.parametrize("route", [route for route in CLOSED if route not in WITH_IDS], ids=name_of)
+def test_no_list_holds_what_others_have(alices: dict[str, str], bob: Person, route: ContractRoute) -> None:
+    if route.methods != {"GET"}:
+        return
+    answer = bob.http.get(route.path)
+    assert not [name for name, value in alices.items() if value in answer.text]
+
+
+def test_alice_still_has_it_all(alices: dict[str, str], alice: Person) -> None:
+    for door in (name_of(route) for route in WITH_IDS if route.methods == {"GET"}):
+        if not door.endswith("/events"):
+            assert ask_for(alice.http, door, alices).status_code == 200, door
+    assert alice.http.get(f"/api/v1/users/{alice.user_id}").json()["role"] == "owner"
+
+
+# ----------------------------------------------------------------------------- keys
 @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
 @pytest.mark.parametrize("prefix", ["", "tml-"])
 def test_a_key_may_come_in_either_header_and_as_a_tinker_key(

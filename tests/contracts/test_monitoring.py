@@ -28,7 +28,7 @@ PUBLIC: dict[str, Any] = {
     "texts": ["a book", "that anybody", "may read"],
     "privacy": "public",
 }
-HERS = Principal("eve", "eves", frozenset({"read", "monitoring", "datasets", "train"}))
+HERS = Principal("eve", "eves", frozenset({"read", "monitoring", "datasets", "train", "admin"}))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.datasets import Datasets, Ledger
 from tg_workbench.events import Events
-from tg_workbench.identity import ApiKeys, Principal
+from tg_workbench.identity import ApiKeys, Invitations, Memberships, Organizations, Principal, Sessions, Users
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Operations, TrainingClients
@@ -79,6 +79,26 @@ async def _statistics(session: Transaction) -> Statistics:
     return Statistics(session)
 
 
+async def _users(session: Transaction) -> Users:
+    return Users(session)
+
+
+async def _organizations(session: Transaction) -> Organizations:
+    return Organizations(session)
+
+
+async def _memberships(session: Transaction) -> Memberships:
+    return Memberships(session)
+
+
+async def _invitations(session: Transaction) -> Invitations:
+    return Invitations(session)
+
+
+async def _sessions(session: Transaction) -> Sessions:
+    return Sessions(session)
+
+
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
@@ -87,6 +107,11 @@ EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
 AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
 StatisticsRoom = Annotated[Statistics, Depends(_statistics, scope="function")]
+UsersRoom = Annotated[Users, Depends(_users, scope="function")]
+OrganizationsRoom = Annotated[Organizations, Depends(_organizations, scope="function")]
+MembershipsRoom = Annotated[Memberships, Depends(_memberships, scope="function")]
+InvitationsRoom = Annotated[Invitations, Depends(_invitations, scope="function")]
+SessionsRoom = Annotated[Sessions, Depends(_sessions, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
@@ -96,6 +121,10 @@ ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`a
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
 AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]
 AlertRuleId = Annotated[str, Path(pattern=_ID, description="A rule's name, `budget_near_cap` for one.")]
+UserId = Annotated[str, Path(pattern=_ID, description="A user's id.")]
+OrganizationId = Annotated[str, Path(pattern=_ID, description="An organisation's id (`org_…`).")]
+InvitationId = Annotated[str, Path(pattern=_ID, description="An invitation's id (`inv-…`).")]
+SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 
 IdempotencyKey = Annotated[

@@ -1,9 +1,9 @@
 """Who is at the door: from a request's headers to a principal.
 
-`X-API-Key` comes before `Authorization`, because a proxy may have used the latter for itself. Without a
-credential nobody enters, except where `TG_AUTH_DISABLED` allows it: in development, from this machine, under
-a name of this machine (a page on the internet that points its own name at 127.0.0.1 is turned away), and
-never from a page of another site.
+`X-API-Key` comes before `Authorization`, because a proxy may have used the latter for itself. What a bearer
+sends is an API key if it looks like one, and else an access token. Without a credential nobody enters, except
+where `TG_AUTH_DISABLED` allows it: in development, from this machine, under a name of this machine (a page on
+the internet that points its own name at 127.0.0.1 is turned away), and never from a page of another site.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from starlette.requests import Request
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import CredentialMissing, PermissionDenied, Unauthenticated
-from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Principal
+from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Principal, Sessions
+
+UNKNOWN_KEY = "this API key is unknown, expired or revoked"
 
 
 def principal_of(request: Request, scope: str) -> Principal:
     """Who sent `request`. Raises Unauthenticated, and PermissionDenied when `scope` is not held."""
     principal = _identify(request, premises_of(request))
     if not principal.may(scope):
-        raise PermissionDenied(f"this API key does not hold the scope '{scope}'")
+        raise PermissionDenied(f"this credential does not hold the scope '{scope}'")
     return principal
 
 
@@ -40,7 +42,20 @@ def _identify(request: Request, premises: Premises) -> Principal:
             principal = ApiKeys(session).principal_for(credential)
         if principal is not None:
             return principal
-    raise Unauthenticated("this API key is unknown, expired or revoked")
+        raise Unauthenticated(UNKNOWN_KEY)
+    if request.headers.get("x-api-key"):
+        raise Unauthenticated(UNKNOWN_KEY)
+    return bearer_of(credential, premises)
+
+
+def bearer_of(text: str, premises: Premises) -> Principal:
+    """Whom an access token stands for. Raises Unauthenticated; TokenExpired when a new one would do."""
+    token = premises.access_tokens.read(text)
+    with premises.database.read() as session:
+        principal = Sessions(session).principal_for(token)
+    if principal is None:
+        raise Unauthenticated("this session has ended: sign in again")
+    return principal
 
 
 def _credential(request: Request) -> str | None:

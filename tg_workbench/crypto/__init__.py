@@ -1,4 +1,4 @@
-"""Cryptography in standard forms only: AES-256-GCM, SHA-256, and keys from the system's generator.
+"""Cryptography in standard forms only: AES-256-GCM, SHA-256, argon2id, JWT, keys from the system.
 
 Pitfalls: a seal binds bytes to a context; pass the same context when you open it, or it does not hold.
 """

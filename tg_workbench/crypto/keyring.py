@@ -1,7 +1,7 @@
-"""The keyring: the key-encryption keys of one workbench, in one file that only its owner may read.
+"""A keyring: keys of one workbench for one purpose, in one file that only its owner may read.
 
-The newest key wraps; older ones still unwrap, so rotating loses nothing. The file is made at first use,
-whole or not at all, also when two processes try at once.
+The newest key wraps or signs; older ones still unwrap and verify, so rotating loses nothing. The file is made
+at first use, whole or not at all, also when two processes try at once.
 """
 
 from __future__ import annotations
@@ -18,31 +18,35 @@ from tg_workbench.crypto.sealing import KEY_BYTES, new_key
 from tg_workbench.errors import KeysUnreadable, SealBroken
 
 FILE = "key-encryption-keys.json"
+"""The keys that wrap data keys."""
+SIGNING_FILE = "access-token-keys.json"
+"""The keys that sign access tokens."""
+_KINDS = {FILE: "kek", SIGNING_FILE: "sig"}
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Key-encryption keys by id, the newest first. Copy its file with your backups, but apart from them."""
+    """Keys by id, the newest first. Copy its file with your backups, but apart from them."""
 
     keys: dict[str, bytes]
 
     @classmethod
-    def open(cls, home: Path) -> Keyring:
+    def open(cls, home: Path, file: str = FILE) -> Keyring:
         """The keyring in `home/keys`, made now if there is none. Raises KeysUnreadable."""
         folder = home / "keys"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-        path = folder / FILE
+        path = folder / file
         if not path.exists():
-            _write(path, {_new_id(): new_key()}, replace=False)
+            _write(path, {_new_id(file): new_key()}, replace=False)
         path.chmod(0o600)
         return cls(_read(path))
 
     @classmethod
-    def rotate(cls, home: Path) -> Keyring:
-        """Put a new key in front; what the older ones wrapped stays readable."""
-        _write(home / "keys" / FILE, {_new_id(): new_key(), **cls.open(home).keys}, replace=True)
-        return cls.open(home)
+    def rotate(cls, home: Path, file: str = FILE) -> Keyring:
+        """Put a new key in front; what the older ones wrapped or signed stays good."""
+        _write(home / "keys" / file, {_new_id(file): new_key(), **cls.open(home, file).keys}, replace=True)
+        return cls.open(home, file)
 
     @property
     def newest(self) -> tuple[str, bytes]:
@@ -56,8 +60,8 @@ class Keyring:
         return self.keys[key_id]
 
 
-def _new_id() -> str:
-    return f"kek-{secrets.token_hex(8)}"
+def _new_id(file: str) -> str:
+    return f"{_KINDS[file]}-{secrets.token_hex(8)}"
 
 
 def _read(path: Path) -> dict[str, bytes]:
@@ -66,9 +70,9 @@ def _read(path: Path) -> dict[str, bytes]:
             entry["id"]: base64.b64decode(entry["key"]) for entry in json.loads(path.read_bytes())["keys"]
         }
     except (OSError, ValueError, KeyError, TypeError) as failure:
-        raise KeysUnreadable(f"keys/{FILE}") from failure
+        raise KeysUnreadable(f"keys/{path.name}") from failure
     if not keys or any(len(key) != KEY_BYTES for key in keys.values()):
-        raise KeysUnreadable(f"keys/{FILE}")
+        raise KeysUnreadable(f"keys/{path.name}")
     return keys
 
 

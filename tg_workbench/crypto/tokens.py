@@ -33,7 +33,7 @@ def looks_like_api_key(credential: str) -> bool:
 
 def digest(api_key: str) -> str:
     """What is stored of a key."""
-    return hashlib.sha256(api_key.encode()).hexdigest()
+    return hashlib.sha256(api_key.encode("utf-8", "replace")).hexdigest()
 
 
 def same(left: str, right: str) -> bool:

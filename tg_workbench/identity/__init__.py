@@ -1,11 +1,42 @@
-"""Who is asking: principals, and the API keys that stand for them.
+"""Who is asking: principals, and what stands for them: API keys, sessions, applications that were let in.
+
+Users belong to organisations by memberships, and a membership is the principal: rooms that ask for the owner
+of a row have asked for the organisation, too.
 
 Pitfalls: a key acts as the principal it was issued for, so two keys of one person see the same clients; what
-a key may not do is decided by its scopes, never by its name.
+a credential may not do is decided by its scopes, never by its name; the scopes in an access token are a
+ceiling, and what holds is what the member may do now.
 """
 
 from tg_workbench.identity.api_keys import ApiKeys
-from tg_workbench.identity.principal import LOCAL_PRINCIPAL, SCOPES, Principal
-from tg_workbench.identity.tables import ApiKey
+from tg_workbench.identity.invitations import Invitations
+from tg_workbench.identity.memberships import Memberships
+from tg_workbench.identity.organizations import Organizations
+from tg_workbench.identity.permissions import ROLES, scopes_of
+from tg_workbench.identity.principal import LOCAL, LOCAL_PRINCIPAL, SCOPES, Principal
+from tg_workbench.identity.sessions import Sessions
+from tg_workbench.identity.tables import ApiKey, Invitation, Membership, Organization, User, UserSession
+from tg_workbench.identity.users import NewAccount, Users, compared
 
-__all__ = ["LOCAL_PRINCIPAL", "SCOPES", "ApiKey", "ApiKeys", "Principal"]
+__all__ = [
+    "LOCAL",
+    "LOCAL_PRINCIPAL",
+    "ROLES",
+    "SCOPES",
+    "ApiKey",
+    "ApiKeys",
+    "Invitation",
+    "Invitations",
+    "Membership",
+    "Memberships",
+    "NewAccount",
+    "Organization",
+    "Organizations",
+    "Principal",
+    "Sessions",
+    "User",
+    "UserSession",
+    "Users",
+    "compared",
+    "scopes_of",
+]

@@ -9,11 +9,17 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import ApiKeyNotFound, IdempotencyConflict, InvalidRequest, PermissionDenied
+from tg_workbench.identity.permissions import scopes_of
 from tg_workbench.identity.principal import SCOPES, Principal
-from tg_workbench.identity.tables import ApiKey
+from tg_workbench.identity.tables import ApiKey, Membership, User
 from tg_workbench.storage.database import now
 
 DAY_SECONDS = 86_400.0
+_KEY_AND_PLACE = (
+    select(ApiKey, Membership, User.deactivated_at)
+    .outerjoin(Membership, col(Membership.id) == col(ApiKey.principal_id))
+    .outerjoin(User, col(User.id) == col(Membership.user_id))
+)
 
 
 class ApiKeys:
@@ -76,16 +82,25 @@ class ApiKeys:
         self.session.flush()
 
     def principal_for(self, secret: str) -> Principal | None:
-        """Whom a key stands for; None when it is unknown, expired or revoked."""
+        """Whom a key stands for; None when it is unknown, expired or revoked, or its owner has left.
+
+        It can do no more than its owner still may.
+        """
         if not tokens.looks_like_api_key(secret):
             return None
         hashed = tokens.digest(secret)
-        key = self.session.exec(select(ApiKey).where(ApiKey.hash == hashed)).one_or_none()
-        if key is None or not tokens.same(key.hash, hashed) or key.revoked_at is not None:
+        found = self.session.exec(_KEY_AND_PLACE.where(ApiKey.hash == hashed)).one_or_none()
+        if found is None or not tokens.same(found[0].hash, hashed) or found[0].revoked_at is not None:
             return None
+        key, place, closed_at = found
         if key.expires_at is not None and key.expires_at <= now():
             return None
-        return Principal(id=key.principal_id, tenant_id=key.tenant_id, scopes=frozenset(key.scopes))
+        if place is None:  # the local principal's: no user and no membership stands behind it
+            return Principal(id=key.principal_id, tenant_id=key.tenant_id, scopes=frozenset(key.scopes))
+        if place.ended_at is not None or closed_at is not None:
+            return None
+        scopes = frozenset(key.scopes) & scopes_of(place.role, place.permissions)
+        return Principal(place.id, place.organization_id, scopes, place.user_id)
 
     def _by_idempotency_key(self, owner: Principal, idempotency_key: str) -> ApiKey | None:
         query = select(ApiKey).where(

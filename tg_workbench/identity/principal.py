@@ -4,23 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SCOPES = ("read", "train", "datasets", "keys", "monitoring")
-"""`read` looks; `train` drives training clients; `datasets` adds and removes data; `keys` issues API keys;
-`monitoring` reads metrics, logs and alerts, and answers the latter."""
+SCOPES = ("read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin")
+"""What a credential may be allowed to do.
+
+`read` looks; `train` drives training clients; `datasets` adds and removes data; `keys` issues API keys;
+`webhooks` subscribes to events; `audit` reads the audit log; `monitoring` reads the server's metrics, logs
+and alerts; `admin` looks after organisations, users, OAuth clients and the keys of others.
+"""
+LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever is asking."""
+    """Whoever is asking.
+
+    `id` is what rooms remember as an owner. For a user it is the id of a membership, one person's place in
+    one organisation: so what they made for one is not seen while they act for another, nor after they left.
+    """
 
     id: str
     tenant_id: str
     scopes: frozenset[str]
+    user_id: str | None = None
+    session_id: str | None = None
+    client_id: str | None = None
+    """The application that acts for the user, if it is one."""
 
     def may(self, scope: str) -> bool:
         """Whether this principal holds `scope`."""
         return scope in self.scopes
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether it looks after the workbench itself: every organisation and user, though not their data."""
+        return self.tenant_id == LOCAL and self.may("admin")
 
-LOCAL_PRINCIPAL = Principal(id="local", tenant_id="local", scopes=frozenset(SCOPES))
+
+LOCAL_PRINCIPAL = Principal(id=LOCAL, tenant_id=LOCAL, scopes=frozenset(SCOPES))
 """The one user of a single-user workbench, and its administrator."""

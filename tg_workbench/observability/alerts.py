@@ -16,7 +16,6 @@ from tg_workbench.errors import AlertNotFound, AlertRuleNotFound, InvalidRequest
 from tg_workbench.events import AlertChanged, Events, tenant_subject
 from tg_workbench.identity import Principal
 from tg_workbench.observability.conditions import Reading
-from tg_workbench.observability.statistics import is_operator
 from tg_workbench.observability.tables import Alert, AlertRule
 from tg_workbench.storage.database import now
 
@@ -47,7 +46,7 @@ class Alerts:
         enabled: bool | None = None,
     ) -> AlertRule:
         """Set what is given. Raises AlertRuleNotFound; PermissionDenied for whoever runs no workbench."""
-        if not is_operator(owner):
+        if not owner.is_operator:
             raise PermissionDenied("rules are for all tenants: only the workbench's own may change them")
         rule = self.session.get(AlertRule, rule_id)
         if rule is None:

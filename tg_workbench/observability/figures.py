@@ -17,7 +17,7 @@ from sqlmodel import Session
 from tg_workbench.identity import Principal
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.metrics import Metrics
-from tg_workbench.observability.statistics import Statistics, is_operator
+from tg_workbench.observability.statistics import Statistics, sees_the_machine
 from tg_workbench.storage import Database
 from tg_workbench.training import OperationKind, Status
 
@@ -33,7 +33,7 @@ def exposition(database: Database, metrics: Metrics, viewer: Principal, more: It
         figures = CollectorRegistry()
         figures.register(Figures(session, viewer, more))
         page = generate_latest(figures)
-    if not is_operator(viewer):
+    if not sees_the_machine(viewer):
         return page
     machine = CollectorRegistry()
     machine.register(Machine(database))
@@ -46,7 +46,7 @@ class Figures:
     def __init__(self, session: Session, viewer: Principal, more: Iterable[More] = ()) -> None:
         self.session = session
         self.viewer = viewer
-        self.tenant_id = None if is_operator(viewer) else viewer.tenant_id
+        self.tenant_id = None if sees_the_machine(viewer) else viewer.tenant_id
         self.more = more
 
     def describe(self) -> list[Metric]:

@@ -21,7 +21,7 @@ _TRAIN: sa.ColumnElement[str] = sa.literal_column(f"'{OperationKind.TRAIN}'")
 """Said in the statement itself, so that the index of runs is known to fit."""
 
 
-def is_operator(principal: Principal) -> bool:
+def sees_the_machine(principal: Principal) -> bool:
     """Whether somebody belongs to the workbench's own tenant, and so may see the machine as a whole."""
     return principal.tenant_id == LOCAL_PRINCIPAL.tenant_id
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tg_workbench.datasets import Dataset
 from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
-from tg_workbench.observability.statistics import RunCounts, Statistics, is_operator
+from tg_workbench.observability.statistics import RunCounts, Statistics, sees_the_machine
 from tg_workbench.storage import Database
 from tg_workbench.training import OperationRow, TrainingClient
 
@@ -107,5 +107,5 @@ def test_budgets_of_living_protected_datasets_come_most_used_first(database: Dat
 
 
 def test_the_operator_is_whoever_belongs_to_the_workbench_itself() -> None:
-    assert is_operator(LOCAL_PRINCIPAL)
-    assert not is_operator(ALICE)
+    assert sees_the_machine(LOCAL_PRINCIPAL)
+    assert not sees_the_machine(ALICE)

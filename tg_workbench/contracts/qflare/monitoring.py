@@ -21,7 +21,7 @@ from tg_workbench.contracts.route import needs
 from tg_workbench.errors import PermissionDenied
 from tg_workbench.observability.figures import exposition
 from tg_workbench.observability.log_queries import Level, LogQuery
-from tg_workbench.observability.statistics import is_operator
+from tg_workbench.observability.statistics import sees_the_machine
 
 router = APIRouter(prefix="/api/v1", route_class=QflareRoute, tags=["QFLARE"], responses=QFLARE_FAILURES)
 
@@ -79,7 +79,7 @@ async def query_logs(
     limit: Lines = 100,
 ) -> views.Logs:
     """Query system logs, the newest first."""
-    if not is_operator(owner):
+    if not sees_the_machine(owner):
         raise PermissionDenied("logs are of the whole machine: only the workbench's own tenant reads them")
     query = LogQuery(level, component, since, until, limit)
     lines = await asyncio.to_thread(query.of, premises.settings.home / "logs")

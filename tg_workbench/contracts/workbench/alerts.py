@@ -138,7 +138,7 @@ async def list_alert_rules(owner: SignedIn, alerts: AlertsRoom) -> AlertRuleList
 
 
 @router.post("/alert_rules/{rule_id}")
-@needs("monitoring")
+@needs("admin")
 async def change_alert_rule(
     rule_id: AlertRuleId, body: ChangeAlertRule, owner: SignedIn, alerts: AlertsRoom, premises: ThePremises
 ) -> AlertRuleView:

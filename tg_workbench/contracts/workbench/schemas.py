@@ -16,7 +16,7 @@ from tg_workbench.training import Artifact, TrainingClient
 Privacy = Literal["protected", "public"]
 UnitName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z _-]{0,39}$")]
 """What a unit is called."""
-Scope = Literal["read", "train", "datasets", "keys", "monitoring"]
+Scope = Literal["read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin"]
 
 
 # ----------------------------------------------------------------------------- bodies

@@ -1,0 +1,134 @@
+"""Every door there is, and what it asks for: a new route without a line here fails the tests, and so does one
+whose scope has changed. Ids in a path name things that have an owner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.contracts.conftest import ROWS
+from tg_workbench.contracts.route import ContractRoute
+
+CLIENT, OURS = "/api/v1/training_clients/{client_id}", "/workbench/v1/training_clients/{client_id}"
+PUBLIC = {
+    "GET /health",
+    "GET /ready",
+    "GET /live",
+    "GET /version",
+    "GET /api/v1/health",
+    "POST /api/v1/auth/register",
+    "POST /api/v1/auth/login",
+    "POST /auth/register",
+    "POST /auth/login",
+    "POST /auth/refresh",
+    "POST /workbench/v1/sessions",
+    "POST /workbench/v1/sessions/refresh",
+}
+SCOPES = {
+    "read": {
+        "GET /api/v1/training_clients",
+        f"GET {CLIENT}",
+        "GET /api/v1/futures/{future_id}",
+        "GET /api/v1/futures/{future_id}/result",
+        "GET /api/v1/auth/me",
+        "GET /api/v1/status",
+        "GET /api/training/stats",
+        "GET /api/v1/organizations",
+        "GET /api/v1/organizations/{org_id}",
+        "GET /api/v1/users/{user_id}",
+        f"GET {OURS}/events",
+        f"GET {OURS}/history",
+        f"GET {OURS}/artifacts",
+        "GET /workbench/v1/artifacts/{artifact_id}/export",
+        "GET /workbench/v1/ledger",
+        "POST /workbench/v1/plans",
+        "GET /workbench/v1/datasets",
+        "GET /workbench/v1/datasets/{dataset_id}",
+        "GET /workbench/v1/sessions",
+        "DELETE /workbench/v1/sessions",
+        "DELETE /workbench/v1/sessions/current",
+        "DELETE /workbench/v1/sessions/{session_id}",
+        "PUT /workbench/v1/account/password",
+        "POST /workbench/v1/account/close",
+    },
+    "train": {
+        "POST /api/v1/training_clients",
+        f"DELETE {CLIENT}",
+        f"POST {CLIENT}/forward_backward",
+        f"POST {CLIENT}/optim_step",
+        f"POST {CLIENT}/sample",
+        f"POST {CLIENT}/save_state",
+        f"POST {CLIENT}/load_state",
+        "POST /api/v1/futures/{future_id}/cancel",
+        f"POST {OURS}/train",
+        f"POST {OURS}/evaluate",
+        f"POST {OURS}/predict",
+        f"POST {OURS}/audit",
+        f"POST {OURS}/pause",
+        f"POST {OURS}/resume",
+        f"POST {OURS}/stop",
+    },
+    "datasets": {"POST /workbench/v1/datasets", "DELETE /workbench/v1/datasets/{dataset_id}"},
+    "keys": {
+        "POST /workbench/v1/api_keys",
+        "GET /workbench/v1/api_keys",
+        "DELETE /workbench/v1/api_keys/{key_id}",
+    },
+    "webhooks": set[str](),
+    "audit": set[str](),
+    "monitoring": {
+        "GET /api/v1/monitoring/metrics",
+        "GET /api/v1/monitoring/alerts",
+        "GET /api/v1/monitoring/logs",
+        "GET /workbench/v1/alerts",
+        "POST /workbench/v1/alerts/{alert_id}/acknowledge",
+        "GET /workbench/v1/alert_rules",
+    },
+    "admin": {
+        "POST /api/v1/organizations",
+        "PUT /api/v1/organizations/{org_id}",
+        "GET /api/v1/users",
+        "POST /api/v1/users",
+        "PUT /api/v1/users/{user_id}/permissions",
+        "POST /workbench/v1/invitations",
+        "GET /workbench/v1/invitations",
+        "DELETE /workbench/v1/invitations/{invitation_id}",
+        "DELETE /workbench/v1/members/{user_id}",
+        "POST /workbench/v1/alert_rules/{rule_id}",
+    },
+}
+OF_THE_OPERATOR = {
+    "POST /workbench/v1/alerts/{alert_id}/acknowledge",
+    "POST /workbench/v1/alert_rules/{rule_id}",
+}
+"""What no role of an organisation opens; `test_monitoring` tries these with other people's ids."""
+NEEDED = {door: scope for scope, doors in SCOPES.items() for door in doors}
+AMONG_MEMBERS = {"GET /api/v1/organizations/{org_id}", "GET /api/v1/users/{user_id}"}
+"""What the members of one organisation see of each other; everything else is one member's own."""
+BODIES: dict[str, Any] = {
+    f"POST {CLIENT}/forward_backward": {"batch": ROWS},
+    f"POST {CLIENT}/sample": {"prompts": ["a"]},
+    f"POST {CLIENT}/load_state": {"artifact_id": "{artifact_id}"},
+    f"POST {OURS}/train": {"steps": 1},
+    f"POST {OURS}/evaluate": {"batch": ROWS},
+    f"POST {OURS}/predict": {"features": [[1.0, 2.0, 3.0, 4.0]]},
+    f"POST {OURS}/audit": {"method": "mechanism"},
+    "PUT /api/v1/organizations/{org_id}": {"name": "taken over"},
+    "PUT /api/v1/users/{user_id}/permissions": {"role": "viewer"},
+}
+"""Good bodies, so that only whose a thing is stands in the way."""
+NAMED_ELSEWHERE: list[tuple[str, str, Any]] = [
+    ("GET", "/workbench/v1/ledger?dataset_id={dataset_id}", None),
+    ("GET", "/workbench/v1/ledger?training_client_id={client_id}", None),
+    ("POST", "/workbench/v1/plans", {"dataset_id": "{dataset_id}", "steps": 1, "target_epsilon": 1.0}),
+    (
+        "POST",
+        "/api/v1/training_clients",
+        {"model_ref": "tiny-llama", "dataset_id": "{dataset_id}", "max_steps": 1},
+    ),
+]
+"""Things of an owner that are named in a query or a body."""
+
+
+def name_of(route: ContractRoute) -> str:
+    """A route as the lines here name it."""
+    return f"{','.join(route.methods or ())} {route.path}"

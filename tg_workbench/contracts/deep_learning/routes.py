@@ -1,0 +1,40 @@
+"""The Deep Learning Platform's routes: S3-02 … S3-04; S3-01 is the home page."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from tg_workbench.contracts.deep_learning import schemas
+from tg_workbench.contracts.deep_learning.errors import DEEP_LEARNING_FAILURES, DeepLearningRoute
+from tg_workbench.contracts.front_desk import TheDesk
+from tg_workbench.contracts.route import public
+
+router = APIRouter(
+    route_class=DeepLearningRoute, tags=["Deep Learning Platform"], responses=DEEP_LEARNING_FAILURES
+)
+UNSTORED = {"Cache-Control": "no-store"}
+
+
+# ----------------------------------------------------------------------------- authentication
+@router.post("/auth/register", status_code=201)
+@public
+async def register(body: schemas.Register, desk: TheDesk) -> schemas.UserView:
+    """Register a new user account."""
+    return schemas.UserView.of(await desk.register(body.as_application()))
+
+
+@router.post("/auth/login")
+@public
+async def log_in(body: schemas.SignIn, desk: TheDesk, answer: Response) -> schemas.Tokens:
+    """Authenticate by user name and receive tokens."""
+    admission = await desk.sign_in(body.username, body.password)
+    answer.headers.update(UNSTORED)
+    return schemas.Tokens.of(admission)
+
+
+@router.post("/auth/refresh")
+@public
+async def refresh(body: schemas.Refresh, desk: TheDesk, answer: Response) -> schemas.Tokens:
+    """Refresh an access token. The `refresh_token` beside it is ours: a client that uses it rotates."""
+    answer.headers.update(UNSTORED)
+    return schemas.Tokens.of(desk.refresh(body.refresh_token))

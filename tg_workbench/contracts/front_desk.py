@@ -1,0 +1,161 @@
+"""The front desk: where accounts are made and people sign in, in every contract alike.
+
+A password is looked at between two transactions and never inside one: it takes a tenth of a second, and a
+writer waits for no other longer than it must.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends
+
+from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.providers import ThePremises
+from tg_workbench.crypto.access_tokens import AccessToken
+from tg_workbench.crypto.passwords import needs_rehash
+from tg_workbench.errors import InvalidRequest, RegistrationClosed, Unauthenticated, WrongPassword
+from tg_workbench.identity import (
+    Membership,
+    Memberships,
+    NewAccount,
+    Principal,
+    Sessions,
+    User,
+    Users,
+    compared,
+)
+from tg_workbench.storage.database import now
+
+REMEMBERED_SECONDS = 30 * 86_400.0
+"""How long an ended session is kept, so that its tokens are still known for what they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Somebody who wants an account."""
+
+    username: str
+    email: str
+    password: str = field(repr=False)
+    full_name: str | None = None
+    invitation: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Somebody who is signed in now."""
+
+    user: User
+    principal: Principal
+    access_token: str = field(repr=False)
+    expires_in: int
+    refresh_token: str = field(repr=False)
+
+
+class FrontDesk:
+    """Registers people and signs them in."""
+
+    def __init__(self, premises: Premises) -> None:
+        self.premises = premises
+
+    async def register(self, applicant: Application) -> User:
+        """A new account. Raises RegistrationClosed, PasswordUnfit, AccountTaken, InvitationInvalid."""
+        mode = self.premises.settings.registration
+        if mode == "closed" or (mode == "invite" and applicant.invitation is None):
+            raise RegistrationClosed(by_invitation=mode == "invite")
+        hashed = await self.premises.passwords.hashed(applicant.password)
+        account = NewAccount(applicant.username, applicant.email, hashed, applicant.full_name)
+        with self.premises.database.write() as session:
+            return Users(session).register(account, applicant.invitation)[0]
+
+    async def hire(
+        self, asking: Principal, applicant: Application, role: str, where: str | None
+    ) -> tuple[User, Membership]:
+        """A new account that an administrator makes. Raises what `register` and `Users.create` do."""
+        hashed = await self.premises.passwords.hashed(applicant.password)
+        account = NewAccount(applicant.username, applicant.email, hashed, applicant.full_name)
+        with self.premises.database.write() as session:
+            return Users(session).create(asking, account, role, where)
+
+    async def sign_in(self, login: str, password: str, organization_id: str | None = None) -> Admission:
+        """A session for whoever has this name or address and this password.
+
+        Raises WrongPassword, also when they have no place in the organisation, and TooManyAttempts.
+        """
+        user = await self._checked(login, password)
+        return self.admit(user.id, organization_id)
+
+    def admit(self, user_id: str, organization_id: str | None = None) -> Admission:
+        """A session for a user who is known to be one. Raises WrongPassword when they have no place."""
+        with self.premises.database.write() as session:
+            Sessions(session).forget_ended(now() - REMEMBERED_SECONDS)
+            place = Memberships(session).find(user_id, organization_id)
+            if place is None:
+                raise WrongPassword
+            opened, refresh_token = Sessions(session).begin(place)
+            principal = Sessions(session).principal(opened.id)
+            user = session.get_one(User, user_id)
+        if principal is None:
+            raise WrongPassword
+        return self.admission(user, principal, refresh_token)
+
+    def refresh(
+        self, refresh_token: str, *, rotating: bool = False, client_id: str | None = None
+    ) -> Admission:
+        """The session goes on. Raises Unauthenticated; a token that was used up ends its session, too."""
+        with self.premises.database.write() as session:
+            found = Sessions(session).refresh(refresh_token, rotating=rotating, client_id=client_id)
+            user = Users(session).of(found[0]) if found is not None else None
+        if found is None or user is None:
+            raise Unauthenticated("this refresh token is not good any more: sign in again")
+        return self.admission(user, *found)
+
+    def admission(self, user: User, principal: Principal, refresh_token: str) -> Admission:
+        """The tokens of a session that lives."""
+        token = AccessToken(user.id, principal.tenant_id, principal.scopes, principal.session_id or "")
+        signed = self.premises.access_tokens.sign(token)
+        return Admission(user, principal, signed, token.lifetime_seconds, refresh_token)
+
+    async def change_password(self, asking: Principal, password: str, new: str) -> None:
+        """Another password; every other session of the user ends. Raises WrongPassword, PasswordUnfit."""
+        user = await self._self(asking, password)
+        hashed = await self.premises.passwords.hashed(new)
+        with self.premises.database.write() as session:
+            Users(session).set_password(user.id, hashed)
+            Sessions(session).end_all(user.id, keep=asking.session_id)
+
+    async def close_account(self, asking: Principal, password: str) -> None:
+        """Close the asker's account. Raises WrongPassword, LastOwner."""
+        user = await self._self(asking, password)
+        with self.premises.database.write() as session:
+            Users(session).deactivate(session.get_one(User, user.id))
+
+    async def _self(self, asking: Principal, password: str) -> User:
+        if asking.user_id is None:
+            raise InvalidRequest("this credential is no user's, so there is no account and no password")
+        with self.premises.database.read() as session:
+            login = session.get_one(User, asking.user_id).username
+        return await self._checked(login, password)
+
+    async def _checked(self, login: str, password: str) -> User:
+        """The user. What takes time takes it whether or not there is one. Raises WrongPassword."""
+        with self.premises.database.read() as session:
+            user = Users(session).find_by_login(login)
+        stored = None if user is None else user.password_hash
+        right = await self.premises.passwords.verify(compared(login), password, stored)
+        if user is None or stored is None or not right:
+            raise WrongPassword
+        if needs_rehash(stored):
+            hashed = await self.premises.passwords.hashed(password)
+            with self.premises.database.write() as session:
+                Users(session).set_password(user.id, hashed)
+        return user
+
+
+async def _desk(premises: ThePremises) -> FrontDesk:
+    return FrontDesk(premises)
+
+
+TheDesk = Annotated[FrontDesk, Depends(_desk)]
