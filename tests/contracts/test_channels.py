@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, unix_connect
 
 from tests.contracts.conftest import Caller
+from tests.contracts.people import People
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.identity import ApiKeys, Principal
 from tg_workbench.storage import Database
@@ -185,6 +186,18 @@ def test_a_revoked_key_hears_no_more(
     websocket = dial("/ws/training", issued["key"])
     hear(websocket)
     api.delete(f"/workbench/v1/api_keys/{issued['key_id']}")
+    assert refusal(websocket) == 4401
+
+
+def test_a_signed_in_user_listens_until_they_sign_out(dial: Dial, people: People) -> None:
+    user = people.register("listener")
+    token = user.http.headers["Authorization"].removeprefix("Bearer ")
+    websocket = dial("/ws/training", None, subprotocols=["tgw.v1", f"tgw.bearer.{token}"])
+    hear(websocket)
+    client_id = Caller(user.http).create()
+    assert hear(websocket, "training_status")["data"]["training_client_id"] == client_id
+    assert refusal(dial("/ws/security", token)) == 4403
+    assert user.http.delete("/workbench/v1/sessions/current").status_code == 200
     assert refusal(websocket) == 4401
 
 
