@@ -185,8 +185,10 @@ async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
 
 
 async def _watch(premises: Premises, opening: asyncio.Task[None]) -> None:
-    """Once the database is there, look after it."""
+    """Watch the workbench and tell what happens, from when the database is open until the app ends."""
     await asyncio.wait({opening})
+    if opening.cancelled() or opening.exception() is not None:
+        return
     watch = Watch(premises.database, premises.settings.home, premises.folder, CONDITIONS)
     await asyncio.gather(
         watch.run(premises.bells), premises.broadcasts.run(premises.database, premises.bells)
