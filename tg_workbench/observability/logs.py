@@ -72,7 +72,8 @@ def configure(folder: Path | None = None, name: str = "api", level: int = loggin
         logging.getLogger(server).handlers.clear()
         logging.getLogger(server).propagate = True
     logging.getLogger("uvicorn.error").addFilter(_says_no_query)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for library in ("alembic", "httpx"):  # httpx writes whole URLs, which may hold a secret
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _journal(folder: Path | None, name: str) -> Journal | None:
