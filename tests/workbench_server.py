@@ -169,7 +169,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.path.suffix == ".ipynb":
         stash = item.config.stash
         if _notebook_server not in stash:
-            stash[_notebook_server] = WorkbenchServer()
+            stash[_notebook_server] = WorkbenchServer(TG_WEBHOOK_ALLOW_LOOPBACK="true")  # as Jupyter has it
         os.environ.update(stash[_notebook_server].environment)
 
 

@@ -40,7 +40,7 @@ from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
-from tg_workbench.contracts.workbench import alerts, webhooks
+from tg_workbench.contracts.workbench import alerts, own_account, webhooks
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
@@ -62,6 +62,7 @@ ROUTERS = (
     coordination.router,
     workbench.router,
     workbench_accounts.router,
+    own_account.router,
     webhooks.router,
     alerts.router,
 )
