@@ -41,9 +41,9 @@ class Account(Value):
 
     def __str__(self) -> str:
         """One line: the name, the role, and what it comes to."""
-        who = f"user {self.username}" if self.username else "a key of the workbench's own"
-        role = f", {self.role}" if self.role else ""
-        return f"{who}{role} of {self.organization_id}: may {', '.join(self.scopes) or 'nothing'}"
+        place = f"{self.role} of {self.organization_id}" if self.role else self.organization_id
+        who = f"{self.username} ({place})" if self.username else "this workbench's own key"
+        return f"{who} may {', '.join(self.scopes) or 'do nothing'}"
 
 
 @dataclass(frozen=True, slots=True)

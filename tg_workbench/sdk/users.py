@@ -67,9 +67,11 @@ class Users:
     def set_permissions(
         self, user: User | str, *, role: str | None = None, permissions: Sequence[str] | None = None
     ) -> User:
-        """Give another role, or scopes by name instead of the role's; it holds at once.
+        """Give another role, or scopes by name instead of the role's.
 
-        Raises PermissionDenied for more than you hold yourself, InvalidRequest, Refused for the last owner.
+        What is taken away is gone at once; what is added comes with their next token: when they sign in, or
+        half an hour later. Raises PermissionDenied for more than you hold yourself, InvalidRequest, and
+        Refused for the last owner.
         """
         scopes = None if permissions is None else list(permissions)
         asked = {"role": role, "permissions": scopes}

@@ -52,13 +52,9 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
 }
 
 ADVICE: Mapping[str, str] = {
-    "AUTHENTICATION_REQUIRED": (
-        "; here that is Workbench(api_key='tgw-…') or the variable TG_API_KEY; people sign in with wb.login(…)"
-    )
+    "CredentialMissing": "; here that is Workbench(api_key='tgw-…'), the variable TG_API_KEY or wb.login(…)"
 }
-"""What the SDK adds to a message that was written for callers of the API."""
-PLAIN = ("WrongPassword", "TokenExpired")
-"""Kinds whose message says all."""
+"""What the SDK adds to a kind's message, where that was written for callers of the API."""
 
 
 def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
@@ -67,9 +63,7 @@ def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
         return CallFailed(f"the workbench answered {status} without saying why", status=status)
     code = error["code"]
     details = error.get("details") if isinstance(error.get("details"), dict) else {}
-    message = str(error.get("message") or code)
-    if (details or {}).get("kind") not in PLAIN:
-        message += ADVICE.get(code, "")
+    message = str(error.get("message") or code) + ADVICE.get(str((details or {}).get("kind")), "")
     request_id = error.get("request_id")
     kind = CLASSES.get(code)
     if kind is None:
