@@ -28,6 +28,7 @@ from tg_workbench.contracts.aitip import routes as aitip
 from tg_workbench.contracts.deep_learning import routes as deep_learning
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
+from tg_workbench.contracts.oauth import routes as oauth
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare import routes as qflare
@@ -35,6 +36,7 @@ from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
+from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
@@ -49,9 +51,12 @@ ROUTERS = (
     tg_tinker.router,
     aitip.router,
     qflare.router,
+    oauth.page_router,
+    oauth.router,
     deep_learning.router,
     workbench.router,
     workbench_accounts.router,
+    workbench_oauth_clients.router,
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0

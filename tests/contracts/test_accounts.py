@@ -319,8 +319,8 @@ def test_nobody_gives_away_what_they_do_not_hold(alice: Person, carol: Person) -
     path = f"/api/v1/users/{carol.user_id}/permissions"
     for body in ({"permissions": ["monitoring"]}, {"permissions": ["read", "monitoring"]}):
         assert alice.http.put(path, json=body).status_code == 403
-    for body in ({}, {"role": "root"}, {"permissions": ["root"]}):
-        assert refusal(alice.http.put(path, json=body), "qflare").status == 422
+    for nonsense in ({}, {"role": "root"}, {"permissions": "root"}):
+        assert refusal(alice.http.put(path, json=nonsense), "qflare").status == 422
     mine = f"/api/v1/users/{alice.user_id}/permissions"
     assert refusal(alice.http.put(mine, json={"role": "viewer"}), "qflare").status == 409
 

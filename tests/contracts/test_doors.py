@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contracts.conftest import ROWS, Caller
+from tests.contracts.conftest import Caller
 from tests.contracts.doors import AMONG_MEMBERS, BODIES, NAMED_ELSEWHERE, NEEDED, PUBLIC, SCOPES, name_of
 from tests.contracts.envelopes import refusal
 from tests.contracts.people import PASSWORD, People, Person
@@ -136,6 +136,7 @@ def alices(people: People, alice: Person) -> dict[str, str]:
             ("datasets", texts),
             ("api_keys", {"name": "job"}),
             ("invitations", {"role": "viewer"}),
+            ("oauth_clients", {"name": "Plotter", "redirect_uris": ["https://app.example.com/"]}),
         )
     }
     return {
@@ -146,6 +147,7 @@ def alices(people: People, alice: Person) -> dict[str, str]:
         "key_id": made["api_keys"]["key_id"],
         "invitation_id": made["invitations"]["invitation_id"],
         "session_id": people.sign_in(alice.name).signed_in["session_id"],
+        "oauth_client_id": made["oauth_clients"]["client_id"],
         "org_id": alice.organization_id,
         "user_id": alice.user_id,
     }

@@ -6,7 +6,7 @@ is in no role: metrics and logs are the whole server's, so only its operator giv
 
 from __future__ import annotations
 
-from tg_workbench.errors import InvalidRequest, PermissionDenied
+from tg_workbench.errors import InvalidRequest, PermissionDenied, ScopeInvalid
 from tg_workbench.identity.principal import SCOPES, Principal
 
 _MEMBER = frozenset({"read", "train", "datasets", "keys", "webhooks"})
@@ -36,11 +36,11 @@ def written(scopes: frozenset[str]) -> str:
 
 
 def meant_by(asked: str) -> frozenset[str]:
-    """Our scopes for OAuth's. Raises InvalidRequest for an unknown one."""
+    """Our scopes for OAuth's. Raises ScopeInvalid for an unknown one, and for none at all."""
     names = asked.split()
-    if any(name not in OAUTH_SCOPES for name in names):
-        raise InvalidRequest(f"the scopes are {', '.join(OAUTH_SCOPES)}")
-    return frozenset().union(*(OAUTH_SCOPES[name] for name in names))
+    if not names or any(name not in OAUTH_SCOPES for name in names):
+        raise ScopeInvalid
+    return frozenset[str]().union(*(OAUTH_SCOPES[name] for name in names))
 
 
 def check_gift(giver: Principal, role: str, permissions: frozenset[str] | None) -> None:
