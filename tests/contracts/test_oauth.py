@@ -8,9 +8,10 @@ import re
 import secrets
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
+import httpx2
 import pytest
 from authlib.integrations.httpx_client import OAuth2Client
 
@@ -152,13 +153,13 @@ def test_a_foreign_client_goes_the_whole_way(
         assert stranger.get(MINE, headers=bearer(renewed["access_token"])).status_code == 401
 
 
-class PlainTransport(httpx.BaseTransport):
+class PlainTransport(httpx2.BaseTransport):
     """What TLS in front of a workbench does: the client says https, the socket hears http."""
 
     def __init__(self, server: WorkbenchServer) -> None:
-        self.inner = httpx.HTTPTransport(uds=str(server.socket))
+        self.inner = httpx2.HTTPTransport(uds=str(server.socket))
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         request.url = request.url.copy_with(scheme="http")
         return self.inner.handle_request(request)
 
@@ -283,8 +284,8 @@ def test_what_an_application_did_wrong_is_told_to_it(
 
 
 def test_a_field_that_comes_twice_is_refused(stranger: httpx.Client, plotter: Client) -> None:
-    twice = [*wish(plotter).items(), ("redirect_uri", "https://evil.example")]
-    assert stranger.get(f"{AUTH}/authorize", params=twice).status_code == 400
+    twice = f"{urlencode(wish(plotter))}&redirect_uri=https://evil.example"
+    assert stranger.get(f"{AUTH}/authorize?{twice}").status_code == 400
 
 
 # ----------------------------------------------------------------------------- PKCE
