@@ -1,4 +1,4 @@
-"""The few commands: serve, keys, rotate-keys, migrate, openapi, doctor (and dispatch, which serve runs)."""
+"""The few commands: serve, keys, rotate-keys, rotate-token-keys, migrate, openapi, doctor (and serve's dispatch)."""
 
 from __future__ import annotations
 
@@ -121,6 +121,16 @@ def rotate_keys(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def rotate_token_keys(options: argparse.Namespace, settings: Settings) -> int:
+    """Sign access tokens with a new key from now on; those that are out stay good until they end."""
+    from tg_workbench.crypto import Keyring
+    from tg_workbench.crypto.keyring import SIGNING_FILE
+
+    newest, _ = Keyring.rotate(settings.home, SIGNING_FILE).newest
+    sys.stdout.write(f"Access tokens are signed with {newest} now.\n")
+    return 0
+
+
 def migrate(options: argparse.Namespace, settings: Settings) -> int:
     """Bring the database's tables up to date."""
     from tg_workbench.storage import Database
@@ -175,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scopes", nargs="+", choices=SCOPES, default=list(SCOPES), help="what it may do (all)"
     )
     add("rotate-keys", rotate_keys)
+    add("rotate-token-keys", rotate_token_keys)
     add("migrate", migrate)
     add("openapi", openapi)
     add("doctor", doctor)

@@ -258,6 +258,16 @@ def test_production_is_by_invitation(tmp_path: Path) -> None:
     assert http.post("/api/v1/auth/register", json=again).status_code == 400
 
 
+def test_the_operator_makes_users_of_the_local_organisation(
+    api: httpx.Client, people: People, name: str
+) -> None:
+    body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
+    assert api.post("/api/v1/users", json=body).json()["organization_id"] == "local"
+    person = people.sign_in(name)
+    assert person.http.get(MINE).json()["total"] == 0  # what the local principal has is its own
+    assert person.http.get("/api/v1/users").status_code == 403
+
+
 # ----------------------------------------------------------------------------- QFLARE: S2-18 … S2-25
 def test_qflare_lists_and_changes_organizations(alice: Person, bob: Person, carol: Person) -> None:
     listed = carol.http.get("/api/v1/organizations").json()
