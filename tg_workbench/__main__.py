@@ -1,4 +1,4 @@
-"""The few commands: serve, keys, rotate-keys, rotate-token-keys, migrate, openapi, doctor (and serve's dispatch)."""
+"""The few commands: serve, keys, rotate-keys, rotate-token-keys, migrate, openapi, doctor (and dispatch)."""
 
 from __future__ import annotations
 

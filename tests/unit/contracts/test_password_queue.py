@@ -20,8 +20,8 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "verify", lambda password, stored: password == "right")
 
 
-async def attempt(queue: PasswordQueue, name: str, password: str = "wrong") -> bool:
-    return await queue.verify(name, password, None)
+async def attempt(queue: PasswordQueue, name: str, what: str = "wrong") -> bool:
+    return await queue.verify(name, what, None)
 
 
 @pytest.mark.usefixtures("wrong")
