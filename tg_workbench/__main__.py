@@ -1,4 +1,7 @@
-"""The few commands: serve, keys, rotate-keys, rotate-token-keys, migrate, openapi, doctor (and dispatch)."""
+"""The few commands: serve, keys, rotate-keys, rotate-token-keys, migrate, openapi, doctor, audit, dispatch.
+
+Those that change something leave an entry in the audit log, like requests do.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,27 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tg_workbench import __version__
 from tg_workbench.errors import InvalidSetting, WorkbenchError
 from tg_workbench.settings import Settings
 
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from tg_workbench.storage import Database
+
 Command = Callable[[argparse.Namespace, Settings], int]
 SCOPES = ("read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin")
 DEATH_SECONDS = 20.0
+AUDIT_ARGUMENTS = {
+    "--database": "the database's file (that of DATABASE_URL)",
+    "--public-key": "the public key's file, got when there was no doubt (that of TG_HOME, and its heads)",
+    "--heads": "a folder of signed heads, such as a copy that was kept elsewhere (that of TG_HOME)",
+    "--tenant": "whose log (everybody's)",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +70,8 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         access_log=False,  # ours says the route, never the query
         log_config=None,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=2,
         ws="none",
     )
@@ -94,7 +111,7 @@ def create_key(options: argparse.Namespace, settings: Settings) -> int:
 
     database = Database(settings.database_url)
     database.migrate()
-    with database.write() as session:
+    with _recorded(database, settings, "command.create_key") as session:
         key, secret = ApiKeys(session).issue(LOCAL_PRINCIPAL, options.name, options.scopes)
         sys.stdout.write(
             f"{key.id} may {', '.join(key.scopes)} in the workbench whose database is {database.path}.\n"
@@ -111,7 +128,8 @@ def rotate_keys(options: argparse.Namespace, settings: Settings) -> int:
 
     database = Database(settings.database_url)
     database.migrate()
-    with database.write(durable=True) as session:  # its lock also keeps two rotations from losing a key
+    # its lock also keeps two rotations from losing a key
+    with _recorded(database, settings, "command.rotate_keys") as session:
         keyring = Keyring.rotate(settings.home)
         wrapped = DataKeys(session, keyring).rewrap()
     sys.stdout.write(
@@ -125,9 +143,52 @@ def rotate_token_keys(options: argparse.Namespace, settings: Settings) -> int:
     """Sign access tokens with a new key from now on; those that are out stay good until they end."""
     from tg_workbench.crypto import Keyring
     from tg_workbench.crypto.keyring import SIGNING_FILE
+    from tg_workbench.storage import Database
 
-    newest, _ = Keyring.rotate(settings.home, SIGNING_FILE).newest
+    database = Database(settings.database_url)
+    database.migrate()
+    with _recorded(database, settings, "command.rotate_token_keys"):
+        newest, _ = Keyring.rotate(settings.home, SIGNING_FILE).newest
     sys.stdout.write(f"Access tokens are signed with {newest} now.\n")
+    return 0
+
+
+@contextlib.contextmanager
+def _recorded(database: Database, settings: Settings, action: str) -> Iterator[Session]:
+    """A durable transaction of a command, with its entry in the audit log, signed at once."""
+    from tg_workbench.identity import LOCAL_PRINCIPAL
+    from tg_workbench.observability import logs
+    from tg_workbench.security import AuditLog, Deed
+
+    logs.configure()
+    audit = AuditLog(database, settings.home)
+    actor = LOCAL_PRINCIPAL.id
+    with database.write(durable=True) as session:
+        yield session
+        deed = Deed(tenant_id=actor, action=action, outcome="done", actor_kind="command", actor_id=actor)
+        audit.record(session, deed)
+    audit.settle()
+
+
+def verify_audit(options: argparse.Namespace, settings: Settings) -> int:
+    """Verify the audit log, offline: 0 when it holds, 1 and the first broken entry when it does not."""
+    from tg_workbench.security.audit_reports import report
+
+    return report(settings, sys.stdout, options.database, options.public_key, options.heads)
+
+
+def export_audit(options: argparse.Namespace, settings: Settings) -> int:
+    """Write the audit log as JSON Lines: its entries in order, then the signed heads, then the public key."""
+    from tg_workbench.security.audit_reports import export
+
+    return export(settings, sys.stdout, options.database, options.tenant)
+
+
+def show_audit_key(options: argparse.Namespace, settings: Settings) -> int:
+    """Print the public key of the audit log, to be kept by whoever will verify it."""
+    from tg_workbench.crypto.signatures import SigningKey
+
+    sys.stdout.write(SigningKey.open(settings.home).public.pem.decode())
     return 0
 
 
@@ -189,7 +250,24 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", migrate)
     add("openapi", openapi)
     add("doctor", doctor)
+    _add_audit(commands)
     return parser
+
+
+def _add_audit(commands: Any) -> None:
+    actions = commands.add_parser("audit", help="Verify or export the audit log.").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    named: dict[str, tuple[Command, tuple[str, ...]]] = {
+        "verify": (verify_audit, ("--database", "--public-key", "--heads")),
+        "export": (export_audit, ("--database", "--tenant")),
+        "public-key": (show_audit_key, ()),
+    }
+    for name, (command, arguments) in named.items():
+        action = actions.add_parser(name, help=command.__doc__)
+        action.set_defaults(command=command)
+        for argument in arguments:
+            action.add_argument(argument, help=AUDIT_ARGUMENTS[argument])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -28,6 +29,7 @@ from tg_workbench.contracts.aitip import routes as aitip
 from tg_workbench.contracts.deep_learning import routes as deep_learning
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
+from tg_workbench.contracts.limits import LimitHeaders, Limits
 from tg_workbench.contracts.oauth import routes as oauth
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
@@ -35,15 +37,19 @@ from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
+from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
+from tg_workbench.contracts.workbench import webhooks
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
 from tg_workbench.observability.logs import where
+from tg_workbench.security import AuditLog
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
+from tg_workbench.webhooks import Courier, Reach
 
 log = structlog.get_logger("tg_workbench")
 ROUTERS = (
@@ -57,9 +63,19 @@ ROUTERS = (
     workbench.router,
     workbench_accounts.router,
     workbench_oauth_clients.router,
+    webhooks.router,
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
+SHOWN_HEADERS = (
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-Request-ID",
+)
+SIGN_SECONDS = 1.0
+"""How long a new entry of the audit log may wait for the signature that covers it."""
 CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
 
 
@@ -83,12 +99,16 @@ def create_app(settings: Settings) -> FastAPI:
             (WorkbenchError, RequestValidationError, HTTPException), answer_failure
         ),
     )
+    database = Database(settings.database_url)
+    database.before_commit.append(write_trail)
     app.state.premises = Premises(
         settings=settings,
-        database=Database(settings.database_url),
+        database=database,
         blobs=Blobs(settings.home / "blobs"),
         folder=folder,
         bells=AsyncBells(folder),
+        limits=Limits(settings),
+        audit=AuditLog(database, settings.home),
         access_tokens=AccessTokens(settings.home),
     )
     for router in ROUTERS:
@@ -110,6 +130,8 @@ def _refuse_unsafe(settings: Settings) -> None:
         raise InvalidSetting(
             "TG_ALLOWED_ORIGINS", "*", "a list of origins, because TG_ALLOW_CREDENTIALS is true"
         )
+    if settings.webhook_allow_loopback and settings.production:
+        raise InvalidSetting("TG_WEBHOOK_ALLOW_LOOPBACK", "true", "unset in production")
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
@@ -118,12 +140,13 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
         allow_credentials=settings.allow_credentials,
-        allow_methods=("DELETE", "GET", "POST", "PUT"),
+        allow_methods=("DELETE", "GET", "PATCH", "POST", "PUT"),
         allow_headers=CALLERS_HEADERS,
-        expose_headers=("X-Request-ID",),
+        expose_headers=SHOWN_HEADERS,
     )
     limit = Middleware(BodyLimit, most=settings.max_body_bytes)
-    return [Middleware(Edge, settings=settings), cors, Middleware(LastResort), limit]
+    counting = [] if settings.rate_limits == "off" else [Middleware(LimitHeaders)]
+    return [Middleware(Edge, settings=settings), cors, *counting, Middleware(LastResort), limit]
 
 
 def _serve_documents(app: FastAPI) -> None:
@@ -150,16 +173,22 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     premises.bells.open()
     opening = asyncio.create_task(_open(premises, dispatcher))
     opening.add_done_callback(_stop_unless_open)
+    closing = asyncio.Event()
+    signing = asyncio.create_task(_keep_signed(premises, opening, closing))
     await asyncio.wait({opening}, timeout=RETRY_SECONDS)
+    delivering = asyncio.create_task(_deliver(premises, opening))
     with _ending_feeds(premises):
         try:
             yield
         finally:
             premises.stopping.set()
             opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+            delivering.cancel()
+            closing.set()
+            await asyncio.gather(opening, signing, delivering, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
+            await premises.limits.counters.close()
             premises.database.close()
 
 
@@ -168,11 +197,34 @@ async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
     while True:
         try:
             await asyncio.to_thread(premises.database.migrate)
+            await asyncio.to_thread(premises.audit.open)
             break
         except DatabaseUnavailable:
             log.warning("database unavailable", again_in_seconds=RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
     await dispatcher.start()
+
+
+async def _keep_signed(premises: Premises, opening: asyncio.Task[None], closing: asyncio.Event) -> None:
+    """Keep the audit log signed while the workbench is open, and leave it signed."""
+    await asyncio.wait({opening})
+    is_open = not opening.cancelled() and opening.exception() is None
+    while is_open:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), SIGN_SECONDS)
+        is_open = not closing.is_set()
+        try:
+            await asyncio.to_thread(premises.audit.settle, closing=not is_open)
+        except (WorkbenchError, SQLAlchemyError, OSError) as failure:
+            known = isinstance(failure, WorkbenchError)
+            log.error("audit log not signed", reason=str(failure) if known else type(failure).__name__)
+
+
+async def _deliver(premises: Premises, opening: asyncio.Task[None]) -> None:
+    """Have webhooks delivered, from when the database is open until the app ends."""
+    await asyncio.wait({opening})
+    if not opening.cancelled() and opening.exception() is None:
+        await Courier(premises.database, premises.settings.home, Reach.of(premises.settings)).run()
 
 
 def _stop_unless_open(opening: asyncio.Task[None]) -> None:

@@ -6,11 +6,12 @@ WorkbenchError
 ├── PermissionDenied           a credential that may not do this; RegistrationClosed
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
-│                              SessionNotFound, OAuthClientNotFound
+│                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
 │                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
 │                              ScopeInvalid
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
+│                              TooManyWebhooks
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -20,6 +21,8 @@ WorkbenchError
 ├── RateLimited                too many requests in a window of time; TooManyAttempts to sign in
 ├── QuotaExceeded              as many of something as one may have at a time
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
+├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
+├── AuditUnreadable            there is no audit log to verify
 ├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable, DatabaseTooNew
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
@@ -169,6 +172,20 @@ class OAuthClientNotFound(NotFound):
         super().__init__(f"there is no OAuth client {client_id}")
 
 
+class WebhookNotFound(NotFound):
+    """No webhook subscription has this id."""
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"there is no webhook {webhook_id}")
+
+
+class DeliveryNotFound(NotFound):
+    """No delivery of a webhook has this id."""
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"there is no delivery {delivery_id}")
+
+
 # ----------------------------------------------------------------------------- bad input
 class InvalidRequest(WorkbenchError):
     """What was asked cannot be done as it was asked; the message says how to ask."""
@@ -291,6 +308,14 @@ class LastOwner(Refused):
         super().__init__("an organization keeps at least one owner: make somebody else an owner first")
 
 
+class TooManyWebhooks(Refused):
+    """An organisation has as many webhooks as it may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} webhooks already, and no more are kept; delete one first")
+        self.limit = limit
+
+
 class OperationCancelled(Refused):
     """The operation was cancelled before it began, or its client ended first."""
 
@@ -384,6 +409,28 @@ class KeysUnreadable(WorkbenchError):
             f"{file} in TG_HOME does not hold this workbench's keys: put your copy of it back. Without its "
             "key-encryption keys no checkpoint opens; without its token keys everybody has to sign in again"
         )
+
+
+class SigningKeyUnreadable(WorkbenchError):
+    """A file that should hold a key of ML-DSA-65 holds none that can be used."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(f"{file} does not hold a key of ML-DSA-65: put your copy of it back")
+        self.file = file
+
+
+class SignaturesUnavailable(WorkbenchError):
+    """Signatures of ML-DSA-65 cannot be made here. Nothing weaker takes their place."""
+
+    def __init__(self) -> None:
+        super().__init__("the audit log is signed with ML-DSA-65: install cryptography 50 or newer")
+
+
+class AuditUnreadable(WorkbenchError):
+    """There is no audit log where one was looked for."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is no database of a workbench with an audit log")
 
 
 class RateLimited(WorkbenchError):

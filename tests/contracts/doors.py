@@ -78,7 +78,7 @@ SCOPES = {
         "DELETE /workbench/v1/api_keys/{key_id}",
     },
     "webhooks": set[str](),
-    "audit": set[str](),
+    "audit": {"GET /workbench/v1/audit", "GET /api/v1/security/audit"},
     "monitoring": set[str](),
     "admin": {
         "POST /api/v1/organizations",

@@ -10,6 +10,7 @@ import pytest
 from tests.contracts.doors import PUBLIC
 from tg_workbench.app import contract_routes
 
+CONTRACTS = sorted({route.contract.name for route in contract_routes()})
 PAGES = ["/", "/docs", "/redoc"]
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -37,6 +38,7 @@ def test_a_page_keeps_scripts_and_connections_to_itself(stranger: httpx.Client, 
     assert not re.search(r"<script>|\son\w+=", answer.text)
 
 
+@pytest.mark.operation("S3-01")
 def test_the_root_welcomes_a_program_in_the_documents_words(stranger: httpx.Client) -> None:
     answer = stranger.get("/", headers={"Accept": "*/*"})
     assert answer.json() == {"message": "Welcome to the Deep Learning Platform"}
@@ -47,10 +49,10 @@ def test_no_other_file_is_handed_out(stranger: httpx.Client, name: str) -> None:
     assert stranger.get(f"/docs-assets/{name}").status_code == 404
 
 
+@pytest.mark.operation("S0-15", "S3-17")
 def test_there_is_one_openapi_document_per_contract(stranger: httpx.Client) -> None:
     whole = stranger.get("/openapi.json").json()
-    names = {route.contract.name for route in contract_routes()}
-    parts = [stranger.get(f"/openapi/{name}.json").json() for name in names]
+    parts = [stranger.get(f"/openapi/{name}.json").json() for name in CONTRACTS]
     assert whole["openapi"].startswith("3.1")
     assert {path for part in parts for path in part["paths"]} == set(whole["paths"])
     assert sum(len(part["paths"]) for part in parts) == len(whole["paths"])

@@ -13,6 +13,7 @@ from fastapi import Depends
 
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import ThePremises
+from tg_workbench.contracts.trail import Actor, acts
 from tg_workbench.crypto.access_tokens import AccessToken
 from tg_workbench.crypto.passwords import needs_rehash
 from tg_workbench.errors import InvalidRequest, RegistrationClosed, Unauthenticated, WrongPassword
@@ -68,7 +69,9 @@ class FrontDesk:
         hashed = await self.premises.passwords.hashed(applicant.password)
         account = NewAccount(applicant.username, applicant.email, hashed, applicant.full_name)
         with self.premises.database.write() as session:
-            return Users(session).register(account, applicant.invitation)[0]
+            user, place = Users(session).register(account, applicant.invitation)
+            acts(Actor(place.organization_id, user.id, "user"))
+        return user
 
     async def hire(
         self, asking: Principal, applicant: Application, role: str, where: str | None
@@ -96,6 +99,8 @@ class FrontDesk:
                 raise WrongPassword
             opened, refresh_token = Sessions(session).begin(place)
             principal = Sessions(session).principal(opened.id)
+            if principal is not None:
+                acts(Actor.of(principal))
             user = session.get_one(User, user_id)
         if principal is None:
             raise WrongPassword
@@ -108,6 +113,8 @@ class FrontDesk:
         with self.premises.database.write() as session:
             found = Sessions(session).refresh(refresh_token, rotating=rotating, client_id=client_id)
             user = Users(session).of(found[0]) if found is not None else None
+            if found is not None:
+                acts(Actor.of(found[0]))
         if found is None or user is None:
             raise Unauthenticated("this refresh token is not good any more: sign in again")
         return self.admission(user, *found)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from tg_workbench.contracts.limits import Limits
 from tg_workbench.contracts.password_queue import PasswordQueue
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.execution import AsyncBells
+from tg_workbench.security import AuditLog
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
@@ -28,6 +30,8 @@ class Premises:
     blobs: Blobs
     folder: Path
     bells: AsyncBells
+    limits: Limits
+    audit: AuditLog
     access_tokens: AccessTokens
     passwords: PasswordQueue = field(default_factory=PasswordQueue)
     started: float = field(default_factory=time.monotonic)

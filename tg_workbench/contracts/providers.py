@@ -28,6 +28,7 @@ from tg_workbench.identity import (
     Users,
 )
 from tg_workbench.training import Operations, TrainingClients
+from tg_workbench.webhooks import Reach, Subscriptions
 
 
 async def _premises(request: Request) -> Premises:
@@ -102,6 +103,10 @@ async def _sessions(session: Transaction) -> Sessions:
     return Sessions(session)
 
 
+async def _subscriptions(session: Transaction, premises: ThePremises) -> Subscriptions:
+    return Subscriptions(session, premises.settings.home, Reach.of(premises.settings))
+
+
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
@@ -114,6 +119,7 @@ MembershipsRoom = Annotated[Memberships, Depends(_memberships, scope="function")
 InvitationsRoom = Annotated[Invitations, Depends(_invitations, scope="function")]
 OAuthClientsRoom = Annotated[OAuthClients, Depends(_oauth_clients, scope="function")]
 SessionsRoom = Annotated[Sessions, Depends(_sessions, scope="function")]
+WebhooksRoom = Annotated[Subscriptions, Depends(_subscriptions, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
@@ -126,6 +132,8 @@ OrganizationId = Annotated[str, Path(pattern=_ID, description="An organisation's
 InvitationId = Annotated[str, Path(pattern=_ID, description="An invitation's id (`inv-…`).")]
 OAuthClientId = Annotated[str, Path(pattern=_ID, description="An OAuth client's id (`app_…`).")]
 SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-…`).")]
+WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-…`).")]
+DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 
 IdempotencyKey = Annotated[

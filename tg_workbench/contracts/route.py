@@ -2,7 +2,8 @@
 
 A credential is asked for before the body is read, unless the endpoint is marked `@public`; what it must be
 allowed to do is `read` for GET, `train` for anything else, or what `@needs` says. So a new route is closed
-until somebody opens it.
+until somebody opens it. And what it does is in the audit log (`trail`), whether its author thought of it or
+not.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from tg_workbench.contracts.door import Door
 from tg_workbench.contracts.failures import Failure
+from tg_workbench.contracts.limits import CONTRACT, DEVICE_PATHS, PROBES
+from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.strict_json import StrictRequest
-from tg_workbench.contracts.visitors import principal_of
+from tg_workbench.contracts.trail import Subject, Trail
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-CONTRACT, PRINCIPAL, REQUEST_ID = "tg_contract", "tg_principal", "tg_request_id"
+PRINCIPAL, REQUEST_ID = "tg_principal", "tg_request_id"
 """Where the request's scope holds them."""
+EXITS = "fastapi_function_astack"
+"""Where FastAPI keeps what ends between the endpoint and the answer; what is put there first ends last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,18 @@ def needs(scope: str) -> Callable[[Endpoint], Endpoint]:
         return endpoint
 
     return mark
+
+
+def asks_only(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint that changes nothing though its method is not GET: it leaves no entry."""
+    endpoint.tg_asks_only = True  # type: ignore[attr-defined]
+    return endpoint
+
+
+def audited(endpoint: Endpoint) -> Endpoint:
+    """Mark a GET endpoint whose every use is recorded: what it answers leaves the workbench."""
+    endpoint.tg_audited = True  # type: ignore[attr-defined]
+    return endpoint
 
 
 class ErrorNote(BaseModel):
@@ -99,18 +117,47 @@ class ContractRoute(APIRoute):
         """What a credential must be allowed to do here."""
         return getattr(self.endpoint, "tg_needs", "read" if self.methods == {"GET"} else "train")
 
+    @property
+    def is_audited(self) -> bool:
+        """Whether a request to it leaves an entry in the audit log."""
+        if self.methods == {"GET"}:
+            return getattr(self.endpoint, "tg_audited", False)
+        return not getattr(self.endpoint, "tg_asks_only", False)
+
+    @property
+    def subject(self) -> Subject:
+        """What the audit log calls it, and what it is about."""
+        return Subject.of(f"{self.contract.name}.{self.name}", self.path)
+
     def get_route_handler(self) -> Handler:
         """FastAPI's handler, behind the door, with the body read strictly."""
         handle = super().get_route_handler()
-        scope_needed = None if self.is_public else self.needed_scope
+        subject = self.subject if self.is_audited else None
+        door = Door(
+            contract=self.contract.name,
+            scope=None if self.is_public else self.needed_scope,
+            counted=self.path not in PROBES,
+            for_devices=self.contract.name == "qflare" and bool(DEVICE_PATHS.fullmatch(self.path)),
+        )
 
         async def behind_the_door(request: Request) -> Response:
             request.scope[CONTRACT] = self.contract
-            if scope_needed is not None:
-                request.scope[PRINCIPAL] = principal_of(request, scope_needed)
-            return await handle(StrictRequest(request.scope, request.receive))
+            trail = None if subject is None else _trail(request, subject)
+            if (principal := await door.enter(request, trail)) is not None:
+                request.scope[PRINCIPAL] = principal
+            response = await handle(StrictRequest(request.scope, request.receive))
+            if trail is not None:
+                trail.status = response.status_code
+            return response
 
         return behind_the_door
+
+
+def _trail(request: Request, subject: Subject) -> Trail:
+    """The request's entry in the audit log, to be written when all else has been committed or undone."""
+    trail = Trail(premises_of(request).audit, subject, request, request_id_of(request.scope))
+    request.scope[EXITS].enter_context(trail)
+    return trail
 
 
 def route_of(contract: Contract) -> type[ContractRoute]:

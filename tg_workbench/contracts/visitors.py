@@ -22,13 +22,26 @@ UNKNOWN_KEY = "this API key is unknown, expired or revoked"
 
 def principal_of(request: Request, scope: str) -> Principal:
     """Who sent `request`. Raises Unauthenticated, and PermissionDenied when `scope` is not held."""
-    principal = _identify(request, premises_of(request))
-    if not principal.may(scope):
-        raise PermissionDenied(f"this credential does not hold the scope '{scope}'")
+    principal = identify(request)
+    admit(principal, scope)
     return principal
 
 
-def _identify(request: Request, premises: Premises) -> Principal:
+def has_api_key(request: Request) -> bool:
+    """Whether the credential that was sent is an API key by its form, and not a token."""
+    credential = _credential(request) or ""
+    return "x-api-key" in request.headers or tokens.bare(credential).startswith(tokens.PREFIX)
+
+
+def admit(principal: Principal, scope: str) -> None:
+    """Nothing, unless `scope` is not held: then PermissionDenied."""
+    if not principal.may(scope):
+        raise PermissionDenied(f"this credential does not hold the scope '{scope}'")
+
+
+def identify(request: Request) -> Principal:
+    """Who sent `request`, whatever it may do. Raises Unauthenticated."""
+    premises = premises_of(request)
     credential = _credential(request)
     if credential is None:
         if premises.settings.auth_disabled and comes_from_here(request) and _is_no_strange_page(request):
@@ -55,7 +68,7 @@ def person_of(request: Request) -> Principal | None:
     """
     if _credential(request) is None:
         return None
-    principal = _identify(request, premises_of(request))
+    principal = identify(request)
     if principal.session_id is None or principal.client_id is not None:
         raise PermissionDenied("only a person who is signed in may let an application in")
     return principal
@@ -83,7 +96,9 @@ def comes_from_here(request: Request) -> bool:
     """Whether both ends of the connection, and the name it was made under, are this machine."""
     if request.scope.get("server") is None or request.scope["server"][1] is None:
         return True  # a Unix socket
-    ends = (request.scope["server"][0], request.client.host if request.client else "", request.url.hostname)
+    ends = [request.scope["server"][0], request.client.host if request.client else "", request.url.hostname]
+    passed_on_for = ",".join(request.headers.getlist("x-forwarded-for"))  # by a proxy that stands here
+    ends += [end.strip() for end in passed_on_for.split(",") if passed_on_for]
     return all(is_loopback(end or "") for end in ends)
 
 

@@ -19,6 +19,7 @@ from tg_workbench.storage.statements import Statement
 DAY_SECONDS = 86_400.0
 _STANDING = Statement(
     sa.select(
+        col(ApiKey.id),
         col(ApiKey.hash),
         col(ApiKey.principal_id),
         col(ApiKey.tenant_id),
@@ -113,7 +114,7 @@ class ApiKeys:
         scopes = frozenset(json.loads(key.scopes))
         if key.role is not None:
             scopes &= scopes_of(key.role, key.permissions)
-        return Principal(key.principal_id, key.tenant_id, scopes, key.user_id)
+        return Principal(key.principal_id, key.tenant_id, scopes, key.user_id, key_id=key.id)
 
     def _by_idempotency_key(self, owner: Principal, idempotency_key: str) -> ApiKey | None:
         query = select(ApiKey).where(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SCOPES = ("read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin")
 """What a credential may be allowed to do.
@@ -29,6 +29,8 @@ class Principal:
     session_id: str | None = None
     client_id: str | None = None
     """The application that acts for the user, if it is one."""
+    key_id: str | None = field(default=None, compare=False)
+    """The API key that was shown, for the audit log."""
 
     def may(self, scope: str) -> bool:
         """Whether this principal holds `scope`."""

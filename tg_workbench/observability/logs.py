@@ -50,7 +50,8 @@ def configure(level: int = logging.INFO) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "httpx"):  # httpx writes whole URLs, and a webhook's may hold a secret
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def where(error: BaseException) -> dict[str, Any]:

@@ -1,9 +1,28 @@
-"""Keys that guard what is stored: one data key per tenant, wrapped by the workbench's own key.
+"""Keys that guard what is stored, one data key per tenant, and the audit log of who did what.
 
 Pitfalls: whoever loses `keys/` in the home folder loses every checkpoint; whoever copies it together with
-the database can read them all.
+the database can read them all, and can sign an audit log of their own.
 """
 
+from tg_workbench.security.audit import AuditEntries, AuditQuery, Deed
+from tg_workbench.security.audit_heads import Head, HeadFiles
+from tg_workbench.security.audit_log import HEADS, AuditLog
+from tg_workbench.security.audit_verifying import Break, Verdict, verify
 from tg_workbench.security.data_keys import DataKey, DataKeys
+from tg_workbench.security.tables import AuditEntry
 
-__all__ = ["DataKey", "DataKeys"]
+__all__ = [
+    "HEADS",
+    "AuditEntries",
+    "AuditEntry",
+    "AuditLog",
+    "AuditQuery",
+    "Break",
+    "DataKey",
+    "DataKeys",
+    "Deed",
+    "Head",
+    "HeadFiles",
+    "Verdict",
+    "verify",
+]

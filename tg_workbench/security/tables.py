@@ -1,4 +1,4 @@
-"""What the security room stores: data keys, each wrapped by a key-encryption key."""
+"""What the security room stores: wrapped data keys, and the audit log with its signed heads."""
 
 from __future__ import annotations
 
@@ -18,3 +18,41 @@ class WrappedDataKey(SQLModel, table=True):
     kek_id: str
     wrapped: bytes = Field(sa_type=sa.LargeBinary)
     created_at: float = Field(default_factory=now)
+
+
+class AuditEntry(SQLModel, table=True):
+    """One entry of a tenant's audit log. What each column is hashed as: `audit_chain`."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    tenant_id: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    at: int
+    actor_kind: str
+    actor_id: str | None = None
+    credential_id: str | None = None
+    action: str
+    object_kind: str | None = None
+    object_id: str | None = None
+    outcome: str
+    reason: str | None = None
+    count: int = 1
+    request_id: str | None = None
+    address: str | None = None
+    previous: str
+    seal: str
+    hash: str
+
+
+class AuditHead(SQLModel, table=True):
+    """The newest signed head of a tenant's log: how many entries there were, and the hash of the last."""
+
+    __tablename__ = "audit_heads"
+
+    tenant_id: str = Field(primary_key=True)
+    number: int
+    hash: str
+    at: int
+    key_id: str
+    signature: bytes = Field(sa_type=sa.LargeBinary)

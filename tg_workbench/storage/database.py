@@ -27,6 +27,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 15.0
 LOCK_LOOK_SECONDS = 0.0001
 AFTER_COMMIT = "after_commit_calls"
+MADE = "made_rows"
 _SIGNS_OF_ABSENCE = (
     "unable to open",
     "database is locked",
@@ -55,6 +56,8 @@ class Database:
         self._writing_down = self.engine.execution_options(tg_write=True, tg_durable=True)
         event.listen(self.engine, "connect", partial(_prepare, patience_seconds=patience_seconds))
         event.listen(self.engine, "begin", _begin)
+        self.before_commit: list[Callable[[Session], None]] = []
+        """Called with each writing session that is about to commit: what they write is part of it."""
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -74,6 +77,8 @@ class Database:
         with self._named_failures(), self._transaction(engine) as (session, connection):
             yield session
             session.flush()
+            for write in self.before_commit:
+                write(session)
             connection.commit()
             calls: list[Callable[[], None]] = session.info.pop(AFTER_COMMIT, [])
         for call in calls:
@@ -149,6 +154,18 @@ class Database:
 def after_commit(session: Session, call: Callable[[], None]) -> None:
     """Have `call` made once what `session` wrote is stored; never when it is rolled back."""
     session.info.setdefault(AFTER_COMMIT, []).append(call)
+
+
+def made_in(session: Session) -> list[Any]:
+    """The rows that `session` has added through the ORM and flushed, the first one first."""
+    rows: list[Any] = session.info.get(MADE, [])
+    return rows
+
+
+@event.listens_for(Session, "after_flush")
+def _note_made(session: Session, _flush: Any) -> None:
+    if session.new:
+        session.info.setdefault(MADE, []).extend(session.new)
 
 
 def now() -> float:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from tg_workbench.contracts.front_desk import FrontDesk
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import ThePremises
+from tg_workbench.contracts.trail import Actor, acts
 from tg_workbench.errors import AuthorizationRefused, InvalidRequest, WrongPassword
 from tg_workbench.identity import (
     LOCAL,
@@ -100,6 +101,7 @@ class ConsentDesk:
             scope = _granted(asked, place, signed_in)
             code = None
             if place is not None and scope:
+                acts(Actor(place.organization_id, user_id, "user"))
                 code = OAuthCodes(session).issue(
                     place,
                     asked.client,

@@ -20,7 +20,7 @@ from tg_workbench.contracts.oauth.errors import (
 )
 from tg_workbench.contracts.oauth.tokens import TheTokenDesk, metadata
 from tg_workbench.contracts.providers import ThePremises
-from tg_workbench.contracts.route import public
+from tg_workbench.contracts.route import asks_only, public
 from tg_workbench.contracts.visitors import person_of
 from tg_workbench.errors import InvalidRequest
 
@@ -131,6 +131,7 @@ async def revoke(request: Request, desk: TheTokenDesk, answer: Response) -> dict
     "/api/v1/auth/introspect", openapi_extra=_form("token", "token_type_hint", "client_id", "client_secret")
 )
 @public
+@asks_only
 async def introspect(request: Request, desk: TheTokenDesk, answer: Response) -> Introspection:
     """What a token is good for now."""
     fields = await read_form(request)

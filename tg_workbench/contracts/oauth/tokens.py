@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import ThePremises
+from tg_workbench.contracts.trail import Actor, acts
 from tg_workbench.contracts.visitors import bearer_of
 from tg_workbench.crypto.access_tokens import ISSUER, LIFETIME_SECONDS, AccessToken
 from tg_workbench.errors import (
@@ -88,6 +89,8 @@ class TokenDesk:
                 code.session_id = opened.id
                 session.add(code)
                 principal = Sessions(session).principal(opened.id)
+            if principal is not None:
+                acts(Actor.of(principal))
         if code is None or principal is None:
             raise GrantInvalid
         return self._tokens(principal, principal.scopes, refresh_token, code.scope)
@@ -98,6 +101,8 @@ class TokenDesk:
             found = Sessions(session).refresh(
                 fields.get("refresh_token", ""), rotating=True, client_id=client.id
             )
+            if found is not None:
+                acts(Actor.of(found[0]))
         if found is None:
             raise GrantInvalid
         principal, refresh_token = found
@@ -122,6 +127,8 @@ class TokenDesk:
         """End the session behind a token of this application; another's, and none, changes nothing."""
         principal = self._bearer(token)
         with self.premises.database.write() as session:
+            if principal is not None and principal.client_id == client.id:
+                acts(Actor.of(principal))
             if principal is None:
                 Sessions(session).end_with_token(token, client.id)
             elif principal.client_id == client.id:

@@ -1,9 +1,10 @@
-"""QFLARE's routes: S2-03, and S2-18 … S2-25."""
+"""QFLARE's routes: S2-03, and S2-17 … S2-25."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from tg_workbench.contracts.audit import AskedAudit, AuditEntryView, AuditRoom
 from tg_workbench.contracts.front_desk import TheDesk
 from tg_workbench.contracts.providers import (
     MembershipsRoom,
@@ -16,7 +17,7 @@ from tg_workbench.contracts.providers import (
 )
 from tg_workbench.contracts.qflare import accounts, schemas
 from tg_workbench.contracts.qflare.errors import QFLARE_FAILURES, QflareRoute
-from tg_workbench.contracts.route import needs, public
+from tg_workbench.contracts.route import audited, needs, public
 
 router = APIRouter(prefix="/api/v1", route_class=QflareRoute, tags=["QFLARE"], responses=QFLARE_FAILURES)
 
@@ -28,6 +29,23 @@ async def check_health(premises: ThePremises, answer: Response) -> schemas.Syste
     found = await schemas.SystemHealth.of(premises)
     answer.status_code = 200 if found.status == "healthy" else 503
     return found
+
+
+# ----------------------------------------------------------------------------- security
+@router.get("/security/audit")
+@needs("audit")
+@audited
+async def read_audit_log(
+    owner: SignedIn,
+    audit: AuditRoom,
+    asked: AskedAudit,
+    page: accounts.Page = 1,
+    size: accounts.Size = 20,
+) -> schemas.AuditLogView:
+    """Get the audit log of your organisation, the newest first. Reading it is recorded too."""
+    found, total = audit.list_page(owner.tenant_id, asked, limit=size, offset=(page - 1) * size)
+    shown = [AuditEntryView.of(entry) for entry in found]
+    return schemas.AuditLogView(entries=shown, pagination=accounts.Pagination.of(page, size, total))
 
 
 # ----------------------------------------------------------------------------- organisations

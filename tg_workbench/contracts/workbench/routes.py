@@ -1,4 +1,4 @@
-"""Our own routes, under /workbench/v1: runs, live events, datasets, the ledger, API keys."""
+"""Our own routes, under /workbench/v1: runs, live events, datasets, the ledger, API keys, the audit log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Response
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
+from tg_workbench.contracts.audit import AskedAudit, AuditEntryView, AuditRoom
 from tg_workbench.contracts.bodies import described, json_or_tensors
 from tg_workbench.contracts.feeds import feed
 from tg_workbench.contracts.futures import FuturesDesk, Payload
@@ -30,7 +31,7 @@ from tg_workbench.contracts.providers import (
     SignedIn,
     ThePremises,
 )
-from tg_workbench.contracts.route import FAILURES, needs
+from tg_workbench.contracts.route import FAILURES, asks_only, audited, needs
 from tg_workbench.contracts.tg_tinker import views
 from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
 from tg_workbench.contracts.tg_tinker.routes import accepted
@@ -150,6 +151,7 @@ async def list_artifacts(
     response_class=Response,
     responses={200: {"content": {"application/zip": {}}, "description": "The files, in a zip."}},
 )
+@audited
 async def export_artifact(artifact_id: ArtifactId, owner: SignedIn, premises: ThePremises) -> Response:
     """A checkpoint as the files other programs read: adapters as `peft` writes them, or plain weights.
 
@@ -191,6 +193,7 @@ async def read_ledger(
 
 @router.post("/plans")
 @needs("read")
+@asks_only
 async def plan_run(body: plans.AskPlan, owner: SignedIn, premises: ThePremises) -> plans.PlanView:
     """What a run would cost, and how many steps a dataset's cap allows. Asking costs nothing."""
     with premises.database.read() as session:
@@ -273,3 +276,16 @@ async def revoke_api_key(key_id: ApiKeyId, owner: SignedIn, keys: ApiKeysRoom) -
     """Revoke an API key, now and for good."""
     keys.revoke(owner, key_id)
     return schemas.Deleted()
+
+
+# ----------------------------------------------------------------------------- the audit log
+@router.get("/audit")
+@needs("audit")
+@audited
+async def read_audit_log(
+    owner: SignedIn, audit: AuditRoom, asked: AskedAudit, limit: Limit = 50, offset: Offset = 0
+) -> schemas.AuditPage:
+    """Who did what in your organisation, the newest first. Reading it is recorded too."""
+    page, total = audit.list_page(owner.tenant_id, asked, limit=limit, offset=offset)
+    shown = [AuditEntryView.of(entry) for entry in page]
+    return schemas.AuditPage(entries=shown, total=total, limit=limit, offset=offset)

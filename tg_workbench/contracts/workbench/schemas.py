@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tg_workbench.contracts.audit import AuditEntryView
 from tg_workbench.contracts.tg_tinker.schemas import Batch, ExactForm, Id, Name, Rows
 from tg_workbench.contracts.tg_tinker.views import ArtifactView, FutureView, View, iso
 from tg_workbench.datasets import KEY_BYTES, Dataset, LedgerEvent
@@ -277,6 +278,15 @@ class DatasetList(View):
     """A page of datasets, the newest first."""
 
     datasets: list[DatasetView]
+    total: int
+    limit: int
+    offset: int
+
+
+class AuditPage(View):
+    """A page of the audit log, the newest entry first."""
+
+    entries: list[AuditEntryView]
     total: int
     limit: int
     offset: int

@@ -1,0 +1,282 @@
+"""What requests leave in the audit log: every change, every refusal, and nothing of what they carried."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.contracts.conftest import ARCHITECTURE, ROWS, Caller
+from tests.contracts.people import People
+from tests.workbench_server import WorkbenchServer
+from tg_workbench.app import contract_routes
+from tg_workbench.contracts.route import ContractRoute
+from tg_workbench.security.refusals import ONE_BY_ONE
+
+RECORDED = [route for route in contract_routes() if route.is_audited]
+READ = {"export_artifact", "read_audit_log"}
+QUESTIONS = {"plan_run"}
+CLIENT = {"model_ref": "mlp", "architecture": ARCHITECTURE}
+
+
+def name_of(route: ContractRoute) -> str:
+    return f"{','.join(route.methods or ())} {route.path}"
+
+
+def entries(api: httpx.Client, **query: Any) -> list[dict[str, Any]]:
+    """Entries of the log, the newest first."""
+    answer = api.get("/workbench/v1/audit", params={"limit": 1000, **query})
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["entries"]
+    return found
+
+
+def entry_of(api: httpx.Client, request_id: str) -> dict[str, Any]:
+    """The one entry that a request has left."""
+    (entry,) = [entry for entry in entries(api) if entry["request_id"] == request_id]
+    return entry
+
+
+@pytest.fixture
+def request_id() -> str:
+    """An id for a request."""
+    return f"req-{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="module")
+def audited() -> Iterator[WorkbenchServer]:
+    """A workbench whose log is looked at; others make more entries than a page holds."""
+    server = WorkbenchServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def api(audited: WorkbenchServer) -> Iterator[httpx.Client]:
+    """The workbench over HTTP, signed in."""
+    with audited.client(timeout=120) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+def caller(api: httpx.Client) -> Caller:
+    """Somebody who uses it."""
+    return Caller(api)
+
+
+def test_only_reads_and_questions_leave_no_entry() -> None:
+    silent = [route for route in contract_routes() if not route.is_audited]
+    assert {route.name for route in silent if route.methods != {"GET"}} == QUESTIONS
+    assert {route.name for route in RECORDED if route.methods == {"GET"}} == READ
+
+
+@pytest.mark.parametrize("route", RECORDED, ids=name_of)
+def test_every_request_that_may_change_something_leaves_an_entry(
+    api: httpx.Client, route: ContractRoute, request_id: str
+) -> None:
+    (method,) = route.methods or {"GET"}
+    path = re.sub(r"{\w+}", "none", route.path)
+    answer = api.request(method, path, headers={"X-Request-ID": request_id})
+    entry = entry_of(api, request_id)
+    assert entry["action"] == f"{route.contract.name}.{route.name}"
+    assert entry["actor"] == (None if route.is_public else "local")
+    assert (entry["outcome"] == "done") == answer.is_success
+    assert entry["object_id"] == ("none" if re.search(r"{(\w+_)?id}", route.path) else None)
+
+
+def test_a_change_and_its_entry_are_stored_together(api: httpx.Client, request_id: str) -> None:
+    made = api.post("/api/v1/training_clients", json=CLIENT, headers={"X-Request-ID": request_id})
+    entry = entry_of(api, request_id)
+    assert entry["action"] == "tg_tinker.create_training_client"
+    assert (entry["object_kind"], entry["outcome"]) == ("training_client", "done")
+    assert entry["object_id"] == made.json()["training_client_id"]
+    assert entry["address"] is None, "a Unix socket has none"
+
+
+def test_every_step_over_http_is_recorded(api: httpx.Client, caller: Caller) -> None:
+    client_id = caller.create()
+    caller.step(client_id)
+    mine = [entry["action"] for entry in entries(api) if entry["object_id"] == client_id]
+    assert mine == [
+        f"tg_tinker.{name}" for name in ("optim_step", "forward_backward", "create_training_client")
+    ]
+
+
+def test_an_entry_names_the_key_that_was_used(api: httpx.Client, audited: WorkbenchServer) -> None:
+    issued = api.post("/workbench/v1/api_keys", json={"name": "robot", "scopes": ["train"]}).json()
+    made = entries(api, action="workbench.issue_api_key")[0]
+    assert (made["object_kind"], made["object_id"]) == ("api_key", issued["key_id"])
+    with audited.client() as http:
+        http.headers["Authorization"] = f"Bearer {issued['key']}"
+        Caller(http).create()
+    entry = entries(api, action="tg_tinker.create_training_client")[0]
+    assert (entry["actor"], entry["actor_kind"]) == ("local", "api_key")
+    assert entry["credential_id"] == issued["key_id"]
+
+
+def test_nothing_that_a_request_carried_is_in_the_log(
+    api: httpx.Client, caller: Caller, audited: WorkbenchServer
+) -> None:
+    marker = "patient 0815"
+    texts = {"name": marker, "texts": [marker], "privacy": "public"}
+    assert api.post("/workbench/v1/datasets", json=texts).status_code == 201
+    assert api.post("/workbench/v1/api_keys", json={"name": marker}).status_code == 201
+    assert api.post(f"/api/v1/training_clients/{marker}/optim_step?x={marker}").status_code == 422
+    caller.post(caller.create(), "forward_backward", {"batch": ROWS})
+    log = json.dumps(entries(api))
+    assert "0815" not in log
+    assert "tgw-" not in log
+
+
+def test_what_was_asked_without_the_scope_is_refused_and_recorded(
+    api: httpx.Client, audited: WorkbenchServer, request_id: str
+) -> None:
+    key = api.post("/workbench/v1/api_keys", json={"name": "reader", "scopes": ["read"]}).json()
+    headers = {"Authorization": f"Bearer {key['key']}", "X-Request-ID": request_id}
+    with audited.client() as http:
+        assert http.delete("/workbench/v1/datasets/ds-1", headers=headers).status_code == 403
+        assert http.get("/workbench/v1/audit", headers=headers).status_code == 403
+    first, second = (entry for entry in entries(api) if entry["request_id"] == request_id)
+    assert (first["action"], second["action"]) == ("workbench.read_audit_log", "workbench.delete_dataset")
+    assert (second["outcome"], second["reason"]) == ("refused", "PermissionDenied")
+    assert (second["credential_id"], second["object_id"]) == (key["key_id"], "ds-1")
+
+
+def test_accounts_leave_their_entries_in_the_log_of_their_organisation(
+    api: httpx.Client, audited: WorkbenchServer
+) -> None:
+    people = People(audited)
+    dora = people.register("dora")
+    wrong = people.client().post("/workbench/v1/sessions", json={"login": dora.name, "password": "x" * 12})
+    assert wrong.status_code == 401
+    log = dora.http.get("/api/v1/security/audit").json()
+    told = [(entry["action"], entry["object_kind"], entry["actor"]) for entry in log["entries"]]
+    assert told == [
+        ("workbench.sign_in", "user_session", dora.user_id),
+        ("deep_learning.register", "user", dora.user_id),
+    ]
+    assert log["pagination"] == {"page": 1, "size": 20, "total": 2, "pages": 1}
+    refused = entries(api, action="workbench.sign_in")[0]
+    assert (refused["outcome"], refused["actor_kind"]) == ("refused", "unknown")
+    assert dora.user_id not in json.dumps(entries(api)), "another organisation's log is not in ours"
+    erin = people.invite(dora, "erin")
+    assert erin.http.get("/api/v1/security/audit").status_code == 403
+    newest = dora.http.get("/api/v1/security/audit", params={"size": 1}).json()["entries"][0]
+    assert (newest["action"], newest["outcome"]) == ("qflare.read_audit_log", "refused")
+    assert (newest["actor"], newest["credential_id"]) == (erin.user_id, erin.signed_in["session_id"])
+    people.close()
+
+
+def test_reading_is_not_recorded_but_reading_the_log_is(api: httpx.Client) -> None:
+    before = len(entries(api))
+    api.get("/api/v1/training_clients")
+    api.get("/workbench/v1/datasets")
+    after = entries(api)
+    assert [entry["action"] for entry in after[: len(after) - before]] == ["workbench.read_audit_log"]
+
+
+def test_the_log_is_searched_by_actor_action_and_time(api: httpx.Client) -> None:
+    assert entries(api, actor="nobody") == []
+    found = entries(api, actor="local", action="workbench.read_audit_log")
+    assert {entry["action"] for entry in found} == {"workbench.read_audit_log"}
+    edge = found[1]["at"]
+    assert all(entry["at"] >= edge for entry in entries(api, since=edge))
+    assert all(entry["at"] < edge for entry in entries(api, until=edge))
+    assert api.get("/workbench/v1/audit", params={"since": "yesterday"}).status_code == 422
+
+
+def test_a_page_says_how_many_there_are(api: httpx.Client) -> None:
+    page = api.get("/workbench/v1/audit", params={"limit": 2, "offset": 1}).json()
+    assert (len(page["entries"]), page["limit"], page["offset"]) == (2, 2, 1)
+    assert page["total"] == page["entries"][0]["number"] + 1
+
+
+# ----------------------------------------------------------------------------- the command
+def run(server: WorkbenchServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    variables = {"TG_HOME": str(server.home), "DATABASE_URL": server.database_url}
+    return subprocess.run(
+        [sys.executable, "-m", "tg_workbench", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **variables},
+        timeout=60,
+        cwd=server.home,
+    )
+
+
+def test_a_stopped_workbench_leaves_a_signed_log_that_verifies_offline(tmp_path: Path) -> None:
+    server = WorkbenchServer()
+    try:
+        with server.client() as http:
+            Caller(http).create()
+            del http.headers["Authorization"]
+            for _ in range(ONE_BY_ONE + 30):  # a flood
+                assert http.delete("/workbench/v1/datasets/ds-1").status_code == 401
+        created = run(server, "keys", "create", "--name", "mine")
+        assert created.stdout.splitlines()[-1].startswith("tgw-")
+        stop_in_order(server)
+        verdict = run(server, "audit", "verify")
+        assert (verdict.returncode, verdict.stderr) == (0, "")
+        assert "newer than" not in verdict.stdout
+        lines = [json.loads(line) for line in run(server, "audit", "export").stdout.splitlines()]
+        told = [line["entry"] for line in lines if "entry" in line]
+        assert [entry["action"] for entry in told] == [
+            "tg_tinker.create_training_client",
+            *["workbench.delete_dataset"] * ONE_BY_ONE,
+            "command.create_key",
+            "door.refused_more",
+        ]
+        assert told[-1]["count"] == 30
+        assert {entry["actor_kind"] for entry in told[1 : ONE_BY_ONE + 1]} == {"unknown"}
+        key = tmp_path / "public.pem"
+        key.write_text(run(server, "audit", "public-key").stdout)
+        outside = run(server, "audit", "verify", "--public-key", str(key))
+        assert outside.returncode == 0
+        assert "no folder of heads" in outside.stdout
+        tamper(server)
+        for arguments in ((), ("--public-key", str(key))):
+            broken = run(server, "audit", "verify", *arguments)
+            assert broken.returncode == 1
+            assert broken.stdout.startswith("BROKEN tenant local, entry 1: it was changed")
+        absent = run(server, "audit", "verify", "--database", str(tmp_path / "none.db"))
+        assert absent.returncode == 2
+        assert not (tmp_path / "none.db").exists()
+    finally:
+        server.stop()
+
+
+def stop_in_order(server: WorkbenchServer) -> None:
+    """End the API, and leave its home."""
+    process = psutil.Process(server.pid)
+    process.terminate()
+    process.wait(20)
+
+
+def tamper(server: WorkbenchServer) -> None:
+    """Say that it was somebody else."""
+    with contextlib.closing(sqlite3.connect(server.home / "tgsp.db")) as connection, connection:
+        connection.execute("DROP TRIGGER audit_entries_refuse_update")
+        connection.execute("UPDATE audit_entries SET actor_id='mallory' WHERE number=1")
+
+
+def test_a_killed_workbench_loses_no_entry(
+    audited: WorkbenchServer, api: httpx.Client, request_id: str
+) -> None:
+    api.post("/api/v1/training_clients", json=CLIENT, headers={"X-Request-ID": request_id})
+    audited.kill()
+    audited.restart()
+    assert entry_of(api, request_id)["outcome"] == "done"
+    verdict = run(audited, "audit", "verify")
+    assert verdict.returncode == 0, verdict.stdout

@@ -1,0 +1,142 @@
+"""The audit log: who did what, append-only, a chain per tenant.
+
+An entry says who, what, to which object, when, from where and how it went: never a payload, a row, a name
+that somebody gave, or the text of an error. What it may say is a closed list, checked by `Deed`.
+
+Editing, inserting, removing or reordering entries, and putting back an older database, is found by
+`audit_verifying`, because each entry is sealed and chained (`audit_chain`) and the head of each chain is
+signed at most a second later (`audit_heads`), in the database and in a file beside it.
+
+Pitfalls, and what nobody can find: whoever has the signing key and the disk can write a new history; only a
+head that somebody else has kept (a copy of its file, an export) shows it. Who may write the database but not
+read the key can take away the entries of the last second before a crash, when no head covered them yet.
+Whoever puts back the database together with the files of its heads shows a true, older log. And the log knows
+what the workbench was asked, not what somebody did with a copy of its files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.crypto.signatures import SigningKey
+from tg_workbench.security.audit_chain import FACTS, GENESIS, SEAL_PURPOSE, seal_and_hash
+from tg_workbench.security.tables import AuditEntry
+from tg_workbench.storage.database import now
+from tg_workbench.storage.statements import Statement, insertion
+
+Outcome = Literal["done", "failed", "refused"]
+"""`done`: what it changed was stored. `failed`: nothing was. `refused`: whoever asked may not."""
+OUTCOMES = ("done", "failed", "refused")
+PLAIN = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
+"""What a text in an entry may be: ids, names of ours, addresses."""
+
+TEXTS = [name for name in FACTS if name not in ("number", "at", "count")]
+_NEWEST = Statement(
+    sa.select(col(AuditEntry.number), col(AuditEntry.hash))
+    .where(col(AuditEntry.tenant_id) == sa.bindparam("tenant"))
+    .order_by(col(AuditEntry.number).desc())
+    .limit(1)
+)
+_INSERT = insertion(AuditEntry)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What is to be recorded. Raises ValueError for what an entry must not hold."""
+
+    tenant_id: str
+    action: str
+    outcome: Outcome
+    actor_kind: str
+    actor_id: str | None = None
+    credential_id: str | None = None
+    object_kind: str | None = None
+    object_id: str | None = None
+    reason: str | None = None
+    """The kind of error it ended in; its text may repeat what was sent, so it is not here."""
+    count: int = 1
+    """How many requests it stands for, where many refused ones are told of together."""
+    request_id: str | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        told = (getattr(self, name) for name in TEXTS)
+        is_plain = all(text is None or PLAIN.fullmatch(text) for text in told)
+        if self.outcome not in OUTCOMES or not is_plain or self.count < 1:
+            raise ValueError("an audit entry holds ids, names of ours and addresses, and nothing else")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditQuery:
+    """Which entries are wanted; what is None does not matter. Times are seconds since 1970."""
+
+    actor_id: str | None = None
+    action: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def conditions(self) -> list[Any]:
+        """The same for a statement."""
+        wanted: list[Any] = []
+        if self.actor_id is not None:
+            wanted.append(col(AuditEntry.actor_id) == self.actor_id)
+        if self.action is not None:
+            wanted.append(col(AuditEntry.action) == self.action)
+        if self.since is not None:
+            wanted.append(col(AuditEntry.at) >= microseconds(self.since))
+        if self.until is not None:
+            wanted.append(col(AuditEntry.at) < microseconds(self.until))
+        return wanted
+
+
+class AuditEntries:
+    """The entries of every tenant's log."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def append(self, deed: Deed, secret: bytes) -> None:
+        """Write `deed` behind the newest entry of its tenant. The caller holds a writing session."""
+        newest = _NEWEST.first(self.session, tenant=deed.tenant_id)
+        entry: dict[str, Any] = {
+            **{name: getattr(deed, name) for name in Deed.__slots__},
+            "number": 1 if newest is None else newest.number + 1,
+            "at": microseconds(now()),
+            "previous": GENESIS if newest is None else newest.hash,
+        }
+        seal, entry_hash = seal_and_hash(secret, entry)
+        _INSERT.change(self.session, **entry, seal=seal, hash=entry_hash)
+
+    def list_page(
+        self, tenant_id: str, query: AuditQuery, *, limit: int = 50, offset: int = 0
+    ) -> tuple[Sequence[AuditEntry], int]:
+        """A tenant's entries that `query` wants, the newest first, and how many there are."""
+        mine = (col(AuditEntry.tenant_id) == tenant_id, *query.conditions())
+        total = self.session.exec(select(sa.func.count()).select_from(AuditEntry).where(*mine)).one()
+        page = select(AuditEntry).where(*mine).order_by(col(AuditEntry.number).desc())
+        return self.session.exec(page.limit(limit).offset(offset)).all(), total
+
+    def newest(self, tenant_id: str) -> tuple[int, str] | None:
+        """The number and the hash of a tenant's newest entry."""
+        found = _NEWEST.first(self.session, tenant=tenant_id)
+        return None if found is None else (found.number, found.hash)
+
+    def tenants(self) -> list[str]:
+        """Every tenant that has a log. It looks at every entry."""
+        return list(self.session.exec(select(col(AuditEntry.tenant_id)).distinct()))
+
+
+def sealing_secret(key: SigningKey) -> bytes:
+    """What entries are sealed with."""
+    return key.derived(SEAL_PURPOSE)
+
+
+def microseconds(seconds: float) -> int:
+    """A time as entries hold it."""
+    return round(seconds * 1_000_000)

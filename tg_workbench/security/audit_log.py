@@ -1,0 +1,108 @@
+"""The audit log of one process: what is recorded, sealed with the workbench's key, and signed soon after.
+
+`record` is for a change and its entry in one transaction, `note` for what has no transaction, `note_some` for
+what anybody may do to us without end. `settle` signs what is new, and is called once a second and at the end.
+
+Pitfalls: an entry that cannot be written is an error like any other, so what must be recorded fails with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from pathlib import Path
+
+import structlog
+from sqlmodel import Session
+
+from tg_workbench.crypto.signatures import SigningKey
+from tg_workbench.security.audit import AuditEntries, Deed, sealing_secret
+from tg_workbench.security.audit_heads import HeadFiles, sign_head
+from tg_workbench.security.refusals import Refusals
+from tg_workbench.storage import Database
+from tg_workbench.storage.database import after_commit
+
+log = structlog.get_logger("tg_workbench.audit")
+HEADS = Path("audit") / "heads"
+"""Where in the home folder the newest heads lie."""
+
+
+class AuditLog:
+    """The log of a workbench, for a process that writes to it."""
+
+    def __init__(self, database: Database, home: Path) -> None:
+        self.database = database
+        self.home = home
+        self.files = HeadFiles(home / HEADS)
+        self.refusals = Refusals()
+        self._unsigned: set[str] = set()
+        self._lock = threading.Lock()
+        self._broken: dict[str, str] = {}
+
+    @cached_property
+    def key(self) -> SigningKey:
+        """The signing key, made at first use. Raises SigningKeyUnreadable, SignaturesUnavailable."""
+        return SigningKey.open(self.home)
+
+    @cached_property
+    def secret(self) -> bytes:
+        """What entries are sealed with."""
+        return sealing_secret(self.key)
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Whose heads cannot be signed any more, because the log is not as it was, and why."""
+        with self._lock:
+            return dict(self._broken)
+
+    def open(self) -> None:
+        """Have the key ready, and sign what another process has left unsigned."""
+        if self.secret:
+            with self.database.read() as session:
+                tenants = AuditEntries(session).tenants()
+            with self._lock:
+                self._unsigned.update(tenants)
+        self.settle()
+
+    def record(self, session: Session, deed: Deed) -> None:
+        """Write an entry in the transaction of what it tells of."""
+        AuditEntries(session).append(deed, self.secret)
+        after_commit(session, lambda: self._is_new(deed.tenant_id))
+
+    def note(self, deed: Deed) -> None:
+        """Write an entry in a transaction of its own."""
+        with self.database.write() as session:
+            self.record(session, deed)
+
+    def note_some(self, deed: Deed) -> None:
+        """Write an entry about what was not allowed, unless there are too many: then count it."""
+        if self.refusals.admit(deed):
+            self.note(deed)
+
+    def settle(self, *, closing: bool = False) -> None:
+        """Tell of the refusals that were counted, and sign the heads of the logs that have grown."""
+        for deed in self.refusals.over(now=closing):
+            self.note(deed)
+        with self._lock:
+            tenants, self._unsigned = self._unsigned, set()
+        for tenant_id in sorted(tenants):
+            self._sign(tenant_id)
+
+    def _sign(self, tenant_id: str) -> None:
+        try:
+            problem = sign_head(self.database, self.files, self.key, tenant_id)
+        except BaseException:
+            self._is_new(tenant_id)
+            raise
+        with self._lock:
+            known = self._broken.get(tenant_id)
+            if problem is None:
+                self._broken.pop(tenant_id, None)
+            else:
+                self._broken[tenant_id] = problem
+        if problem is not None and problem != known:
+            log.error("audit log broken", tenant_id=tenant_id, problem=problem)
+
+    def _is_new(self, tenant_id: str) -> None:
+        with self._lock:
+            self._unsigned.add(tenant_id)
