@@ -6,7 +6,8 @@ WorkbenchError
 ├── PermissionDenied           a credential that may not do this; RegistrationClosed
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
-│                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound
+│                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
+│                              AlertNotFound, AlertRuleNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
 │                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
 │                              ScopeInvalid
@@ -135,6 +136,20 @@ class ApiKeyNotFound(NotFound):
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"there is no API key {key_id}")
+
+
+class AlertNotFound(NotFound):
+    """No alert has this id."""
+
+    def __init__(self, alert_id: str) -> None:
+        super().__init__(f"there is no alert {alert_id}")
+
+
+class AlertRuleNotFound(NotFound):
+    """No rule of alerts has this name."""
+
+    def __init__(self, rule_id: str) -> None:
+        super().__init__(f"there is no alert rule {rule_id}")
 
 
 class UserNotFound(NotFound):

@@ -37,6 +37,7 @@ USED_WITHOUT_IMPORT = {
     "fastapi-offline": "the pages at /docs and /redoc come from its files",
     "httptools": "uvicorn takes it up: half the time per request",
     "uvloop": "uvicorn takes it up: half the time per request",
+    "websockets": "uvicorn takes it up: /ws/* speak through it",
     "jupyterlab": "where the notebooks are opened",
     "voila": "what publishes a notebook as a dashboard",
     "plotly": "the notebooks draw with it",

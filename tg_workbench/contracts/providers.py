@@ -27,6 +27,8 @@ from tg_workbench.identity import (
     Sessions,
     Users,
 )
+from tg_workbench.observability.alerts import Alerts
+from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Operations, TrainingClients
 from tg_workbench.webhooks import Reach, Subscriptions
 
@@ -79,6 +81,14 @@ async def _api_keys(session: Transaction) -> ApiKeys:
     return ApiKeys(session)
 
 
+async def _alerts(session: Transaction) -> Alerts:
+    return Alerts(session)
+
+
+async def _statistics(session: Transaction) -> Statistics:
+    return Statistics(session)
+
+
 async def _users(session: Transaction) -> Users:
     return Users(session)
 
@@ -113,6 +123,8 @@ DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
+AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
+StatisticsRoom = Annotated[Statistics, Depends(_statistics, scope="function")]
 UsersRoom = Annotated[Users, Depends(_users, scope="function")]
 OrganizationsRoom = Annotated[Organizations, Depends(_organizations, scope="function")]
 MembershipsRoom = Annotated[Memberships, Depends(_memberships, scope="function")]
@@ -127,6 +139,8 @@ FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
+AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]
+AlertRuleId = Annotated[str, Path(pattern=_ID, description="A rule's name, `budget_near_cap` for one.")]
 UserId = Annotated[str, Path(pattern=_ID, description="A user's id.")]
 OrganizationId = Annotated[str, Path(pattern=_ID, description="An organisation's id (`org_…`).")]
 InvitationId = Annotated[str, Path(pattern=_ID, description="An invitation's id (`inv-…`).")]
