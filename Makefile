@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install system browser lab test check bench pins
+.PHONY: help install system browser redis lab test check compatibility bench pins
 
 SHELL = /bin/sh
 BIN = .venv/bin
@@ -18,6 +18,7 @@ help:
 	@echo 'make lab      install, then open JupyterLab on notebook 101   (LAB_ARGS="--port 9000")'
 	@echo 'make test     install, then run every check and every test    (TEST_ARGS="-x -k budget")'
 	@echo 'make check    ruff, mypy --strict, the floors'
+	@echo 'make compatibility   write COMPATIBILITY.md from a run of the contract tests'
 	@echo 'make bench    measure beside plain torch and Opacus           (BENCH_ARGS="dp_step")'
 	@echo 'make install  make the environment in .venv'
 	@echo 'make pins     take the newest versions that work together, and write constraints.txt'
@@ -49,6 +50,10 @@ system:
 # Chromium, which only the browser tests need.
 browser: system
 	@$(FIND_BROWSER); [ -n "$$browser" ] || { missing='chromium'; $(APT_GET); }
+
+# Redis, in which several API processes count requests together; only the tests need it here.
+redis: system
+	@command -v redis-server >/dev/null || { missing='redis-server'; $(APT_GET); }
 
 # What .venv was made from. The server extension's configuration and templates are copied into it, even by an
 # editable install, so they count; so does this folder, which the scripts in .venv name.
@@ -115,8 +120,13 @@ check: install
 
 # The folders are listed once, in pyproject.toml under [tool.pytest.ini_options] testpaths. Two files at a time:
 # more would crowd the tests that promise an answer within a second. TEST_ARGS="-n 0" runs one after the other.
-test: browser check
+test: browser redis check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+
+# Which documented operations are served, and which tests show it: written from a run, never by hand.
+compatibility: redis install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m operation --compatibility COMPATIBILITY.md \
+		tests/contracts
 
 bench: install
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)

@@ -31,4 +31,4 @@ os.environ.update(
     IPYTHONDIR=f"{_home}/ipython",
 )
 
-pytest_plugins = ["tests.workbench_server"]
+pytest_plugins = ["tests.workbench_server", "tests.contracts.compatibility"]

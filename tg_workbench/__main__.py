@@ -54,13 +54,14 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     import uvicorn
 
     from tg_workbench.app import create_app
+    from tg_workbench.contracts.qflare.channels import LONGEST_MESSAGE
     from tg_workbench.contracts.visitors import is_loopback
     from tg_workbench.observability import logs
 
     local = options.fd is not None or options.socket is not None or is_loopback(options.host)
     if settings.auth_disabled and not local:
         raise InvalidSetting("TG_AUTH_DISABLED", "true", "unset unless --host is a loopback address")
-    logs.configure()
+    logs.configure(settings.home / "logs")
     config = uvicorn.Config(
         create_app(settings),
         host=options.host,
@@ -70,8 +71,14 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         access_log=False,  # ours says the route, never the query
         log_config=None,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=2,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=LONGEST_MESSAGE,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,  # messages are short, and a compressor each is memory
     )
     gc.freeze()
     gc.enable()
@@ -97,7 +104,7 @@ def dispatch(options: argparse.Namespace, settings: Settings) -> int:
     from tg_workbench.observability import logs
     from tg_workbench.training import WORK_KIND, WORKER_ENTRY_POINT
 
-    logs.configure()
+    logs.configure(settings.home / "logs", "dispatcher")
     run(settings, {WORK_KIND: WORKER_ENTRY_POINT})
     return 0
 

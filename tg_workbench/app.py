@@ -16,7 +16,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -26,22 +25,28 @@ from starlette.responses import JSONResponse
 from tg_workbench import __version__
 from tg_workbench.contracts import pages
 from tg_workbench.contracts.aitip import routes as aitip
+from tg_workbench.contracts.coordination import routes as coordination
 from tg_workbench.contracts.deep_learning import routes as deep_learning
+from tg_workbench.contracts.duties import on_duty
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
+from tg_workbench.contracts.limits import LimitHeaders, Limits
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.qflare import channels, monitoring
 from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
+from tg_workbench.contracts.workbench import alerts, webhooks
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
 from tg_workbench.observability.logs import where
+from tg_workbench.observability.metrics import Measured, Metrics
 from tg_workbench.security import AuditLog
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
@@ -52,14 +57,23 @@ ROUTERS = (
     tg_tinker.router,
     aitip.router,
     qflare.router,
+    monitoring.router,
     deep_learning.router,
+    coordination.router,
     workbench.router,
     workbench_accounts.router,
+    webhooks.router,
+    alerts.router,
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
-SIGN_SECONDS = 1.0
-"""How long a new entry of the audit log may wait for the signature that covers it."""
+SHOWN_HEADERS = (
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-Request-ID",
+)
 CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
 
 
@@ -68,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     _refuse_unsafe(settings)
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = run_folder(settings.home)
+    metrics = Metrics(__version__)
     app = FastAPI(
         title="TG Workbench",
         version=__version__,
@@ -78,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, metrics),
         exception_handlers=dict.fromkeys(
             (WorkbenchError, RequestValidationError, HTTPException), answer_failure
         ),
@@ -91,13 +106,15 @@ def create_app(settings: Settings) -> FastAPI:
         blobs=Blobs(settings.home / "blobs"),
         folder=folder,
         bells=AsyncBells(folder),
+        limits=Limits(settings),
         audit=AuditLog(database, settings.home),
+        metrics=metrics,
         access_tokens=AccessTokens(settings.home),
     )
     for router in ROUTERS:
         app.include_router(router)
     _serve_documents(app)
-    app.router.routes.extend(pages.routes())
+    app.router.routes.extend([*channels.routes(), *pages.routes()])
     return app
 
 
@@ -113,20 +130,24 @@ def _refuse_unsafe(settings: Settings) -> None:
         raise InvalidSetting(
             "TG_ALLOWED_ORIGINS", "*", "a list of origins, because TG_ALLOW_CREDENTIALS is true"
         )
+    if settings.webhook_allow_loopback and settings.production:
+        raise InvalidSetting("TG_WEBHOOK_ALLOW_LOOPBACK", "true", "unset in production")
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """From the outside in. Headers are on every answer, those of CORS and of mistakes included."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
         allow_credentials=settings.allow_credentials,
-        allow_methods=("DELETE", "GET", "POST", "PUT"),
+        allow_methods=("DELETE", "GET", "PATCH", "POST", "PUT"),
         allow_headers=CALLERS_HEADERS,
-        expose_headers=("X-Request-ID",),
+        expose_headers=SHOWN_HEADERS,
     )
     limit = Middleware(BodyLimit, most=settings.max_body_bytes)
-    return [Middleware(Edge, settings=settings), cors, Middleware(LastResort), limit]
+    counting = [] if settings.rate_limits == "off" else [Middleware(LimitHeaders)]
+    measured = Middleware(Measured, metrics=metrics)
+    return [Middleware(Edge, settings=settings), measured, cors, *counting, Middleware(LastResort), limit]
 
 
 def _serve_documents(app: FastAPI) -> None:
@@ -153,19 +174,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     premises.bells.open()
     opening = asyncio.create_task(_open(premises, dispatcher))
     opening.add_done_callback(_stop_unless_open)
-    closing = asyncio.Event()
-    signing = asyncio.create_task(_keep_signed(premises, opening, closing))
     await asyncio.wait({opening}, timeout=RETRY_SECONDS)
     with _ending_feeds(premises):
         try:
-            yield
+            async with on_duty(premises, opening):
+                try:
+                    yield
+                finally:
+                    premises.stopping.set()
+                    opening.cancel()
         finally:
-            premises.stopping.set()
-            opening.cancel()
-            closing.set()
-            await asyncio.gather(opening, signing, return_exceptions=True)
+            await asyncio.gather(opening, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
+            await premises.limits.counters.close()
             premises.database.close()
 
 
@@ -180,21 +202,6 @@ async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
             log.warning("database unavailable", again_in_seconds=RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
     await dispatcher.start()
-
-
-async def _keep_signed(premises: Premises, opening: asyncio.Task[None], closing: asyncio.Event) -> None:
-    """Keep the audit log signed while the workbench is open, and leave it signed."""
-    await asyncio.wait({opening})
-    is_open = not opening.cancelled() and opening.exception() is None
-    while is_open:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(closing.wait(), SIGN_SECONDS)
-        is_open = not closing.is_set()
-        try:
-            await asyncio.to_thread(premises.audit.settle, closing=not is_open)
-        except (WorkbenchError, SQLAlchemyError, OSError) as failure:
-            known = isinstance(failure, WorkbenchError)
-            log.error("audit log not signed", reason=str(failure) if known else type(failure).__name__)
 
 
 def _stop_unless_open(opening: asyncio.Task[None]) -> None:

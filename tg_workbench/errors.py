@@ -6,10 +6,12 @@ WorkbenchError
 ├── PermissionDenied           a credential that may not do this; RegistrationClosed
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
-│                              SessionNotFound, OAuthClientNotFound
+│                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
+│                              AlertNotFound, AlertRuleNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
 │                              InvitationInvalid
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
+│                              TooManyWebhooks
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -135,6 +137,20 @@ class ApiKeyNotFound(NotFound):
         super().__init__(f"there is no API key {key_id}")
 
 
+class AlertNotFound(NotFound):
+    """No alert has this id."""
+
+    def __init__(self, alert_id: str) -> None:
+        super().__init__(f"there is no alert {alert_id}")
+
+
+class AlertRuleNotFound(NotFound):
+    """No rule of alerts has this name."""
+
+    def __init__(self, rule_id: str) -> None:
+        super().__init__(f"there is no alert rule {rule_id}")
+
+
 class UserNotFound(NotFound):
     """No user has this id."""
 
@@ -168,6 +184,20 @@ class OAuthClientNotFound(NotFound):
 
     def __init__(self, client_id: str) -> None:
         super().__init__(f"there is no OAuth client {client_id}")
+
+
+class WebhookNotFound(NotFound):
+    """No webhook subscription has this id."""
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"there is no webhook {webhook_id}")
+
+
+class DeliveryNotFound(NotFound):
+    """No delivery of a webhook has this id."""
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"there is no delivery {delivery_id}")
 
 
 # ----------------------------------------------------------------------------- bad input
@@ -261,6 +291,14 @@ class LastOwner(Refused):
 
     def __init__(self) -> None:
         super().__init__("an organization keeps at least one owner: make somebody else an owner first")
+
+
+class TooManyWebhooks(Refused):
+    """An organisation has as many webhooks as it may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} webhooks already, and no more are kept; delete one first")
+        self.limit = limit
 
 
 class OperationCancelled(Refused):

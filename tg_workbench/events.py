@@ -75,7 +75,22 @@ class CheckpointSaved:
     automatic: bool
 
 
-Fact = StatusChanged | Progressed | OperationEnded | ClientInterrupted | CheckpointSaved
+@dataclass(frozen=True, slots=True)
+class AlertChanged:
+    """An alert fired, was acknowledged or has resolved (`state`). Its subject is a tenant."""
+
+    type: ClassVar[str] = "alert"
+    alert_id: str
+    rule: str
+    state: str
+    severity: str
+    subject: str
+    value: float
+    threshold: float
+    message: str
+
+
+Fact = StatusChanged | Progressed | OperationEnded | ClientInterrupted | CheckpointSaved | AlertChanged
 
 
 class EventRow(SQLModel, table=True):
@@ -99,6 +114,11 @@ class EventRow(SQLModel, table=True):
             "at": self.at,
             "data": json.loads(self.data),
         }
+
+
+def tenant_subject(tenant_id: str) -> str:
+    """What facts about a tenant as a whole are recorded under."""
+    return f"tenant:{tenant_id}"
 
 
 _INSERT = Statement(

@@ -9,5 +9,6 @@ from tg_workbench.app import create_app
 from tg_workbench.observability import logs
 from tg_workbench.settings import Settings
 
-logs.configure()
-app = create_app(Settings.from_environment())
+_settings = Settings.from_environment()
+logs.configure(_settings.home / "logs")
+app = create_app(_settings)

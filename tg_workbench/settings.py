@@ -5,6 +5,7 @@ Unknown values are refused at start, never guessed: a typo in `TG_ENVIRONMENT` m
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import platformdirs
 from tg_workbench.errors import InvalidSetting
 
 Environment = Literal["development", "production"]
+RateLimits = Literal["on", "off", "relaxed"]
 Registration = Literal["open", "invite", "closed"]
 
 
@@ -49,6 +51,14 @@ class Settings:
     """`TG_WORKER_IDLE_SECONDS`: an idle worker saves itself and leaves after this long."""
     max_body_bytes: int = 64 * 1024 * 1024
     """`TG_MAX_BODY_BYTES`: the largest request body that is read."""
+    rate_limits: RateLimits = "off"
+    """`TG_RATE_LIMITS`: on, off, or relaxed (ten times as much). Unset, it is on in production only."""
+    redis_url: str | None = None
+    """`REDIS_URL`: where several API processes count requests together."""
+    trusted_proxies: tuple[str, ...] = ()
+    """`TG_TRUSTED_PROXIES`: comma-separated addresses and networks whose X-Forwarded-For is believed."""
+    webhook_allow_loopback: bool = False
+    """`TG_WEBHOOK_ALLOW_LOOPBACK`: webhooks may go to this very machine; only in development."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -76,6 +86,10 @@ class Settings:
                 _whole(values, "TG_WORKER_IDLE_SECONDS", int(default.worker_idle_seconds), 1, 10**7)
             ),
             max_body_bytes=_whole(values, "TG_MAX_BODY_BYTES", default.max_body_bytes, 1024, 2**40),
+            rate_limits=_rate_limits(values.get("TG_RATE_LIMITS"), environment),
+            redis_url=_redis_url(values.get("REDIS_URL", "").strip()),
+            trusted_proxies=_networks(values.get("TG_TRUSTED_PROXIES", "")),
+            webhook_allow_loopback=_flag(values, "TG_WEBHOOK_ALLOW_LOOPBACK", default.webhook_allow_loopback),
         )
 
     @property
@@ -92,6 +106,36 @@ def _database_url(url: str) -> str:
             "DATABASE_URL", url.partition(":")[0][:20] + ":…", "sqlite:/// and the path of a file"
         )
     return url
+
+
+def _rate_limits(text: str | None, environment: str) -> RateLimits:
+    """As the documents have it: none in development, all of them in production."""
+    match (text or "").strip().lower():
+        case "":
+            return "on" if environment == "production" else "off"
+        case "on" | "off" | "relaxed" as chosen:
+            return chosen
+        case other:
+            raise InvalidSetting("TG_RATE_LIMITS", other, "on, off or relaxed")
+
+
+def _redis_url(url: str) -> str | None:
+    """A URL may hold a password, so it is not repeated."""
+    if url and not url.startswith(("redis://", "rediss://", "unix://")):
+        raise InvalidSetting("REDIS_URL", "set", "redis://, rediss:// or unix:// and a place, or unset")
+    return url or None
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    networks = tuple(part.strip() for part in text.split(",") if part.strip())
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise InvalidSetting(
+                "TG_TRUSTED_PROXIES", network, "addresses and networks like 10.0.0.0/8"
+            ) from None
+    return networks
 
 
 def _registration(text: str, environment: str) -> Registration:

@@ -30,6 +30,8 @@ SCOPES = {
         "GET /api/v1/futures/{future_id}",
         "GET /api/v1/futures/{future_id}/result",
         "GET /api/v1/auth/me",
+        "GET /api/v1/status",
+        "GET /api/training/stats",
         "GET /api/v1/organizations",
         "GET /api/v1/organizations/{org_id}",
         "GET /api/v1/users/{user_id}",
@@ -73,7 +75,14 @@ SCOPES = {
     },
     "webhooks": set[str](),
     "audit": {"GET /workbench/v1/audit", "GET /api/v1/security/audit"},
-    "monitoring": set[str](),
+    "monitoring": {
+        "GET /api/v1/monitoring/metrics",
+        "GET /api/v1/monitoring/alerts",
+        "GET /api/v1/monitoring/logs",
+        "GET /workbench/v1/alerts",
+        "POST /workbench/v1/alerts/{alert_id}/acknowledge",
+        "GET /workbench/v1/alert_rules",
+    },
     "admin": {
         "POST /api/v1/organizations",
         "PUT /api/v1/organizations/{org_id}",
@@ -84,8 +93,14 @@ SCOPES = {
         "GET /workbench/v1/invitations",
         "DELETE /workbench/v1/invitations/{invitation_id}",
         "DELETE /workbench/v1/members/{user_id}",
+        "POST /workbench/v1/alert_rules/{rule_id}",
     },
 }
+OF_THE_OPERATOR = {
+    "POST /workbench/v1/alerts/{alert_id}/acknowledge",
+    "POST /workbench/v1/alert_rules/{rule_id}",
+}
+"""What no role of an organisation opens; `test_monitoring` tries these with other people's ids."""
 NEEDED = {door: scope for scope, doors in SCOPES.items() for door in doors}
 AMONG_MEMBERS = {"GET /api/v1/organizations/{org_id}", "GET /api/v1/users/{user_id}"}
 """What the members of one organisation see of each other; everything else is one member's own."""

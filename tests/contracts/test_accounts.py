@@ -7,6 +7,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -31,6 +32,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 # ----------------------------------------------------------------------------- AITIP: S1-01 … S1-03
+@pytest.mark.operation("S1-01", "S1-02", "S1-03")
 def test_aitip_registers_logs_in_and_knows_the_user(stranger: httpx.Client, name: str) -> None:
     user = {"email": f"{name}@example.com", "username": name}
     answer = stranger.post("/api/v1/auth/register", json={**user, "password": PASSWORD})
@@ -48,6 +50,7 @@ def test_aitip_registers_logs_in_and_knows_the_user(stranger: httpx.Client, name
         assert me.json() == {"success": True, "data": shown}
 
 
+@pytest.mark.operation("S1-03")
 def test_aitip_knows_the_owner_of_a_key(api: httpx.Client, alice: Person) -> None:
     key = alice.http.post("/workbench/v1/api_keys", json={"name": "me", "scopes": ["read"]}).json()["key"]
     me = api.get("/api/v1/auth/me", headers={"X-API-Key": key})
@@ -56,12 +59,14 @@ def test_aitip_knows_the_owner_of_a_key(api: httpx.Client, alice: Person) -> Non
     assert local == {"id": "local", "email": None, "username": "local"}
 
 
+@pytest.mark.operation("S1-01")
 def test_aitip_refuses_a_name_that_is_taken_with_409(stranger: httpx.Client, alice: Person) -> None:
     body = {"email": alice.email, "username": "somebody-else", "password": PASSWORD}
     assert refusal(stranger.post("/api/v1/auth/register", json=body), "aitip").status == 409
 
 
 # ----------------------------------------------------------------------------- S3-02 … S3-04
+@pytest.mark.operation("S3-02")
 def test_the_deep_learning_platform_registers_as_documented(stranger: httpx.Client, name: str) -> None:
     body = {"username": name, "email": f"{name}@example.com", "full_name": "Grace Hopper"}
     answer = stranger.post("/auth/register", json={**body, "password": PASSWORD})
@@ -74,6 +79,7 @@ def test_the_deep_learning_platform_registers_as_documented(stranger: httpx.Clie
     assert refusal(again, "deep_learning").code == "validation_error"
 
 
+@pytest.mark.operation("S3-03", "S3-04")
 def test_the_deep_learning_platform_logs_in_and_refreshes(stranger: httpx.Client, alice: Person) -> None:
     tokens = stranger.post("/auth/login", json={"username": alice.name, "password": PASSWORD}).json()
     assert set(tokens) == {"access_token", "refresh_token", "token_type", "expires_in"}
@@ -84,6 +90,7 @@ def test_the_deep_learning_platform_logs_in_and_refreshes(stranger: httpx.Client
         assert stranger.get(MINE, headers=bearer(answer.json()["access_token"])).status_code == 200
 
 
+@pytest.mark.operation("S3-03")
 def test_a_wrong_password_and_a_wrong_name_are_told_alike(stranger: httpx.Client, alice: Person) -> None:
     answers = [
         stranger.post("/auth/login", json={"username": who, "password": what})
@@ -142,6 +149,7 @@ def test_signing_out_everywhere_ends_every_session_but_no_key(people: People) ->
     assert laptop.http.get(MINE, headers={"X-API-Key": key}).status_code == 200
 
 
+@pytest.mark.operation("S3-04")
 def test_a_refresh_token_that_comes_twice_ends_the_session(people: People, stranger: httpx.Client) -> None:
     victim = people.register("frank")
     stolen = {"refresh_token": victim.signed_in["refresh_token"]}
@@ -259,6 +267,7 @@ def test_production_is_by_invitation(tmp_path: Path) -> None:
 
 
 # ----------------------------------------------------------------------------- QFLARE: S2-18 … S2-25
+@pytest.mark.operation("S2-18", "S2-20", "S2-21")
 def test_qflare_lists_and_changes_organizations(alice: Person, bob: Person, carol: Person) -> None:
     listed = carol.http.get("/api/v1/organizations").json()
     assert listed["pagination"] == {"page": 1, "size": 20, "total": 1, "pages": 1}
@@ -273,6 +282,7 @@ def test_qflare_lists_and_changes_organizations(alice: Person, bob: Person, caro
     assert changed.json() == {**ours, "description": "A lab"}
 
 
+@pytest.mark.operation("S2-19", "S2-20")
 def test_qflare_creates_an_organization_that_its_maker_may_act_for(people: People, bob: Person) -> None:
     made = bob.http.post("/api/v1/organizations", json={"name": "Second"})
     assert (made.status_code, made.json()["member_count"]) == (201, 1)
@@ -285,6 +295,7 @@ def test_qflare_creates_an_organization_that_its_maker_may_act_for(people: Peopl
     assert (bob.http.get(path).status_code, acting.http.get(path).status_code) == (200, 404)
 
 
+@pytest.mark.operation("S2-22", "S2-23", "S2-24", "S2-25")
 def test_qflare_makes_users_and_changes_what_they_may_do(people: People, alice: Person, name: str) -> None:
     body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "role": "viewer"}
     made = alice.http.post("/api/v1/users", json=body)
@@ -307,6 +318,7 @@ def test_qflare_makes_users_and_changes_what_they_may_do(people: People, alice: 
     assert user["id"] in [each["id"] for each in listed["users"]]
 
 
+@pytest.mark.operation("S2-22", "S2-24", "S2-25")
 def test_qflare_shows_nobody_of_another_organization(alice: Person, bob: Person) -> None:
     path = f"/api/v1/users/{alice.user_id}"
     assert refusal(bob.http.get(path), "qflare").status == 404
@@ -315,9 +327,11 @@ def test_qflare_shows_nobody_of_another_organization(alice: Person, bob: Person)
     assert [user["id"] for user in bob.http.get("/api/v1/users").json()["users"]] == [bob.user_id]
 
 
+@pytest.mark.operation("S2-25")
 def test_nobody_gives_away_what_they_do_not_hold(alice: Person, carol: Person) -> None:
     path = f"/api/v1/users/{carol.user_id}/permissions"
-    for body in ({"permissions": ["monitoring"]}, {"permissions": ["read", "monitoring"]}):
+    for scopes in (["monitoring"], ["read", "monitoring"]):
+        body: dict[str, Any] = {"permissions": scopes}
         assert alice.http.put(path, json=body).status_code == 403
     for body in ({}, {"role": "root"}, {"permissions": ["root"]}):
         assert refusal(alice.http.put(path, json=body), "qflare").status == 422

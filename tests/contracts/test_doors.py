@@ -14,8 +14,17 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contracts.conftest import ROWS, Caller
-from tests.contracts.doors import AMONG_MEMBERS, BODIES, NAMED_ELSEWHERE, NEEDED, PUBLIC, SCOPES, name_of
+from tests.contracts.conftest import Caller
+from tests.contracts.doors import (
+    AMONG_MEMBERS,
+    BODIES,
+    NAMED_ELSEWHERE,
+    NEEDED,
+    OF_THE_OPERATOR,
+    PUBLIC,
+    SCOPES,
+    name_of,
+)
 from tests.contracts.envelopes import refusal
 from tests.contracts.people import PASSWORD, People, Person
 from tests.workbench_server import WorkbenchServer
@@ -24,7 +33,7 @@ from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.crypto.access_tokens import AccessToken, AccessTokens
 
 CLOSED = [route for route in contract_routes() if name_of(route) not in PUBLIC]
-WITH_IDS = [route for route in CLOSED if "{" in route.path]
+WITH_IDS = [route for route in CLOSED if "{" in route.path and name_of(route) not in OF_THE_OPERATOR]
 
 
 def ask(http: httpx.Client, route: ContractRoute, **headers: str) -> httpx.Response:

@@ -131,6 +131,7 @@ def test_uvicorn_can_serve_it_by_name(home: Path) -> None:
         process.wait(20)
 
 
+@pytest.mark.operation("S0-01", "S0-02", "S0-03")
 def test_it_is_not_ready_while_the_database_is_down_and_ready_when_it_is_back(home: Path) -> None:
     (home / "tgsp.db").mkdir()  # a folder where the file should be: it cannot be opened
     path = home / "api.sock"

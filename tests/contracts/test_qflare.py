@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.contracts.test_settings_at_work import with_settings
 
 
+@pytest.mark.operation("S2-03")
 def test_health_is_answered_as_documented(stranger: httpx.Client) -> None:
     answer = stranger.get("/api/v1/health")
     body = answer.json()
@@ -22,6 +24,7 @@ def test_health_is_answered_as_documented(stranger: httpx.Client) -> None:
     assert isinstance(body["uptime"], int)
 
 
+@pytest.mark.operation("S2-03")
 def test_health_tells_of_a_database_that_does_not_answer(tmp_path: Path) -> None:
     client = with_settings(tmp_path / "home")
     client.app.state.premises.database.close()  # type: ignore[attr-defined]

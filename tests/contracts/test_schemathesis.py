@@ -22,7 +22,9 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from tests.contracts.envelopes import refusal
 from tg_workbench.app import create_app
+from tg_workbench.contracts.table import contract_name_at
 from tg_workbench.settings import Settings
 
 KEY = "k" * 20
@@ -68,4 +70,7 @@ def test_every_operation_keeps_to_its_description(case: schemathesis.Case[Any], 
     arguments = case.as_transport_kwargs(base_url="http://localhost", headers={"X-API-Key": KEY})
     arguments["content"] = arguments.pop("data", None)
     del arguments["cookies"]
-    case.validate_response(http.request(**arguments), checks=CHECKS)
+    answer = http.request(**arguments)
+    case.validate_response(answer, checks=CHECKS)
+    if answer.status_code >= 400:
+        refusal(answer, contract_name_at(case.operation.path))

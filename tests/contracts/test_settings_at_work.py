@@ -143,6 +143,7 @@ def test_a_callers_request_id_is_kept_when_it_is_one(tmp_path: Path) -> None:
         {"TG_ALLOWED_ORIGINS": "*", "TG_ALLOW_CREDENTIALS": "true"},
         {"TG_ENVIRONMENT": "prod"},
         {"TG_AUTH_DISABLED": "maybe"},
+        {"TG_WEBHOOK_ALLOW_LOOPBACK": "true", "TG_ENVIRONMENT": "production"},
         {"PORT": "eighty"},
     ],
     ids=str,
@@ -161,6 +162,15 @@ def test_without_authentication_only_this_machine_gets_in(tmp_path: Path) -> Non
     assert away.get("/api/v1/training_clients").status_code == 401
     wrong = client.get("http://127.0.0.1/api/v1/training_clients", headers={"X-API-Key": "wrong"})
     assert wrong.status_code == 401
+
+
+def test_without_authentication_a_proxy_on_this_machine_opens_the_door_to_nobody_else(
+    tmp_path: Path,
+) -> None:
+    client = with_settings(tmp_path, TG_AUTH_DISABLED="true")
+    for passed_on_for, status in (("127.0.0.1", 200), ("192.0.2.7", 401), ("127.0.0.1, 192.0.2.7", 401)):
+        answer = client.get("/api/v1/training_clients", headers={"X-Forwarded-For": passed_on_for})
+        assert answer.status_code == status
 
 
 def test_an_open_door_is_closed_to_pages_of_other_sites(tmp_path: Path) -> None:

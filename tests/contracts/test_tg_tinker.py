@@ -11,7 +11,8 @@ import pytest
 from tests.contracts.conftest import ARCHITECTURE, ROWS, Caller
 
 
-def test_a_created_client_answers_with_its_configuration(caller: Caller) -> None:  # S0-05, S0-06
+@pytest.mark.operation("S0-05", "S0-06")
+def test_a_created_client_answers_with_its_configuration(caller: Caller) -> None:
     body = {
         "model_ref": "mlp",
         "architecture": ARCHITECTURE,
@@ -48,7 +49,8 @@ def test_clients_are_listed_newest_first(caller: Caller, client_id: str) -> None
     assert (page["total"], page["limit"], rest["offset"]) == (rest["total"], 1, 1)
 
 
-def test_a_deleted_client_stays_to_be_seen_and_takes_nothing_more(caller: Caller) -> None:  # S0-07
+@pytest.mark.operation("S0-07")
+def test_a_deleted_client_stays_to_be_seen_and_takes_nothing_more(caller: Caller) -> None:
     client_id = caller.create()
     for _ in range(2):
         answer = caller.http.delete(f"/api/v1/training_clients/{client_id}")
@@ -58,7 +60,8 @@ def test_a_deleted_client_stays_to_be_seen_and_takes_nothing_more(caller: Caller
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "CLIENT_TERMINATED")
 
 
-def test_a_pass_and_a_step_change_the_model(caller: Caller, client_id: str) -> None:  # S0-08, S0-09
+@pytest.mark.operation("S0-08", "S0-09")
+def test_a_pass_and_a_step_change_the_model(caller: Caller, client_id: str) -> None:
     losses = []
     for number in range(1, 9):
         passed = caller.post(client_id, "forward_backward", {"batch": ROWS}).json()
@@ -69,6 +72,7 @@ def test_a_pass_and_a_step_change_the_model(caller: Caller, client_id: str) -> N
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.operation("S0-08")
 def test_without_a_preference_an_operation_is_a_future(caller: Caller, client_id: str) -> None:
     path = f"/api/v1/training_clients/{client_id}/forward_backward"
     answer = caller.http.post(path, json={"batch": ROWS})
@@ -84,6 +88,7 @@ def test_without_a_preference_an_operation_is_a_future(caller: Caller, client_id
     assert set(done["result"]) >= {"loss", "grad_norm", "tokens_processed", "dp_metrics"}
 
 
+@pytest.mark.operation("S0-08", "S0-09", "S0-11", "S0-12")
 def test_gradients_add_up_until_the_step(caller: Caller) -> None:
     """Two halves and the whole lead to the same weights (SGD, one step, the same starting point)."""
     plain = {"optimizer": {"name": "sgd", "learning_rate": 0.5, "weight_decay": 0.0}, "batch_size": 2}
@@ -113,6 +118,7 @@ def test_operations_run_in_the_order_they_came(caller: Caller, client_id: str) -
     assert times == sorted(times)
 
 
+@pytest.mark.operation("S0-09")
 def test_a_step_without_gradient_is_refused(caller: Caller, client_id: str) -> None:
     answer = caller.post(client_id, "optim_step")
     error = answer.json()["error"]
@@ -141,6 +147,7 @@ def test_a_retry_is_the_same_operation(caller: Caller, client_id: str, key: str)
     assert (other.status_code, other.json()["error"]["code"]) == (409, "CONFLICT")
 
 
+@pytest.mark.operation("S0-05")
 def test_a_retried_creation_is_the_same_client(caller: Caller, key: str) -> None:
     body = {"model_ref": "mlp", "architecture": ARCHITECTURE}
     answers = [
@@ -154,6 +161,7 @@ def test_a_retried_creation_is_the_same_client(caller: Caller, key: str) -> None
     assert (other.status_code, other.json()["error"]["code"]) == (409, "CONFLICT")
 
 
+@pytest.mark.operation("S0-09")
 def test_a_spent_budget_is_400_and_nothing_changes(caller: Caller) -> None:
     dp = {"noise_multiplier": 1.0, "target_epsilon": 5.0}
     client_id = caller.create(dp_config=dp)
@@ -187,7 +195,8 @@ def test_noise_cannot_be_left_out_of_a_private_client(caller: Caller) -> None:
     assert caller.get(client_id)["privacy"]["spent_epsilon"] == 0
 
 
-def test_a_language_model_writes(caller: Caller) -> None:  # S0-10
+@pytest.mark.operation("S0-10")
+def test_a_language_model_writes(caller: Caller) -> None:
     client_id = caller.create(model_ref="tiny-llama", architecture=None)
     answer = caller.post(client_id, "sample", {"prompts": ["a", "bc"], "max_tokens": 4, "temperature": 0})
     body = answer.json()
@@ -198,12 +207,14 @@ def test_a_language_model_writes(caller: Caller) -> None:  # S0-10
     assert (body["model_step"], body["sampling_config"]["top_k"]) == (0, 50)
 
 
+@pytest.mark.operation("S0-10")
 def test_a_model_without_words_does_not_write(caller: Caller, client_id: str) -> None:
     answer = caller.post(client_id, "sample", {"prompts": ["a"]})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "NOT_A_LANGUAGE_MODEL")
 
 
-def test_a_checkpoint_brings_the_model_back(caller: Caller, client_id: str) -> None:  # S0-11, S0-12
+@pytest.mark.operation("S0-11", "S0-12")
+def test_a_checkpoint_brings_the_model_back(caller: Caller, client_id: str) -> None:
     caller.step(client_id)
     before = caller.own(client_id, "evaluate", {"batch": ROWS}).json()["loss"]
     saved = caller.post(client_id, "save_state", {"metadata": {"note": "here"}}).json()
@@ -223,6 +234,7 @@ def test_a_checkpoint_brings_the_model_back(caller: Caller, client_id: str) -> N
     assert caller.own(client_id, "evaluate", {"batch": ROWS}).json()["loss"] == pytest.approx(before)
 
 
+@pytest.mark.operation("S0-12")
 def test_a_checkpoint_of_another_model_is_refused(caller: Caller, client_id: str) -> None:
     other = caller.create(architecture={"input_shape": [4], "output_size": 3})
     saved = caller.post(other, "save_state").json()["artifact_id"]

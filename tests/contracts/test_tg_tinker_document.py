@@ -35,6 +35,7 @@ WHEN_WELL = [example for example in document.examples() if example.status == 200
 
 
 @pytest.mark.parametrize("example", WHEN_WELL, ids=lambda example: example.path)
+@pytest.mark.operation("S0-01", "S0-02", "S0-03", "S0-04")
 def test_every_example_is_answered_as_documented(api: httpx.Client, example: Example) -> None:
     answer = api.request(example.method, example.path)
     assert answer.status_code == example.status
@@ -48,6 +49,7 @@ def test_every_documented_route_is_described(api: httpx.Client, method: str, pat
 
 
 @pytest.mark.parametrize("path", document.pages())
+@pytest.mark.operation("S0-13", "S0-14", "S0-15", "S3-17", "S3-18", "S3-19")
 def test_every_documented_page_is_there(stranger: httpx.Client, path: str) -> None:
     answer = stranger.get(path)
     assert answer.status_code == 200

@@ -20,7 +20,7 @@ FLOORS = [
     {"models"},
     {"security", "datasets"},
     {"identity"},
-    {"events", "execution"},
+    {"events", "execution", "outbox"},
     {"storage"},
     {"engine"},
     {"crypto", "privacy"},

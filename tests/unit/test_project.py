@@ -31,11 +31,13 @@ DRAWERS = {"utils", "util", "helpers", "common", "misc", "manager", "base", "cor
 CATCHES_EVERYTHING = {
     "tg_workbench/execution/zygote.py": "a forked child must not unwind into the zygote",
     "tg_workbench/contracts/edges.py": "the last-resort 500",
+    "tg_workbench/webhooks/courier.py": "one delivery must not end the others",
 }
 USED_WITHOUT_IMPORT = {
     "fastapi-offline": "the pages at /docs and /redoc come from its files",
     "httptools": "uvicorn takes it up: half the time per request",
     "uvloop": "uvicorn takes it up: half the time per request",
+    "websockets": "uvicorn takes it up: /ws/* speak through it",
     "jupyterlab": "where the notebooks are opened",
     "voila": "what publishes a notebook as a dashboard",
     "plotly": "the notebooks draw with it",

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tg_workbench.contracts.limits import PROBES
 from tg_workbench.contracts.route import REQUEST_ID
 from tg_workbench.contracts.table import render
 from tg_workbench.observability.logs import where
@@ -28,7 +29,6 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "strict-origin-when-cross-origin",
 }
 HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
-PROBES = frozenset({"/health", "/ready", "/live", "/version", "/api/v1/health"})
 SLOW_MILLISECONDS = 1000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 log = structlog.get_logger("tg_workbench.requests")

@@ -9,9 +9,14 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from tg_workbench.contracts.broadcasts import Broadcasts
+from tg_workbench.contracts.limits import Limits
 from tg_workbench.contracts.password_queue import PasswordQueue
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.execution import AsyncBells
+from tg_workbench.observability.figures import More
+from tg_workbench.observability.load import Load
+from tg_workbench.observability.metrics import Metrics
 from tg_workbench.security import AuditLog
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
@@ -29,8 +34,13 @@ class Premises:
     blobs: Blobs
     folder: Path
     bells: AsyncBells
+    limits: Limits
     audit: AuditLog
     access_tokens: AccessTokens
+    metrics: Metrics = field(default_factory=Metrics)
+    load: Load = field(default_factory=Load)
+    figures: tuple[More, ...] = ()
+    broadcasts: Broadcasts = field(default_factory=Broadcasts)
     passwords: PasswordQueue = field(default_factory=PasswordQueue)
     started: float = field(default_factory=time.monotonic)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -18,7 +18,10 @@ from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.datasets import Datasets, Ledger
 from tg_workbench.events import Events
 from tg_workbench.identity import ApiKeys, Invitations, Memberships, Organizations, Principal, Sessions, Users
+from tg_workbench.observability.alerts import Alerts
+from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Operations, TrainingClients
+from tg_workbench.webhooks import Reach, Subscriptions
 
 
 async def _premises(request: Request) -> Premises:
@@ -69,6 +72,14 @@ async def _api_keys(session: Transaction) -> ApiKeys:
     return ApiKeys(session)
 
 
+async def _alerts(session: Transaction) -> Alerts:
+    return Alerts(session)
+
+
+async def _statistics(session: Transaction) -> Statistics:
+    return Statistics(session)
+
+
 async def _users(session: Transaction) -> Users:
     return Users(session)
 
@@ -89,17 +100,24 @@ async def _sessions(session: Transaction) -> Sessions:
     return Sessions(session)
 
 
+async def _subscriptions(session: Transaction, premises: ThePremises) -> Subscriptions:
+    return Subscriptions(session, premises.settings.home, Reach.of(premises.settings))
+
+
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
+AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
+StatisticsRoom = Annotated[Statistics, Depends(_statistics, scope="function")]
 UsersRoom = Annotated[Users, Depends(_users, scope="function")]
 OrganizationsRoom = Annotated[Organizations, Depends(_organizations, scope="function")]
 MembershipsRoom = Annotated[Memberships, Depends(_memberships, scope="function")]
 InvitationsRoom = Annotated[Invitations, Depends(_invitations, scope="function")]
 SessionsRoom = Annotated[Sessions, Depends(_sessions, scope="function")]
+WebhooksRoom = Annotated[Subscriptions, Depends(_subscriptions, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
@@ -107,10 +125,14 @@ FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
+AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]
+AlertRuleId = Annotated[str, Path(pattern=_ID, description="A rule's name, `budget_near_cap` for one.")]
 UserId = Annotated[str, Path(pattern=_ID, description="A user's id.")]
 OrganizationId = Annotated[str, Path(pattern=_ID, description="An organisation's id (`org_…`).")]
 InvitationId = Annotated[str, Path(pattern=_ID, description="An invitation's id (`inv-…`).")]
 SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-…`).")]
+WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-…`).")]
+DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 
 IdempotencyKey = Annotated[

@@ -18,15 +18,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from tg_workbench.contracts.door import Door
 from tg_workbench.contracts.failures import Failure
+from tg_workbench.contracts.limits import CONTRACT, DEVICE_PATHS, PROBES
 from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.strict_json import StrictRequest
-from tg_workbench.contracts.trail import Actor, Subject, Trail
-from tg_workbench.contracts.visitors import admit, identify
+from tg_workbench.contracts.trail import Subject, Trail
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-CONTRACT, PRINCIPAL, REQUEST_ID = "tg_contract", "tg_principal", "tg_request_id"
+PRINCIPAL, REQUEST_ID = "tg_principal", "tg_request_id"
 """Where the request's scope holds them."""
 EXITS = "fastapi_function_astack"
 """Where FastAPI keeps what ends between the endpoint and the answer; what is put there first ends last."""
@@ -131,17 +132,19 @@ class ContractRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """FastAPI's handler, behind the door, with the body read strictly."""
         handle = super().get_route_handler()
-        scope_needed = None if self.is_public else self.needed_scope
         subject = self.subject if self.is_audited else None
+        door = Door(
+            contract=self.contract.name,
+            scope=None if self.is_public else self.needed_scope,
+            counted=self.path not in PROBES,
+            for_devices=self.contract.name == "qflare" and bool(DEVICE_PATHS.fullmatch(self.path)),
+        )
 
         async def behind_the_door(request: Request) -> Response:
             request.scope[CONTRACT] = self.contract
             trail = None if subject is None else _trail(request, subject)
-            if scope_needed is not None:
-                request.scope[PRINCIPAL] = principal = identify(request)
-                if trail is not None:
-                    trail.actor = Actor.of(principal)
-                admit(principal, scope_needed)
+            if (principal := await door.enter(request, trail)) is not None:
+                request.scope[PRINCIPAL] = principal
             response = await handle(StrictRequest(request.scope, request.receive))
             if trail is not None:
                 trail.status = response.status_code

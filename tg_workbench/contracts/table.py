@@ -12,8 +12,9 @@ from tg_workbench.contracts.aitip.errors import AITIP
 from tg_workbench.contracts.coordination.errors import COORDINATION
 from tg_workbench.contracts.deep_learning.errors import DEEP_LEARNING
 from tg_workbench.contracts.failures import Failure
+from tg_workbench.contracts.limits import CONTRACT
 from tg_workbench.contracts.qflare.errors import QFLARE
-from tg_workbench.contracts.route import CONTRACT, Contract, request_id_of
+from tg_workbench.contracts.route import Contract, request_id_of
 from tg_workbench.contracts.tg_tinker.errors import TG_TINKER, WORKBENCH
 
 CONTRACTS: dict[str, Contract] = {

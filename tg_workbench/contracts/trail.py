@@ -25,14 +25,14 @@ import structlog
 from sqlmodel import Session
 from starlette.requests import Request
 
-from tg_workbench.errors import PermissionDenied, Unauthenticated, WorkbenchError
+from tg_workbench.errors import PermissionDenied, RateLimited, Unauthenticated, WorkbenchError
 from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
 from tg_workbench.security import AuditLog, Deed
 from tg_workbench.security.audit import PLAIN, Outcome
 from tg_workbench.storage.database import after_commit, made_in
 
 log = structlog.get_logger("tg_workbench.audit")
-NOT_ALLOWED = (PermissionDenied, Unauthenticated)
+NOT_ALLOWED = (PermissionDenied, RateLimited, Unauthenticated)
 _CURRENT: ContextVar[Trail | None] = ContextVar("tg_trail", default=None)
 
 

@@ -27,6 +27,12 @@ def principal_of(request: Request, scope: str) -> Principal:
     return principal
 
 
+def has_api_key(request: Request) -> bool:
+    """Whether the credential that was sent is an API key by its form, and not a token."""
+    credential = _credential(request) or ""
+    return "x-api-key" in request.headers or tokens.bare(credential).startswith(tokens.PREFIX)
+
+
 def admit(principal: Principal, scope: str) -> None:
     """Nothing, unless `scope` is not held: then PermissionDenied."""
     if not principal.may(scope):
@@ -77,7 +83,9 @@ def comes_from_here(request: Request) -> bool:
     """Whether both ends of the connection, and the name it was made under, are this machine."""
     if request.scope.get("server") is None or request.scope["server"][1] is None:
         return True  # a Unix socket
-    ends = (request.scope["server"][0], request.client.host if request.client else "", request.url.hostname)
+    ends = [request.scope["server"][0], request.client.host if request.client else "", request.url.hostname]
+    passed_on_for = ",".join(request.headers.getlist("x-forwarded-for"))  # by a proxy that stands here
+    ends += [end.strip() for end in passed_on_for.split(",") if passed_on_for]
     return all(is_loopback(end or "") for end in ends)
 
 

@@ -20,6 +20,7 @@ from tg_workbench.errors import (
     PrivacyRefused,
 )
 from tg_workbench.identity import Principal
+from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import after_commit, now
 
@@ -92,9 +93,17 @@ class Datasets:
         self.blobs.put(content.data)  # last: what is refused leaves no rows behind
         self.session.add(dataset)
         self.session.flush()
+        self._tell(dataset)
         if kin is not None and dataset.epsilon_cap > kin.epsilon_cap:
             self._raise_cap(dataset.population, dataset.epsilon_cap)
         return dataset
+
+    def _tell(self, dataset: Dataset) -> None:
+        """Neither its name nor its size: the one is free text, the other is not covered by ε."""
+        ready = {"dataset_id": dataset.id, "status": "ready", "privacy": dataset.privacy}
+        Outbox(self.session).put(
+            dataset.tenant_id, WebhookEvent.DATASET_PROCESSED, ready | {"format": dataset.format}
+        )
 
     def get(self, owner: Principal, dataset_id: str, *, even_deleted: bool = False) -> Dataset:
         """The dataset. Raises DatasetNotFound, also when it is somebody else's."""

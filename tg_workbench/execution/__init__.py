@@ -5,13 +5,14 @@ The database says what is wanted; the dispatcher makes it so; a worker writes on
 Pitfalls: a bell may be lost (it is one datagram), so whoever waits on one also looks again by itself.
 """
 
-from tg_workbench.execution.bells import AsyncBells, Bell, ring, run_folder
+from tg_workbench.execution.bells import ANYTHING, AsyncBells, Bell, ring, run_folder
 from tg_workbench.execution.process import DispatcherProcess
 from tg_workbench.execution.tables import Work
 from tg_workbench.execution.watched import Watched
 from tg_workbench.execution.work import Assignment, Fence, Fenced, release_work, request_worker
 
 __all__ = [
+    "ANYTHING",
     "Assignment",
     "AsyncBells",
     "Bell",

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from tg_workbench.errors import InvalidSetting
 
+ANYTHING = "*"
+"""The topic of whoever wants to hear every ring."""
 _LONGEST_SOCKET_PATH = 90  # bytes; Linux allows 107, macOS 103, and a file name is still to be added
 
 
@@ -137,5 +139,5 @@ class AsyncBells:
 
     def _heard(self) -> None:
         if self._bell is not None:
-            for topic in self._bell.topics():
+            for topic in (*self._bell.topics(), ANYTHING):
                 self.wake(topic)

@@ -42,6 +42,7 @@ from tg_workbench.sdk.values import (
     PrivacyView,
     TrainResult,
 )
+from tg_workbench.sdk.webhooks import Webhook, WebhookDelivery, Webhooks
 from tg_workbench.sdk.workbench import Workbench
 
 __all__ = [
@@ -74,6 +75,9 @@ __all__ = [
     "TrainingClient",
     "TrainingClients",
     "TrainingRun",
+    "Webhook",
+    "WebhookDelivery",
+    "Webhooks",
     "Workbench",
     "recipes",
 ]

@@ -21,6 +21,8 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     "ARTIFACT_NOT_FOUND": errors.ArtifactNotFound,
     "DATASET_NOT_FOUND": errors.DatasetNotFound,
     "API_KEY_NOT_FOUND": errors.ApiKeyNotFound,
+    "WEBHOOK_NOT_FOUND": errors.WebhookNotFound,
+    "DELIVERY_NOT_FOUND": errors.DeliveryNotFound,
     "VALIDATION_ERROR": errors.InvalidRequest,
     "INVALID_BATCH": errors.InvalidBatch,
     "UNKNOWN_MODEL": errors.UnknownModel,

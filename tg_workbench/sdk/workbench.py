@@ -26,6 +26,7 @@ from tg_workbench.sdk.plans import (
 from tg_workbench.sdk.privacy_plans import PrivacyPlan
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
 from tg_workbench.sdk.values import RESULTS, ClientView, Ledger, Value
+from tg_workbench.sdk.webhooks import Webhooks
 
 PLAN_SECONDS = 90.0
 
@@ -51,6 +52,7 @@ class Workbench:
         self.training_clients = TrainingClients(self._connection)
         self.datasets = Datasets(self._connection)
         self.api_keys = ApiKeys(self._connection)
+        self.webhooks = Webhooks(self._connection)
 
     def create_training_client(
         self,

@@ -18,7 +18,7 @@ from tg_workbench.training.specs import (
     OperationKind,
     Status,
 )
-from tg_workbench.training.tables import Artifact, Operation, TrainingClient
+from tg_workbench.training.tables import Artifact, Operation, OperationRow, TrainingClient
 
 __all__ = [
     "WORKER_ENTRY_POINT",
@@ -30,6 +30,7 @@ __all__ = [
     "LoraSpec",
     "Operation",
     "OperationKind",
+    "OperationRow",
     "Operations",
     "OptimizerSpec",
     "Status",

@@ -31,7 +31,7 @@ from tg_workbench.training.canaries import Canaries
 from tg_workbench.training.checkpoints import Checkpoints
 from tg_workbench.training.plan import Plan
 from tg_workbench.training.provenance import Provenance
-from tg_workbench.training.queue import WorkQueue
+from tg_workbench.training.queue import Also, WorkQueue
 from tg_workbench.training.rows import Batch, DatasetRows, request_of
 from tg_workbench.training.tables import Artifact, Operation, TrainingClient
 
@@ -362,10 +362,17 @@ class Operator:
             "lineage": self.lineage,
         }
 
-    def flush(self, *, force: bool = False, total: int | None = None, done: int | None = None) -> bool:
+    def flush(
+        self,
+        *,
+        force: bool = False,
+        total: int | None = None,
+        done: int | None = None,
+        also: Also | None = None,
+    ) -> bool:
         """Store the points since the last time, at most ten times a second, and more rarely in a long run.
 
-        True when something was stored.
+        `also` writes what belongs to it. True when something was stored.
         """
         moment, (often, rarely) = time.monotonic(), PROGRESS_SECONDS
         if not force and moment - self._last_flush < min(rarely, max(often, (moment - self._began) / 1000)):
@@ -373,10 +380,10 @@ class Operator:
         values = self.client_values()
         if self.points["step"]:
             fact = Progressed(self.points, self.step, total, done, values["privacy"])
-            self.queue.record(fact, client_values=values)
+            self.queue.record(fact, client_values=values, also=also)
             self.points = self._no_points()
         else:
-            self.queue.record(client_values=values)
+            self.queue.record(client_values=values, also=also)
         self._last_flush = time.monotonic()
         return True
 

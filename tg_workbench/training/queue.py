@@ -16,6 +16,7 @@ from tg_workbench.execution import Fence, Work, release_work, ring
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement
+from tg_workbench.training.notices import tell_end
 from tg_workbench.training.specs import ENDED, OperationKind, Status
 from tg_workbench.training.tables import Operation, OperationRow, TrainingClient
 
@@ -168,14 +169,13 @@ class WorkQueue:
             lambda session: self._set_operation(session, operation.id, {"status": "pending", **values})
         )
 
-    def note_progress(self, operation: Operation, progress: dict[str, Any]) -> None:
-        """Store how far a long operation has come, so that the next worker can take it up from here."""
+    def note_progress(self, session: Session, operation: Operation, progress: dict[str, Any]) -> None:
+        """Store how far a long operation has come, so that the next worker can take it up from here.
 
-        def change(session: Session) -> None:
-            self._set_operation(session, operation.id, {"progress": progress, "attempt": 0})
-            self._prove_alive(session)
-
-        self.write(change)
+        The caller writes in the same `session` what belongs to it.
+        """
+        self._set_operation(session, operation.id, {"progress": progress, "attempt": 0})
+        self._prove_alive(session)
 
     def record(
         self, *facts: Fact, client_values: dict[str, Any] | None = None, also: Also | None = None
@@ -272,6 +272,8 @@ class WorkQueue:
             )
             if also is not None:
                 also(session)
+            if operation.kind == OperationKind.TRAIN:
+                tell_end(session, operation, status, result if error is None else error)
             self._taken = self._begin(session)  # the next one in the same transaction: one lock less per step
 
         self.write(change)

@@ -10,10 +10,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from sqlmodel import Session
+
 from tg_workbench.errors import BudgetExhausted, InvalidRequest, Refused
+from tg_workbench.training.notices import TENTHS, tell_progress, tell_start
 from tg_workbench.training.operating import Operator
 from tg_workbench.training.rows import request_of
 from tg_workbench.training.tables import Operation
+
+TOLD_POINTS = ("step", "epsilon", "noisy_loss")
+"""Of each point, what is covered by ε."""
 
 
 class Leaving(Exception):
@@ -36,6 +42,7 @@ class Run:
         self.control = control
         progress = operation.progress or {"first_step": operator.step}
         self.first_step: int = min(progress["first_step"], operator.step)
+        self.told: int = progress.get("told", 0)
         self.total = self._wanted_steps()
         self.loss: float | None = None
 
@@ -46,6 +53,8 @@ class Run:
         """
         if self.operator.trainer.pending:
             raise Refused("a gradient waits for its step: call optim_step before train")
+        if self.operation.progress is None:
+            self.operator.queue.write(self._begin)
         reason: str | None = None
         while self.done < self.total and reason is None:
             order = self.control()
@@ -88,12 +97,30 @@ class Run:
         self.operator.autosave()
         return None
 
+    def _begin(self, session: Session) -> None:
+        self.operation.progress = self._progress()
+        self.operator.queue.note_progress(session, self.operation, self.operation.progress)
+        tell_start(session, self.operation, self.total)
+
     def _report(self, *, force: bool = False) -> None:
-        if self.operator.flush(force=force, total=self.total, done=self.done):
-            self.operator.queue.note_progress(self.operation, self._progress())
+        self.operator.flush(force=force, total=self.total, done=self.done, also=self._store)
+
+    def _store(self, session: Session) -> None:
+        """With the points, in their transaction: the tenths that are told outside, and how far it came."""
+        points = self.operator.points
+        for row, step in enumerate(points["step"]):
+            done = step - self.first_step
+            tenth = TENTHS * done // self.total
+            if tenth > self.told:
+                self.told = tenth
+                how = {name: points[name][row] for name in TOLD_POINTS if name in points}
+                tell_progress(session, self.operation, 100 * tenth // TENTHS, steps_done=done, **how)
+        self.operator.queue.note_progress(session, self.operation, self._progress())
 
     def _progress(self) -> dict[str, Any]:
-        return {"first_step": self.first_step, "done": self.done, "total": self.total}
+        """`told` is the newest tenth that was told outside: another worker does not tell it again."""
+        progress = {"first_step": self.first_step, "done": self.done, "total": self.total}
+        return {**progress, "told": self.told}
 
     def _wanted_steps(self) -> int:
         request = request_of(self.operation)

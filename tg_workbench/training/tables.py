@@ -82,6 +82,13 @@ class OperationRow(Operation, table=True):
         sa.UniqueConstraint("client_id", "seq"),
         sa.UniqueConstraint("client_id", "idempotency_key"),
         sa.Index("ix_operations_queue", "client_id", "status", "seq"),
+        sa.Index(
+            "ix_operations_runs",
+            "owner_id",
+            "status",
+            sqlite_where=sa.text("kind = 'train'"),
+            postgresql_where=sa.text("kind = 'train'"),
+        ),
     )
 
 

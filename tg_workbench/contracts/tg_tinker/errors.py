@@ -29,6 +29,8 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     # ours, where the document has no word
     errors.DatasetNotFound: ("DATASET_NOT_FOUND", 404),
     errors.ApiKeyNotFound: ("API_KEY_NOT_FOUND", 404),
+    errors.WebhookNotFound: ("WEBHOOK_NOT_FOUND", 404),
+    errors.DeliveryNotFound: ("DELIVERY_NOT_FOUND", 404),
     errors.NotFound: ("NOT_FOUND", 404),
     MethodNotAllowed: ("METHOD_NOT_ALLOWED", 405),
     BodyTooLarge: ("PAYLOAD_TOO_LARGE", 413),

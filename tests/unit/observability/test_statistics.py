@@ -1,0 +1,111 @@
+"""Statistics count what there is, and a total is the sum of its parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tg_workbench.datasets import Dataset
+from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
+from tg_workbench.observability.statistics import RunCounts, Statistics, sees_the_machine
+from tg_workbench.storage import Database
+from tg_workbench.training import OperationRow, TrainingClient
+
+ALICE = Principal("alice", "acme", frozenset({"read"}))
+KINDS = ("train", "optim_step")
+STATES = ("pending", "running", "completed", "failed", "cancelled", "stopped")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path}/x.db")
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def client(client_id: str, owner: Principal = ALICE, **more: Any) -> TrainingClient:
+    return TrainingClient(
+        id=client_id, owner_id=owner.id, tenant_id=owner.tenant_id, model_ref="mlp", config={}, **more
+    )
+
+
+def operation(seq: int, kind: str, state: str, owner: str = "alice") -> OperationRow:
+    """One operation; `stopped` is how a run looks that was stopped."""
+    result = {"reason": "stopped"} if state == "stopped" else {"reason": None}
+    return OperationRow(
+        id=f"fut-{owner}-{seq}",
+        client_id="tc-1",
+        owner_id=owner,
+        seq=seq,
+        kind=kind,
+        status="completed" if state == "stopped" else state,
+        fingerprint="",
+        content_type="",
+        result=result if state in ("completed", "stopped") else None,
+    )
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(STATES), st.sampled_from(["alice", "bob"])))
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_runs_of_one_owner_are_counted_and_add_up(
+    database: Database, operations: list[tuple[str, str, str]]
+) -> None:
+    with database.write() as session:
+        session.connection().execute(sa.delete(OperationRow))
+        for seq, (kind, state, owner) in enumerate(operations):
+            session.add(operation(seq, kind, state, owner))
+        session.flush()
+        counts = Statistics(session).runs_of(ALICE)
+    hers = Counter(state for kind, state, owner in operations if (kind, owner) == ("train", "alice"))
+    hers["cancelled"] += hers.pop("stopped", 0)
+    assert counts == RunCounts(**hers)
+    assert counts.total == sum(hers.values())
+
+
+def test_a_tenant_counts_its_own_and_the_operator_everybodys(database: Database) -> None:
+    with database.write() as session:
+        session.add(client("tc-1", step=5, status="ready"))
+        session.add(client("tc-2", LOCAL_PRINCIPAL, step=2, status="error"))
+        session.add(operation(1, "train", "pending"))
+        session.flush()
+        everything, acme, other = (Statistics(session, tenant) for tenant in (None, "acme", "local"))
+        assert everything.clients_by_status() == {"ready": 1, "error": 1}
+        assert acme.clients_by_status() == {"ready": 1}
+        assert (everything.steps(), acme.steps(), Statistics(session, "nobody").steps()) == (7, 5, 0)
+        assert acme.operations() == {("train", "pending"): 1}
+        assert other.operations() == {}
+
+
+def test_budgets_of_living_protected_datasets_come_most_used_first(database: Database) -> None:
+    def dataset(name: str, spent: float, **more: Any) -> Dataset:
+        defaults = {"tenant_id": "acme", "privacy": "protected", "epsilon_cap": 10.0, **more}
+        return Dataset(
+            id=name, owner_id="alice", name=name, format="rows", size=1, blob="", population=name, delta=1e-5,
+            spent_epsilon=spent, **defaults,
+        )  # fmt: skip
+
+    with database.write() as session:
+        session.add(dataset("half", 5.0))
+        session.add(dataset("most", 4.5, epsilon_cap=5.0))
+        session.add(dataset("open", 0.0, privacy="public"))
+        session.add(dataset("gone", 9.0, deleted_at=1.0))
+        session.add(dataset("theirs", 1.0, tenant_id="local"))
+        session.flush()
+        assert [budget.dataset_id for budget in Statistics(session).budgets()] == ["most", "half", "theirs"]
+        assert [budget.used for budget in Statistics(session, "acme").budgets()] == [0.9, 0.5]
+        assert len(Statistics(session).budgets(limit=1)) == 1
+
+
+def test_the_operator_is_whoever_belongs_to_the_workbench_itself() -> None:
+    assert sees_the_machine(LOCAL_PRINCIPAL)
+    assert not sees_the_machine(ALICE)

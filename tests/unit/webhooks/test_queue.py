@@ -1,0 +1,249 @@
+"""What is told becomes deliveries, each tried by one process at a time, until it is taken or given up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from tests.unit.webhooks.conftest import NEAR, Office
+from tg_workbench.errors import DeliveryNotFound, Refused
+from tg_workbench.identity import LOCAL_PRINCIPAL
+from tg_workbench.outbox import Notice, Outbox, WebhookEvent
+from tg_workbench.webhooks import Deliveries, DeliveryStatus, Subscription, Subscriptions, SubscriptionSpec
+from tg_workbench.webhooks import queue as module
+from tg_workbench.webhooks.deliveries import MOST_ATTEMPTS
+from tg_workbench.webhooks.queue import Claim, DeliveryQueue, Outcome, wait_after
+
+URL = "https://hooks.example/x"
+BAD = Outcome("it answered 500", 500, "no", 1.0)
+GOOD = Outcome(None, 204, "", 1.0)
+
+
+def claim(office: Office, most: int = 32) -> list[Claim]:
+    """Everything that is told and due."""
+    with office.database.write() as session:
+        queue = DeliveryQueue(session, office.clock())
+        queue.fan_out()
+        return queue.claim(most)
+
+
+def settle(office: Office, claim: Claim, outcome: Outcome) -> None:
+    with office.database.write() as session:
+        DeliveryQueue(session, office.clock()).settle(claim, outcome)
+
+
+def fail_for_good(office: Office) -> None:
+    """Every try of what is due next."""
+    for _ in range(module.MOST_FAILURES):
+        (mine,) = claim(office)
+        settle(office, mine, BAD)
+        office.late += 1300
+
+
+def change(office: Office, webhook: Subscription, **values: Any) -> None:
+    with office.database.write() as session:
+        Subscriptions(session, office.home, NEAR).update(
+            LOCAL_PRINCIPAL, webhook.id, SubscriptionSpec(**values)
+        )
+
+
+def test_each_subscriber_of_the_event_gets_the_same_message(office: Office) -> None:
+    both = [office.subscribe(URL)[0], office.subscribe(URL, ["device.offline"])[0]]
+    other, _ = office.subscribe(URL, ["security.alert"])
+    office.tell(WebhookEvent.DEVICE_OFFLINE, device_id="dev-1")
+    assert len(claim(office)) == 2
+    one, two = (office.deliveries(webhook)[0] for webhook in both)
+    assert one.message_id == two.message_id
+    assert one.id != two.id
+    assert office.deliveries(other) == []
+
+
+def test_the_outbox_is_empty_afterwards_also_where_nobody_listens(office: Office) -> None:
+    office.tell()
+    claim(office)
+    with office.database.read() as session:
+        assert session.exec(select(Notice)).all() == []
+        assert not DeliveryQueue(session, office.clock()).has_work()
+
+
+def test_what_happened_before_the_subscription_or_elsewhere_is_not_told(office: Office) -> None:
+    office.tell()
+    webhook, _ = office.subscribe(URL)
+    with office.database.write() as session:
+        Outbox(session).put("others", WebhookEvent.DEVICE_OFFLINE, {})
+    assert claim(office) == []
+    assert office.deliveries(webhook) == []
+
+
+def test_two_processes_never_try_the_same_delivery(office: Office) -> None:
+    office.subscribe(URL)
+    office.tell()
+    assert len(claim(office)) == 1
+    assert claim(office) == []
+
+
+def test_a_try_that_was_cut_off_is_made_again_and_its_late_word_does_not_count(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    (lost,) = claim(office)
+    office.late += module.LEASE_SECONDS + 1
+    (again,) = claim(office)
+    settle(office, lost, GOOD)
+    assert office.deliveries(webhook)[0].status == DeliveryStatus.PENDING
+    settle(office, again, GOOD)
+    assert office.deliveries(webhook)[0].status == DeliveryStatus.DELIVERED
+    assert office.deliveries(webhook)[0].attempts == 2
+
+
+def test_a_delivery_whose_last_try_was_cut_off_is_given_up(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    for _ in range(MOST_ATTEMPTS):
+        assert len(claim(office)) == 1
+        office.late += module.LEASE_SECONDS + 1
+    assert claim(office) == []
+    (delivery,) = office.deliveries(webhook)
+    assert (delivery.status, delivery.error) == (DeliveryStatus.FAILED, module.CUT_OFF)
+
+
+def test_a_subscription_has_one_try_at_a_time(office: Office) -> None:
+    office.subscribe(URL)
+    for _ in range(3):
+        office.tell()
+    (first,) = claim(office)
+    assert claim(office) == []
+    settle(office, first, GOOD)
+    assert len(claim(office)) == 1
+
+
+def test_a_failed_delivery_waits_longer_each_time_and_keeps_no_other_waiting(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    (first,) = claim(office)
+    settle(office, first, BAD)
+    assert claim(office) == []
+    office.tell()
+    (second,) = claim(office)
+    assert second.delivery_id != first.delivery_id
+    settle(office, second, GOOD)
+    office.late += 6
+    (again,) = claim(office)
+    assert again.delivery_id == first.delivery_id
+    assert office.subscription(webhook).failures == 0
+
+
+def test_waits_grow_to_twenty_minutes_and_no_two_are_alike() -> None:
+    waits = [wait_after(attempt) for attempt in range(1, 10)]
+    assert 3.75 <= waits[0] <= 5
+    assert 900 <= waits[8] <= 1200
+    assert max(wait_after(40) for _ in range(50)) <= 1200
+    assert waits == sorted(waits)
+    assert wait_after(5) != wait_after(5)
+
+
+def test_a_receiver_that_takes_nothing_ends_its_subscription_with_a_reason(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    fail_for_good(office)
+    known = office.subscription(webhook)
+    assert known.status == "disabled"
+    assert known.reason == "10 tries in a row failed; the last one: it answered 500"
+    office.tell()
+    assert claim(office) == []
+    assert [delivery.status for delivery in office.deliveries(webhook)] == ["failed"]
+
+
+def test_a_burst_at_a_receiver_that_restarts_does_not_end_it(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    for _ in range(15):
+        office.tell()
+    for _ in range(15):
+        (mine,) = claim(office)
+        settle(office, mine, BAD)
+    assert office.subscription(webhook).status == "active"
+    assert office.subscription(webhook).failures == 15
+
+
+def test_what_waits_for_a_disabled_one_is_cancelled_and_can_be_redelivered(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    office.tell()
+    (going,) = claim(office)
+    change(office, webhook, status="disabled")
+    settle(office, going, GOOD)  # too late: it is cancelled already
+    waited, _ = office.deliveries(webhook)
+    assert waited.status == DeliveryStatus.CANCELLED
+    with office.database.write() as session, pytest.raises(Refused, match="disabled"):
+        Deliveries(session, office.subscription(webhook)).redeliver(waited.id)
+    change(office, webhook, status="active")
+    with office.database.write() as session:
+        again = Deliveries(session, office.subscription(webhook)).redeliver(waited.id)
+    assert (again.message_id, again.redelivery_of) == (waited.message_id, waited.id)
+    assert [mine.delivery_id for mine in claim(office)] == [again.id]
+
+
+def test_a_receiver_that_is_gone_is_sent_nothing_more(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    (mine,) = claim(office)
+    settle(office, mine, Outcome("it answered 410", 410, "", 1.0))
+    assert "410" in str(office.subscription(webhook).reason)
+
+
+def test_a_ping_is_tried_once_and_counts_for_nothing(office: Office) -> None:
+    webhook, _ = office.subscribe(URL, ["security.alert"])
+    change(office, webhook, status="disabled")
+    with office.database.write() as session:
+        Deliveries(session, webhook).ping()
+    (mine,) = claim(office)
+    settle(office, mine, BAD)
+    (delivery,) = office.deliveries(webhook)
+    assert (delivery.event, delivery.status, delivery.attempts) == ("webhook.ping", "failed", 1)
+    assert office.subscription(webhook).failures == 0
+
+
+def test_a_receiver_that_falls_too_far_behind_is_disabled(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    webhook, _ = office.subscribe(URL)
+    for _ in range(4):
+        office.tell()
+    assert claim(office) == []
+    assert office.subscription(webhook).reason == "more than 3 messages were waiting for it"
+
+
+def test_deliveries_are_kept_for_ninety_days(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    claim(office)
+    for days, kept in ((89, 1), (91, 0)):
+        office.late = days * 86_400
+        with office.database.write() as session:
+            DeliveryQueue(session, office.clock()).prune()
+        assert len(office.deliveries(webhook)) == kept
+
+
+def test_a_delivery_of_another_subscription_is_not_found(office: Office) -> None:
+    one, _ = office.subscribe(URL)
+    two, _ = office.subscribe(URL, ["security.alert"])
+    office.tell()
+    claim(office)
+    (delivery,) = office.deliveries(one)
+    with office.database.write() as session:
+        with pytest.raises(DeliveryNotFound):
+            Deliveries(session, two).get(delivery.id)
+        with pytest.raises(Refused, match="being tried"):
+            Deliveries(session, one).redeliver(delivery.id)
+
+
+def test_a_deleted_subscription_takes_its_deliveries_along(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    (mine,) = claim(office)
+    with office.database.write() as session:
+        Subscriptions(session, office.home, NEAR).delete(LOCAL_PRINCIPAL, webhook.id)
+    settle(office, mine, GOOD)
+    assert office.deliveries(webhook) == []

@@ -1,0 +1,128 @@
+"""What QFLARE answers about itself: status, alerts, log lines. Times are as its document writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from tg_workbench.contracts.premises import Premises
+from tg_workbench.observability.log_queries import LogLine
+from tg_workbench.observability.tables import Alert
+
+
+class FederatedLearning(BaseModel):
+    """Rounds and devices."""
+
+    active_rounds: int
+    total_devices: int
+    online_devices: int
+
+
+class Security(BaseModel):
+    """When keys were last rotated and the audit log last verified; null: never."""
+
+    quantum_keys_rotation: str | None
+    last_security_scan: str | None
+
+
+class Performance(BaseModel):
+    """Milliseconds until an answer begins, of the last thousand; memory and processors in percent."""
+
+    avg_response_time: float
+    memory_usage: float
+    cpu_usage: float
+
+
+class SystemStatus(BaseModel):
+    """How the system is."""
+
+    federated_learning: FederatedLearning
+    security: Security
+    performance: Performance
+
+    @classmethod
+    def of(cls, premises: Premises) -> SystemStatus:
+        """How it is now. There are no devices and no rounds here yet, so none are counted."""
+        average = premises.metrics.average_seconds
+        return cls(
+            federated_learning=FederatedLearning(active_rounds=0, total_devices=0, online_devices=0),
+            security=Security(quantum_keys_rotation=None, last_security_scan=None),
+            performance=Performance(
+                avg_response_time=round(1000 * average, 3) if average is not None else 0.0,
+                memory_usage=premises.load.memory_percent,
+                cpu_usage=premises.load.cpu_percent,
+            ),
+        )
+
+
+class ActiveAlert(BaseModel):
+    """An alert that fires."""
+
+    id: str
+    type: str
+    severity: str
+    status: Literal["active", "acknowledged"]
+    message: str
+    subject: str
+    value: float
+    threshold: float
+    triggered_at: str
+    acknowledged_at: str | None
+
+    @classmethod
+    def of(cls, alert: Alert) -> ActiveAlert:
+        """An alert in QFLARE's words."""
+        return cls(
+            id=alert.id,
+            type=alert.rule_id,
+            severity=alert.severity,
+            status="active" if alert.acknowledged_at is None else "acknowledged",
+            message=alert.message,
+            subject=alert.subject,
+            value=alert.value,
+            threshold=alert.threshold,
+            triggered_at=moment(alert.fired_at),
+            acknowledged_at=moment(alert.acknowledged_at) if alert.acknowledged_at else None,
+        )
+
+
+class ActiveAlerts(BaseModel):
+    """Every alert that fires."""
+
+    alerts: list[ActiveAlert]
+
+
+class LogEntry(BaseModel):
+    """One line of the log. `details` are what was written beside the message."""
+
+    timestamp: str
+    level: str
+    component: str
+    message: str
+    request_id: str | None
+    details: dict[str, Any]
+
+    @classmethod
+    def of(cls, line: LogLine) -> LogEntry:
+        """A line as it was written."""
+        return cls(
+            timestamp=line.timestamp,
+            level=line.level,
+            component=line.component,
+            message=line.message,
+            request_id=line.request_id,
+            details=line.details,
+        )
+
+
+class Logs(BaseModel):
+    """The lines that fit."""
+
+    logs: list[LogEntry]
+
+
+def moment(seconds: float) -> str:
+    """A time of ours as QFLARE writes it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,131 @@
+"""Announcements: what may be said live of what has happened, on which channel, and to whom.
+
+Only what is listed here leaves. A channel may end on a published page, so nothing on one is a function of
+private rows: the curve of a run is its ε and its noisy loss, never `points.loss`, and never a reason or the
+text of an error, which may tell of a gradient that was not finite.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlmodel import Session, col
+
+from tg_workbench.events import EventRow, tenant_subject
+from tg_workbench.identity import Principal
+from tg_workbench.storage.statements import Statement
+from tg_workbench.training import OperationKind, TrainingClient
+
+Channel = Literal["dashboard", "training", "security"]
+Data = dict[str, Any]
+CHANNELS: Mapping[Channel, str] = {"dashboard": "read", "training": "read", "security": "monitoring"}
+"""Each channel, and the scope its listeners hold."""
+MONITORING = "monitoring"
+CURVE = ("step", "epsilon", "noisy_loss")
+BUDGET = (
+    *("guarantee", "mode", "unit", "relation", "accountant"),
+    *(
+        "target_epsilon",
+        "delta",
+        "spent_epsilon",
+        "steps_left",
+        "dataset_spent_epsilon",
+        "dataset_epsilon_cap",
+    ),
+)
+_COLUMNS: list[Any] = [getattr(EventRow, name) for name in ("id", "subject", "type", "at", "data")]
+_AFTER = Statement(
+    sa.select(*_COLUMNS, col(TrainingClient.owner_id))
+    .outerjoin(TrainingClient, col(TrainingClient.id) == col(EventRow.subject))
+    .where(col(EventRow.id) > sa.bindparam("after"))
+    .order_by(col(EventRow.id))
+    .limit(sa.bindparam("most"))
+)
+_NEWEST = Statement(sa.select(sa.func.max(col(EventRow.id))))
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One thing that may be said. It is about a client of `owner_id`, or about the tenant of `subject`."""
+
+    id: int
+    type: str
+    at: float
+    data: Data
+    subject: str
+    owner_id: str | None
+
+    def is_for(self, listener: Principal, channel: Channel) -> bool:
+        """Whether this listener may hear it there."""
+        if self.owner_id is not None:
+            return channel != "security" and self.owner_id == listener.id
+        ours = self.subject == tenant_subject(listener.tenant_id)
+        return channel != "training" and ours and listener.may(MONITORING)
+
+
+def announcements(session: Session, after: int, limit: int) -> tuple[list[Announcement], int]:
+    """What may be said of the events after one, and the id of the last that was looked at."""
+    rows = _AFTER.rows(session, after=after, most=limit)
+    said = [announcement for row in rows if (announcement := _of(*row)) is not None]
+    return said, rows[-1][0] if rows else after
+
+
+def newest_event(session: Session) -> int:
+    """The id of the newest event; 0 when there is none."""
+    return _NEWEST.value(session) or 0
+
+
+def _of(
+    event_id: int, subject: str, kind: str, at: float, data: str, owner_id: str | None
+) -> Announcement | None:
+    known = (_OF_CLIENTS if owner_id is not None else _OF_TENANTS).get(kind)
+    if known is None:
+        return None
+    name, shown = known
+    content = shown(json.loads(data))
+    if content is None:
+        return None
+    about = {"training_client_id": subject} if owner_id is not None else {}
+    return Announcement(event_id, name, at, {**about, **content}, subject, owner_id)
+
+
+def _only(*names: str) -> Callable[[Data], Data | None]:
+    return lambda data: {name: data[name] for name in names}
+
+
+def _progress(data: Data) -> Data:
+    done, total = data["done_steps"], data["total_steps"]
+    privacy = data["privacy"]
+    return {
+        "step": data["step"],
+        "completed_steps": done,
+        "total_steps": total,
+        "progress_percentage": round(100 * done / total) if total and done is not None else None,
+        "points": {name: data["points"][name] for name in CURVE if name in data["points"]},
+        "privacy": {name: privacy.get(name) for name in BUDGET} if privacy else None,
+    }
+
+
+def _end_of_run(data: Data) -> Data | None:
+    if data["operation"] != OperationKind.TRAIN.value:
+        return None
+    return {"future_id": data["future_id"], "status": data["status"]}
+
+
+_OF_CLIENTS: Mapping[str, tuple[str, Callable[[Data], Data | None]]] = {
+    "status": ("training_status", _only("status", "step", "paused")),
+    "progress": ("training_progress", _progress),
+    "operation": ("training_ended", _end_of_run),
+    "interrupted": ("training_interrupted", _only("step", "resumed_from", "lost_steps")),
+    "checkpoint": ("checkpoint_saved", _only("artifact_id", "step", "automatic")),
+}
+_OF_TENANTS: Mapping[str, tuple[str, Callable[[Data], Data | None]]] = {
+    "alert": (
+        "security_alert",
+        _only("alert_id", "rule", "state", "severity", "subject", "value", "threshold", "message"),
+    ),
+}

@@ -1,0 +1,108 @@
+"""Deliveries: the log of every message to every subscriber, and asking for one more."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.errors import DeliveryNotFound, Refused
+from tg_workbench.storage.database import now
+from tg_workbench.webhooks.signatures import canonical
+from tg_workbench.webhooks.tables import Delivery, DeliveryStatus, Subscription
+
+MOST_ATTEMPTS = 10
+PING = "webhook.ping"
+"""No subscription names it: it comes when somebody asks for it."""
+
+
+class Deliveries:
+    """The deliveries of one subscription, which the caller may see."""
+
+    def __init__(self, session: Session, subscription: Subscription) -> None:
+        self.session = session
+        self.subscription = subscription
+
+    def ping(self) -> Delivery:
+        """Send a message that says nothing, once, whether the subscription is active or not."""
+        delivery = delivery_of(self.subscription, PING, {}, at=now(), message_id=new_message_id())
+        delivery.most_attempts = 1
+        return self._keep(delivery)
+
+    def list_page(
+        self, *, status: str | None = None, limit: int = 50, offset: int = 0
+    ) -> tuple[list[Delivery], int]:
+        """Deliveries, newest first, and how many there are; `status` picks some."""
+        mine = [col(Delivery.subscription_id) == self.subscription.id]
+        if status is not None:
+            mine.append(col(Delivery.status) == status)
+        total = self.session.exec(select(sa.func.count()).select_from(Delivery).where(*mine)).one()
+        query = select(Delivery).where(*mine).order_by(col(Delivery.number).desc())
+        return list(self.session.exec(query.limit(limit).offset(offset))), total
+
+    def get(self, delivery_id: str) -> Delivery:
+        """The delivery. Raises DeliveryNotFound, also when it is another subscription's."""
+        delivery = self.session.exec(select(Delivery).where(Delivery.id == delivery_id)).first()
+        if delivery is None or delivery.subscription_id != self.subscription.id:
+            raise DeliveryNotFound(delivery_id)
+        return delivery
+
+    def redeliver(self, delivery_id: str) -> Delivery:
+        """Send a message again, under the id it had. Raises Refused while it waits or could not go."""
+        old = self.get(delivery_id)
+        if old.status == DeliveryStatus.PENDING:
+            raise Refused("this delivery is still being tried")
+        if self.subscription.status != "active":
+            raise Refused("this webhook is disabled: make it active first")
+        return self._keep(
+            Delivery(
+                id=new_delivery_id(),
+                subscription_id=old.subscription_id,
+                message_id=old.message_id,
+                event=old.event,
+                content=old.content,
+                most_attempts=1 if old.event == PING else MOST_ATTEMPTS,
+                due_at=now(),
+                redelivery_of=old.id,
+            )
+        )
+
+    def _keep(self, delivery: Delivery) -> Delivery:
+        self.session.add(delivery)
+        self.session.flush()
+        return delivery
+
+
+def delivery_of(
+    subscription: Subscription, event: str, data: dict[str, Any], *, at: float, message_id: str
+) -> Delivery:
+    """A message of what happened `at` a time, for one subscriber, in the form both documents give it."""
+    body = {
+        "event": event,
+        "timestamp": datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "data": data,
+        "id": message_id,
+        "webhook_id": subscription.id,
+    }
+    return Delivery(
+        id=new_delivery_id(),
+        subscription_id=subscription.id,
+        message_id=message_id,
+        event=event,
+        content=canonical(body),
+        most_attempts=MOST_ATTEMPTS,
+        due_at=at,
+    )
+
+
+def new_message_id() -> str:
+    """What a receiver tells repetitions by."""
+    return f"msg-{uuid.uuid4()}"
+
+
+def new_delivery_id() -> str:
+    """What we tell deliveries by."""
+    return f"whd-{uuid.uuid4()}"
