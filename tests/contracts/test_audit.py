@@ -189,6 +189,7 @@ def test_reading_is_not_recorded_but_reading_the_log_is(api: httpx.Client) -> No
 
 def test_the_log_is_searched_by_actor_action_and_time(api: httpx.Client) -> None:
     assert entries(api, actor="nobody") == []
+    entries(api, action="workbench.read_audit_log")
     found = entries(api, actor="local", action="workbench.read_audit_log")
     assert {entry["action"] for entry in found} == {"workbench.read_audit_log"}
     edge = found[1]["at"]
