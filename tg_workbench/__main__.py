@@ -1,4 +1,4 @@
-"""The few commands: serve, keys, rotate-keys, migrate, openapi, doctor, audit (and dispatch, of serve).
+"""The few commands: serve, keys, rotate-keys, rotate-token-keys, migrate, openapi, doctor, audit, dispatch.
 
 Those that change something leave an entry in the audit log, like requests do.
 """
@@ -144,6 +144,20 @@ def rotate_keys(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def rotate_token_keys(options: argparse.Namespace, settings: Settings) -> int:
+    """Sign access tokens with a new key from now on; those that are out stay good until they end."""
+    from tg_workbench.crypto import Keyring
+    from tg_workbench.crypto.keyring import SIGNING_FILE
+    from tg_workbench.storage import Database
+
+    database = Database(settings.database_url)
+    database.migrate()
+    with _recorded(database, settings, "command.rotate_token_keys"):
+        newest, _ = Keyring.rotate(settings.home, SIGNING_FILE).newest
+    sys.stdout.write(f"Access tokens are signed with {newest} now.\n")
+    return 0
+
+
 @contextlib.contextmanager
 def _recorded(database: Database, settings: Settings, action: str) -> Iterator[Session]:
     """A durable transaction of a command, with its entry in the audit log, signed at once."""
@@ -237,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scopes", nargs="+", choices=SCOPES, default=list(SCOPES), help="what it may do (all)"
     )
     add("rotate-keys", rotate_keys)
+    add("rotate-token-keys", rotate_token_keys)
     add("migrate", migrate)
     add("openapi", openapi)
     add("doctor", doctor)

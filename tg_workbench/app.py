@@ -31,6 +31,7 @@ from tg_workbench.contracts.duties import on_duty
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.limits import LimitHeaders, Limits
+from tg_workbench.contracts.oauth import routes as oauth
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare import channels, monitoring
@@ -42,6 +43,7 @@ from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import alerts, webhooks
+from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
@@ -58,11 +60,14 @@ ROUTERS = (
     tg_tinker.router,
     aitip.router,
     qflare.router,
+    oauth.page_router,
+    oauth.router,
     monitoring.router,
     deep_learning.router,
     coordination.router,
     workbench.router,
     workbench_accounts.router,
+    workbench_oauth_clients.router,
     webhooks.router,
     alerts.router,
 )

@@ -194,7 +194,11 @@ def test_the_log_is_searched_by_actor_action_and_time(api: httpx.Client) -> None
     edge = found[1]["at"]
     assert all(entry["at"] >= edge for entry in entries(api, since=edge))
     assert all(entry["at"] < edge for entry in entries(api, until=edge))
-    assert api.get("/workbench/v1/audit", params={"since": "yesterday"}).status_code == 422
+    for text in ("yesterday", "0.5", "2026-02-01", "2026-13-31T00:00:00Z", "9999-12-31T23:59:59-23:59x"):
+        answer = api.get("/workbench/v1/audit", params={"since": text})
+        assert (answer.status_code, text in answer.text) == (422, False)
+    for text in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-31T12:00"):
+        assert api.get("/workbench/v1/audit", params={"since": text}).status_code == 200
 
 
 def test_a_page_says_how_many_there_are(api: httpx.Client) -> None:
