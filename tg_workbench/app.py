@@ -40,6 +40,7 @@ from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
+from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import alerts, webhooks
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
@@ -105,6 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     database = Database(settings.database_url)
     database.before_commit.append(write_trail)
+    audit = AuditLog(database, settings.home)
     app.state.premises = Premises(
         settings=settings,
         database=database,
@@ -112,8 +114,10 @@ def create_app(settings: Settings) -> FastAPI:
         folder=folder,
         bells=AsyncBells(folder),
         limits=Limits(settings),
-        audit=AuditLog(database, settings.home),
+        audit=audit,
+        scan=AuditScan(audit),
         metrics=metrics,
+        figures=(webhook_deliveries,),
         access_tokens=AccessTokens(settings.home),
     )
     for router in ROUTERS:
