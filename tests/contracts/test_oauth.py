@@ -102,6 +102,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 # ----------------------------------------------------------------------------- the whole way
+@pytest.mark.operation("S2-01", "S2-02")
 def test_qflares_own_example_gets_a_token(stranger: httpx.Client, alice: Person, plotter: Client) -> None:
     code = let_in(stranger, alice, plotter, scope="read:devices write:devices admin", state=None)["code"]
     answer = exchange(stranger, plotter, code)
@@ -386,6 +387,7 @@ def test_a_confidential_application_cannot_come_without_its_secret(
     assert error_of(exchange(stranger, {**plotter, "client_secret": None}, code)) == "invalid_client"
 
 
+@pytest.mark.operation("S2-02")
 @pytest.mark.parametrize(
     ("form", "error"),
     [
