@@ -27,7 +27,7 @@ from tg_workbench.security.refusals import ONE_BY_ONE
 
 RECORDED = [route for route in contract_routes() if route.is_audited]
 READ = {"export_artifact", "read_audit_log"}
-QUESTIONS = {"plan_run"}
+QUESTIONS = {"introspect", "plan_run"}
 CLIENT = {"model_ref": "mlp", "architecture": ARCHITECTURE}
 
 

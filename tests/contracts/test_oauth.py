@@ -205,6 +205,7 @@ def test_neither_a_key_nor_an_application_lets_others_in(
 
 
 # ----------------------------------------------------------------------------- the page
+@pytest.mark.operation("S2-01")
 def test_the_page_says_what_is_asked_and_loads_nothing(stranger: httpx.Client, plotter: Client) -> None:
     answer = stranger.get(f"{AUTH}/authorize", params=wish(plotter, state='"><script>x</script>'))
     policy = answer.headers["content-security-policy"]
@@ -312,6 +313,7 @@ def test_a_verifier_that_nobody_asked_for_is_refused(
 
 
 # ----------------------------------------------------------------------------- codes and tokens
+@pytest.mark.operation("S2-02")
 def test_a_code_that_comes_back_ends_what_it_was_good_for(
     stranger: httpx.Client, alice: Person, plotter: Client
 ) -> None:
