@@ -27,7 +27,7 @@ from tg_workbench.security.refusals import ONE_BY_ONE
 
 RECORDED = [route for route in contract_routes() if route.is_audited]
 READ = {"export_artifact", "read_audit_log"}
-QUESTIONS = {"plan_run"}
+QUESTIONS = {"introspect", "plan_run"}
 CLIENT = {"model_ref": "mlp", "architecture": ARCHITECTURE}
 
 
@@ -187,8 +187,10 @@ def test_reading_is_not_recorded_but_reading_the_log_is(api: httpx.Client) -> No
     assert [entry["action"] for entry in after[: len(after) - before]] == ["workbench.read_audit_log"]
 
 
+@pytest.mark.operation("S2-17")
 def test_the_log_is_searched_by_actor_action_and_time(api: httpx.Client) -> None:
     assert entries(api, actor="nobody") == []
+    entries(api, action="workbench.read_audit_log")
     found = entries(api, actor="local", action="workbench.read_audit_log")
     assert {entry["action"] for entry in found} == {"workbench.read_audit_log"}
     edge = found[1]["at"]
@@ -201,6 +203,7 @@ def test_the_log_is_searched_by_actor_action_and_time(api: httpx.Client) -> None
         assert api.get("/workbench/v1/audit", params={"since": text}).status_code == 200
 
 
+@pytest.mark.operation("S2-17")
 def test_a_page_says_how_many_there_are(api: httpx.Client) -> None:
     page = api.get("/workbench/v1/audit", params={"limit": 2, "offset": 1}).json()
     assert (len(page["entries"]), page["limit"], page["offset"]) == (2, 2, 1)

@@ -63,6 +63,7 @@ def until(look: Callable[[], Any], seconds: float = 20) -> Any:
     return seen
 
 
+@pytest.mark.operation("S2-04")
 # ----------------------------------------------------------------------------- S2-04
 def test_the_status_has_the_documents_members_and_true_figures(api: httpx.Client) -> None:
     api.get("/version")
@@ -76,6 +77,7 @@ def test_the_status_has_the_documents_members_and_true_figures(api: httpx.Client
     assert 0 <= status["performance"]["cpu_usage"] <= 100
 
 
+@pytest.mark.operation("S2-26")
 # ----------------------------------------------------------------------------- S2-26
 def test_metrics_count_requests_by_template_and_never_by_path(api: httpx.Client) -> None:
     for number in range(3):
@@ -116,6 +118,7 @@ def test_a_dataset_is_named_to_its_own_tenant_only(api: httpx.Client, eve: httpx
     assert scrape(eve)["tg_dataset_epsilon_spent"] == {(("dataset", hers),): 0}
 
 
+@pytest.mark.operation("S2-04")
 def test_another_tenant_sees_nothing_of_the_machine(eve: httpx.Client, client_id: str) -> None:
     samples = scrape(eve)
     assert sum(samples["tg_training_clients"].values()) == 0
@@ -150,6 +153,7 @@ def firing(api: httpx.Client) -> Iterator[dict[str, Any]]:
     until(lambda: [a for a in api.get(ALERTS).json()["alerts"] if a["id"] == alert["id"]] == [])
 
 
+@pytest.mark.operation("S2-27")
 def test_an_alert_fires_at_its_threshold_and_resolves_below_it(
     api: httpx.Client, firing: dict[str, Any]
 ) -> None:
@@ -196,6 +200,7 @@ def test_the_rules_are_those_of_the_conditions(api: httpx.Client) -> None:
     assert rules == {"audit_broken", "budget_near_cap", "disk_nearly_full", "webhook_disabled", "worker_lost"}
 
 
+@pytest.mark.operation("S2-28")
 # ----------------------------------------------------------------------------- S2-28
 def test_logs_are_found_by_level_component_and_time(api: httpx.Client) -> None:
     before = datetime.now(UTC)
@@ -221,6 +226,7 @@ def test_logs_hold_no_secret_and_nothing_of_a_request(
     assert workbench_server.api_key not in shown
 
 
+@pytest.mark.operation("S2-28")
 @pytest.mark.parametrize(
     "query",
     [
@@ -242,6 +248,7 @@ def test_any_time_of_this_age_can_be_asked_for(api: httpx.Client, time: str) -> 
     assert api.get(LOGS, params={"since": time, "until": time}).json() == {"logs": []}
 
 
+@pytest.mark.operation("S4-01")
 # ----------------------------------------------------------------------------- S4-01
 def test_training_stats_count_runs_and_add_up(caller: Caller) -> None:
     def stats() -> dict[str, int]:

@@ -102,6 +102,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 # ----------------------------------------------------------------------------- the whole way
+@pytest.mark.operation("S2-01", "S2-02")
 def test_qflares_own_example_gets_a_token(stranger: httpx.Client, alice: Person, plotter: Client) -> None:
     code = let_in(stranger, alice, plotter, scope="read:devices write:devices admin", state=None)["code"]
     answer = exchange(stranger, plotter, code)
@@ -204,6 +205,7 @@ def test_neither_a_key_nor_an_application_lets_others_in(
 
 
 # ----------------------------------------------------------------------------- the page
+@pytest.mark.operation("S2-01")
 def test_the_page_says_what_is_asked_and_loads_nothing(stranger: httpx.Client, plotter: Client) -> None:
     answer = stranger.get(f"{AUTH}/authorize", params=wish(plotter, state='"><script>x</script>'))
     policy = answer.headers["content-security-policy"]
@@ -311,6 +313,7 @@ def test_a_verifier_that_nobody_asked_for_is_refused(
 
 
 # ----------------------------------------------------------------------------- codes and tokens
+@pytest.mark.operation("S2-02")
 def test_a_code_that_comes_back_ends_what_it_was_good_for(
     stranger: httpx.Client, alice: Person, plotter: Client
 ) -> None:
@@ -386,6 +389,7 @@ def test_a_confidential_application_cannot_come_without_its_secret(
     assert error_of(exchange(stranger, {**plotter, "client_secret": None}, code)) == "invalid_client"
 
 
+@pytest.mark.operation("S2-02")
 @pytest.mark.parametrize(
     ("form", "error"),
     [

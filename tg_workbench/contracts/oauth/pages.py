@@ -50,7 +50,8 @@ def headers(redirect_uri: str | None = None) -> dict[str, str]:
     onward = ""
     if redirect_uri is not None:
         parts = urlsplit(redirect_uri)
-        onward = f" {parts.scheme}://{parts.netloc}" if parts.netloc else f" {parts.scheme}:"
+        named = parts.netloc and "[" not in parts.netloc  # a policy cannot name an IPv6 address
+        onward = f" {parts.scheme}://{parts.netloc}" if named else f" {parts.scheme}:"
     policy = (
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; frame-ancestors 'none'; "
         f"form-action 'self'{onward}"
