@@ -81,10 +81,10 @@ def test_the_status_has_the_documents_members_and_true_figures(api: httpx.Client
 # ----------------------------------------------------------------------------- S2-26
 def test_metrics_count_requests_by_template_and_never_by_path(api: httpx.Client) -> None:
     for number in range(3):
-        api.get(f"/api/v1/training_clients/tc-secret-{number}")
-        api.get(f"/secret-{number}")
+        api.get(f"/api/v1/training_clients/tc-hidden-{number}")
+        api.get(f"/hidden-{number}")
     answer, counted = api.get(METRICS).text, scrape(api)["tg_http_requests_total"]
-    assert "secret" not in answer
+    assert "hidden" not in answer
     label = {"method": "GET", "route": "/api/v1/training_clients/{client_id}", "status": "404"}
     assert counted[tuple(sorted(label.items()))] >= 3
     assert counted[tuple(sorted({"method": "GET", "route": "(none)", "status": "404"}.items()))] >= 3
