@@ -15,6 +15,7 @@ from websockets.sync.client import unix_connect
 
 from tests.contracts.conftest import Caller
 from tests.contracts.envelopes import refusal
+from tests.contracts.people import PASSWORD
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.identity import ApiKeys, Principal
 from tg_workbench.storage import Database
@@ -63,8 +64,8 @@ def until(look: Callable[[], Any], seconds: float = 20) -> Any:
     return seen
 
 
-@pytest.mark.operation("S2-04")
 # ----------------------------------------------------------------------------- S2-04
+@pytest.mark.operation("S2-04")
 def test_the_status_has_the_documents_members_and_true_figures(api: httpx.Client) -> None:
     api.get("/version")
     status = api.get("/api/v1/status").json()
@@ -77,8 +78,8 @@ def test_the_status_has_the_documents_members_and_true_figures(api: httpx.Client
     assert 0 <= status["performance"]["cpu_usage"] <= 100
 
 
-@pytest.mark.operation("S2-26")
 # ----------------------------------------------------------------------------- S2-26
+@pytest.mark.operation("S2-26")
 def test_metrics_count_requests_by_template_and_never_by_path(api: httpx.Client) -> None:
     for number in range(3):
         api.get(f"/api/v1/training_clients/tc-hidden-{number}")
@@ -200,8 +201,8 @@ def test_the_rules_are_those_of_the_conditions(api: httpx.Client) -> None:
     assert rules == {"audit_broken", "budget_near_cap", "disk_nearly_full", "webhook_disabled", "worker_lost"}
 
 
-@pytest.mark.operation("S2-28")
 # ----------------------------------------------------------------------------- S2-28
+@pytest.mark.operation("S2-28")
 def test_logs_are_found_by_level_component_and_time(api: httpx.Client) -> None:
     before = datetime.now(UTC)
     answer = api.get("/nowhere-to-be-seen")
@@ -248,8 +249,8 @@ def test_any_time_of_this_age_can_be_asked_for(api: httpx.Client, time: str) -> 
     assert api.get(LOGS, params={"since": time, "until": time}).json() == {"logs": []}
 
 
-@pytest.mark.operation("S4-01")
 # ----------------------------------------------------------------------------- S4-01
+@pytest.mark.operation("S4-01")
 def test_training_stats_count_runs_and_add_up(caller: Caller) -> None:
     def stats() -> dict[str, int]:
         return dict(caller.http.get("/api/training/stats").json())
@@ -264,3 +265,22 @@ def test_training_stats_count_runs_and_add_up(caller: Caller) -> None:
     assert after["total_jobs"] == before["total_jobs"] + 1
     assert after["completed"] == before["completed"] + 1
     assert after["total_jobs"] == sum(count for name, count in after.items() if name != "total_jobs")
+
+
+@pytest.mark.operation("S4-01")
+def test_training_stats_open_for_a_session_and_for_a_key_with_the_documents_scope(
+    stranger: httpx.Client, api: httpx.Client
+) -> None:
+    key = api.post("/workbench/v1/api_keys", json={"name": "stats", "scopes": ["training"]}).json()
+    assert sorted(key["scopes"]) == ["read", "train"]
+    assert stranger.get("/api/training/stats", headers={"X-API-Key": key["key"]}).status_code == 200
+    account = {
+        "username": f"u{time.time_ns()}",
+        "email": f"u{time.time_ns()}@example.org",
+        "password": PASSWORD,
+    }
+    token = stranger.post("/api/v1/auth/register", json=account).json()["data"]["token"]
+    answer = stranger.get("/api/training/stats", headers={"Authorization": f"Bearer {token}"})
+    assert answer.json() == dict.fromkeys(answer.json(), 0)
+    refused = stranger.get("/api/training/stats")
+    assert (refused.status_code, refused.json()["error"]) == (401, "Missing authorization header")
