@@ -31,6 +31,7 @@ from tg_workbench.contracts.duties import on_duty
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.limits import LimitHeaders, Limits
+from tg_workbench.contracts.oauth import routes as oauth
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare import channels, monitoring
@@ -39,8 +40,10 @@ from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
+from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import alerts, own_account, webhooks
+from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
@@ -57,12 +60,15 @@ ROUTERS = (
     tg_tinker.router,
     aitip.router,
     qflare.router,
+    oauth.page_router,
+    oauth.router,
     monitoring.router,
     deep_learning.router,
     coordination.router,
     workbench.router,
     workbench_accounts.router,
     own_account.router,
+    workbench_oauth_clients.router,
     webhooks.router,
     alerts.router,
 )
@@ -101,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     database = Database(settings.database_url)
     database.before_commit.append(write_trail)
+    audit = AuditLog(database, settings.home)
     app.state.premises = Premises(
         settings=settings,
         database=database,
@@ -108,8 +115,10 @@ def create_app(settings: Settings) -> FastAPI:
         folder=folder,
         bells=AsyncBells(folder),
         limits=Limits(settings),
-        audit=AuditLog(database, settings.home),
+        audit=audit,
+        scan=AuditScan(audit),
         metrics=metrics,
+        figures=(webhook_deliveries,),
         access_tokens=AccessTokens(settings.home),
     )
     for router in ROUTERS:

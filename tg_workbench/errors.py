@@ -9,7 +9,8 @@ WorkbenchError
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
 │                              AlertNotFound, AlertRuleNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
-│                              InvitationInvalid
+│                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
+│                              ScopeInvalid
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
 │                              TooManyWebhooks
 │   ├── AlreadyExists          AccountTaken
@@ -254,6 +255,35 @@ class InvitationInvalid(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("this invitation is not valid, or no longer: ask for a new one")
+
+
+class AuthorizationRefused(InvalidRequest):
+    """An application is not let in; `location` is where its user's browser takes the news."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__("the application was not let in")
+        self.location = location
+
+
+class GrantInvalid(InvalidRequest):
+    """A code or a refresh token that is unknown, used, past its time or another application's."""
+
+    def __init__(self) -> None:
+        super().__init__("this code or refresh token is not good, or no longer: ask for a new one")
+
+
+class GrantUnsupported(InvalidRequest):
+    """A way to get a token that is not offered."""
+
+    def __init__(self) -> None:
+        super().__init__("grant_type is authorization_code or refresh_token")
+
+
+class ScopeInvalid(InvalidRequest):
+    """A scope that there is not, or that this application may not ask for."""
+
+    def __init__(self) -> None:
+        super().__init__("a scope is unknown, or more than this application may ask for")
 
 
 # ----------------------------------------------------------------------------- refused

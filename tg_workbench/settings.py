@@ -43,6 +43,8 @@ class Settings:
     """`TG_API_KEY`: a key that stands for the local principal; the server extension sets it for kernels."""
     registration: Registration = "open"
     """`TG_REGISTRATION`: who may register: open (everybody; in production it is invite), invite or closed."""
+    public_url: str | None = None
+    """`TG_PUBLIC_URL`: where others reach this workbench; unset: at the address that a request names."""
     auth_disabled: bool = False
     """`TG_AUTH_DISABLED`: no credential needed; only in development, on a loopback or Unix-socket bind."""
     max_workers: int = 4
@@ -80,6 +82,7 @@ class Settings:
             home=Path(values.get("TG_HOME") or default.home).expanduser().absolute(),
             api_key=values.get("TG_API_KEY", "").strip() or None,
             registration=_registration(values.get("TG_REGISTRATION", "").strip(), environment),
+            public_url=values.get("TG_PUBLIC_URL", "").strip().rstrip("/") or None,
             auth_disabled=_flag(values, "TG_AUTH_DISABLED", default.auth_disabled),
             max_workers=_whole(values, "TG_MAX_WORKERS", default.max_workers, 1, 1024),
             worker_idle_seconds=float(

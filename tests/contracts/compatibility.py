@@ -77,7 +77,8 @@ def served() -> frozenset[str]:
             for method in route.methods or ():
                 found[method, re.sub(r"{\w+(:\w+)?}", "{}", route.path)] = contract
         elif isinstance(route, WebSocketRoute):
-            found["WS", re.sub(r"{\w+(:\w+)?}", "{}", route.path)] = None
+            named = re.sub(r"^/ws/\w+$", "/ws/{}", route.path)  # each channel has a route of its own
+            found["WS", re.sub(r"{\w+(:\w+)?}", "{}", named)] = None
     return frozenset(
         operation.id
         for operation in operations().values()

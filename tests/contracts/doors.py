@@ -9,6 +9,7 @@ from tests.contracts.conftest import ROWS
 from tg_workbench.contracts.route import ContractRoute
 
 CLIENT, OURS = "/api/v1/training_clients/{client_id}", "/workbench/v1/training_clients/{client_id}"
+HOOK = "/workbench/v1/webhooks/{webhook_id}"
 PUBLIC = {
     "GET /health",
     "GET /ready",
@@ -17,6 +18,12 @@ PUBLIC = {
     "GET /api/v1/health",
     "POST /api/v1/auth/register",
     "POST /api/v1/auth/login",
+    "GET /api/v1/auth/authorize",
+    "POST /api/v1/auth/authorize",
+    "POST /api/v1/auth/token",
+    "POST /api/v1/auth/revoke",
+    "POST /api/v1/auth/introspect",
+    "GET /.well-known/oauth-authorization-server",
     "POST /auth/register",
     "POST /auth/login",
     "POST /auth/refresh",
@@ -75,7 +82,18 @@ SCOPES = {
         "GET /workbench/v1/api_keys",
         "DELETE /workbench/v1/api_keys/{key_id}",
     },
-    "webhooks": set[str](),
+    "webhooks": {
+        "POST /workbench/v1/webhooks",
+        "GET /workbench/v1/webhooks",
+        f"GET {HOOK}",
+        f"PATCH {HOOK}",
+        f"DELETE {HOOK}",
+        f"POST {HOOK}/rotate_secret",
+        f"POST {HOOK}/ping",
+        f"GET {HOOK}/deliveries",
+        f"GET {HOOK}/deliveries/{{delivery_id}}",
+        f"POST {HOOK}/deliveries/{{delivery_id}}/redeliver",
+    },
     "audit": {"GET /workbench/v1/audit", "GET /api/v1/security/audit"},
     "monitoring": {
         "GET /api/v1/monitoring/metrics",
@@ -91,6 +109,9 @@ SCOPES = {
         "GET /api/v1/users",
         "POST /api/v1/users",
         "PUT /api/v1/users/{user_id}/permissions",
+        "POST /workbench/v1/oauth_clients",
+        "GET /workbench/v1/oauth_clients",
+        "DELETE /workbench/v1/oauth_clients/{oauth_client_id}",
         "POST /workbench/v1/invitations",
         "GET /workbench/v1/invitations",
         "DELETE /workbench/v1/invitations/{invitation_id}",
@@ -114,6 +135,8 @@ BODIES: dict[str, Any] = {
     f"POST {OURS}/evaluate": {"batch": ROWS},
     f"POST {OURS}/predict": {"features": [[1.0, 2.0, 3.0, 4.0]]},
     f"POST {OURS}/audit": {"method": "mechanism"},
+    f"PATCH {HOOK}": {"description": "taken over"},
+    f"POST {HOOK}/rotate_secret": {},
     "PUT /api/v1/organizations/{org_id}": {"name": "taken over"},
     "PUT /api/v1/users/{user_id}/permissions": {"role": "viewer"},
 }

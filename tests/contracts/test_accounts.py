@@ -266,6 +266,16 @@ def test_production_is_by_invitation(tmp_path: Path) -> None:
     assert http.post("/api/v1/auth/register", json=again).status_code == 400
 
 
+def test_the_operator_makes_users_of_the_local_organisation(
+    api: httpx.Client, people: People, name: str
+) -> None:
+    body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
+    assert api.post("/api/v1/users", json=body).json()["organization_id"] == "local"
+    person = people.sign_in(name)
+    assert person.http.get(MINE).json()["total"] == 0  # what the local principal has is its own
+    assert person.http.get("/api/v1/users").status_code == 403
+
+
 # ----------------------------------------------------------------------------- QFLARE: S2-18 … S2-25
 @pytest.mark.operation("S2-18", "S2-20", "S2-21")
 def test_qflare_lists_and_changes_organizations(alice: Person, bob: Person, carol: Person) -> None:
@@ -333,8 +343,8 @@ def test_nobody_gives_away_what_they_do_not_hold(alice: Person, carol: Person) -
     for scopes in (["monitoring"], ["read", "monitoring"]):
         body: dict[str, Any] = {"permissions": scopes}
         assert alice.http.put(path, json=body).status_code == 403
-    for body in ({}, {"role": "root"}, {"permissions": ["root"]}):
-        assert refusal(alice.http.put(path, json=body), "qflare").status == 422
+    for nonsense in ({}, {"role": "root"}, {"permissions": "root"}):
+        assert refusal(alice.http.put(path, json=nonsense), "qflare").status == 422
     mine = f"/api/v1/users/{alice.user_id}/permissions"
     assert refusal(alice.http.put(mine, json={"role": "viewer"}), "qflare").status == 409
 

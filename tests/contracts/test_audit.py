@@ -27,7 +27,7 @@ from tg_workbench.security.refusals import ONE_BY_ONE
 
 RECORDED = [route for route in contract_routes() if route.is_audited]
 READ = {"export_artifact", "read_audit_log"}
-QUESTIONS = {"plan_run"}
+QUESTIONS = {"introspect", "plan_run"}
 CLIENT = {"model_ref": "mlp", "architecture": ARCHITECTURE}
 
 
@@ -187,16 +187,23 @@ def test_reading_is_not_recorded_but_reading_the_log_is(api: httpx.Client) -> No
     assert [entry["action"] for entry in after[: len(after) - before]] == ["workbench.read_audit_log"]
 
 
+@pytest.mark.operation("S2-17")
 def test_the_log_is_searched_by_actor_action_and_time(api: httpx.Client) -> None:
     assert entries(api, actor="nobody") == []
+    entries(api, action="workbench.read_audit_log")
     found = entries(api, actor="local", action="workbench.read_audit_log")
     assert {entry["action"] for entry in found} == {"workbench.read_audit_log"}
     edge = found[1]["at"]
     assert all(entry["at"] >= edge for entry in entries(api, since=edge))
     assert all(entry["at"] < edge for entry in entries(api, until=edge))
-    assert api.get("/workbench/v1/audit", params={"since": "yesterday"}).status_code == 422
+    for text in ("yesterday", "0.5", "2026-02-01", "2026-13-31T00:00:00Z", "9999-12-31T23:59:59-23:59x"):
+        answer = api.get("/workbench/v1/audit", params={"since": text})
+        assert (answer.status_code, text in answer.text) == (422, False)
+    for text in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-31T12:00"):
+        assert api.get("/workbench/v1/audit", params={"since": text}).status_code == 200
 
 
+@pytest.mark.operation("S2-17")
 def test_a_page_says_how_many_there_are(api: httpx.Client) -> None:
     page = api.get("/workbench/v1/audit", params={"limit": 2, "offset": 1}).json()
     assert (len(page["entries"]), page["limit"], page["offset"]) == (2, 2, 1)

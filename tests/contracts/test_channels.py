@@ -94,6 +94,7 @@ def train(caller: Caller, steps: int = 3, **more: Any) -> tuple[str, str]:
 
 
 # ----------------------------------------------------------------------------- who may listen
+@pytest.mark.operation("S2-29")
 @pytest.mark.parametrize(
     "path", [f"{p}/ws/{c}" for p in ("", "/api/v1") for c in ("dashboard", "training", "security")]
 )
@@ -214,6 +215,7 @@ def test_a_token_can_be_renewed_and_a_bad_renewal_ends_it(
     assert refusal(websocket) == 4401
 
 
+@pytest.mark.operation("S2-29")
 def test_there_are_no_other_channels(dial: Dial) -> None:
     with pytest.raises(InvalidStatus) as refused:
         dial("/ws/everything")
@@ -236,6 +238,7 @@ def test_one_principal_has_only_so_many(dial: Dial, key_of: Callable[..., tuple[
 
 
 # ----------------------------------------------------------------------------- what is told
+@pytest.mark.operation("S2-29")
 def test_a_run_is_told_live_without_anything_raw(dial: Dial, caller: Caller) -> None:
     training, dashboard = dial("/ws/training"), dial("/ws/dashboard")
     client_id, future = train(caller, dp_config={"enabled": True, "noisy_loss_bound": 5.0})

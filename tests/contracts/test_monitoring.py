@@ -15,6 +15,7 @@ from websockets.sync.client import unix_connect
 
 from tests.contracts.conftest import Caller
 from tests.contracts.envelopes import refusal
+from tests.contracts.people import PASSWORD
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.identity import ApiKeys, Principal
 from tg_workbench.storage import Database
@@ -64,11 +65,13 @@ def until(look: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 # ----------------------------------------------------------------------------- S2-04
+@pytest.mark.operation("S2-04")
 def test_the_status_has_the_documents_members_and_true_figures(api: httpx.Client) -> None:
     api.get("/version")
     status = api.get("/api/v1/status").json()
     assert status["federated_learning"] == {"active_rounds": 0, "total_devices": 0, "online_devices": 0}
-    assert set(status["security"]) == {"quantum_keys_rotation", "last_security_scan"}
+    assert status["security"]["quantum_keys_rotation"] is None
+    assert until(lambda: api.get("/api/v1/status").json()["security"]["last_security_scan"])[-1] == "Z"
     assert set(status["performance"]) == {"avg_response_time", "memory_usage", "cpu_usage"}
     assert 0 < status["performance"]["avg_response_time"] < 60_000
     assert 0 < status["performance"]["memory_usage"] <= 100
@@ -76,12 +79,13 @@ def test_the_status_has_the_documents_members_and_true_figures(api: httpx.Client
 
 
 # ----------------------------------------------------------------------------- S2-26
+@pytest.mark.operation("S2-26")
 def test_metrics_count_requests_by_template_and_never_by_path(api: httpx.Client) -> None:
     for number in range(3):
-        api.get(f"/api/v1/training_clients/tc-secret-{number}")
-        api.get(f"/secret-{number}")
+        api.get(f"/api/v1/training_clients/tc-hidden-{number}")
+        api.get(f"/hidden-{number}")
     answer, counted = api.get(METRICS).text, scrape(api)["tg_http_requests_total"]
-    assert "secret" not in answer
+    assert "hidden" not in answer
     label = {"method": "GET", "route": "/api/v1/training_clients/{client_id}", "status": "404"}
     assert counted[tuple(sorted(label.items()))] >= 3
     assert counted[tuple(sorted({"method": "GET", "route": "(none)", "status": "404"}.items()))] >= 3
@@ -97,6 +101,7 @@ def test_metrics_count_clients_operations_workers_and_the_database(caller: Calle
     assert samples["tg_database_size_bytes"][()] > 10_000
     assert samples["tg_database_answer_seconds"][()] > 0
     assert samples["tg_alerts_firing"][(("rule", "budget_near_cap"),)] >= 0
+    assert samples["tg_webhook_deliveries"][(("status", "pending"),)] >= 0
     assert {"tg_queue_depth", "tg_training_runs", "process_resident_memory_bytes"} <= set(samples)
 
 
@@ -114,6 +119,7 @@ def test_a_dataset_is_named_to_its_own_tenant_only(api: httpx.Client, eve: httpx
     assert scrape(eve)["tg_dataset_epsilon_spent"] == {(("dataset", hers),): 0}
 
 
+@pytest.mark.operation("S2-04")
 def test_another_tenant_sees_nothing_of_the_machine(eve: httpx.Client, client_id: str) -> None:
     samples = scrape(eve)
     assert sum(samples["tg_training_clients"].values()) == 0
@@ -148,6 +154,7 @@ def firing(api: httpx.Client) -> Iterator[dict[str, Any]]:
     until(lambda: [a for a in api.get(ALERTS).json()["alerts"] if a["id"] == alert["id"]] == [])
 
 
+@pytest.mark.operation("S2-27")
 def test_an_alert_fires_at_its_threshold_and_resolves_below_it(
     api: httpx.Client, firing: dict[str, Any]
 ) -> None:
@@ -195,6 +202,7 @@ def test_the_rules_are_those_of_the_conditions(api: httpx.Client) -> None:
 
 
 # ----------------------------------------------------------------------------- S2-28
+@pytest.mark.operation("S2-28")
 def test_logs_are_found_by_level_component_and_time(api: httpx.Client) -> None:
     before = datetime.now(UTC)
     answer = api.get("/nowhere-to-be-seen")
@@ -219,6 +227,7 @@ def test_logs_hold_no_secret_and_nothing_of_a_request(
     assert workbench_server.api_key not in shown
 
 
+@pytest.mark.operation("S2-28")
 @pytest.mark.parametrize(
     "query",
     [
@@ -241,6 +250,7 @@ def test_any_time_of_this_age_can_be_asked_for(api: httpx.Client, time: str) -> 
 
 
 # ----------------------------------------------------------------------------- S4-01
+@pytest.mark.operation("S4-01")
 def test_training_stats_count_runs_and_add_up(caller: Caller) -> None:
     def stats() -> dict[str, int]:
         return dict(caller.http.get("/api/training/stats").json())
@@ -255,3 +265,22 @@ def test_training_stats_count_runs_and_add_up(caller: Caller) -> None:
     assert after["total_jobs"] == before["total_jobs"] + 1
     assert after["completed"] == before["completed"] + 1
     assert after["total_jobs"] == sum(count for name, count in after.items() if name != "total_jobs")
+
+
+@pytest.mark.operation("S4-01")
+def test_training_stats_open_for_a_session_and_for_a_key_with_the_documents_scope(
+    stranger: httpx.Client, api: httpx.Client
+) -> None:
+    key = api.post("/workbench/v1/api_keys", json={"name": "stats", "scopes": ["training"]}).json()
+    assert sorted(key["scopes"]) == ["read", "train"]
+    assert stranger.get("/api/training/stats", headers={"X-API-Key": key["key"]}).status_code == 200
+    account = {
+        "username": f"u{time.time_ns()}",
+        "email": f"u{time.time_ns()}@example.org",
+        "password": PASSWORD,
+    }
+    token = stranger.post("/api/v1/auth/register", json=account).json()["data"]["token"]
+    answer = stranger.get("/api/training/stats", headers={"Authorization": f"Bearer {token}"})
+    assert answer.json() == dict.fromkeys(answer.json(), 0)
+    refused = stranger.get("/api/training/stats")
+    assert (refused.status_code, refused.json()["error"]) == (401, "Missing authorization header")

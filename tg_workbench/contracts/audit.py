@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from tg_workbench.contracts.providers import AnyId, Transaction
 from tg_workbench.contracts.tg_tinker.views import iso
 from tg_workbench.security import AuditEntries, AuditEntry, AuditQuery
 
-Moment = Annotated[datetime | None, Query(description="A time, ISO 8601; UTC unless it says otherwise.")]
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
+
+
+def _written_out(text: Any) -> Any:
+    """A number would be taken for seconds, and a day for its first moment."""
+    if not isinstance(text, str) or not _ISO.fullmatch(text):
+        raise ValueError("write the time out, as 2026-01-31T12:00:00Z")
+    return text
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_written_out),
+    Query(description="A time, ISO 8601; UTC unless it says otherwise."),
+]
 
 
 class AuditEntryView(BaseModel):
@@ -48,8 +63,8 @@ async def _entries(session: Transaction) -> AuditEntries:
 async def _query(
     actor: AnyId = None,
     action: Annotated[str | None, Query(pattern=r"^[a-z_.]{1,128}$")] = None,
-    since: Moment = None,
-    until: Moment = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
 ) -> AuditQuery:
     return AuditQuery(actor_id=actor, action=action, since=_seconds(since), until=_seconds(until))
 

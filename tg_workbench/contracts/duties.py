@@ -15,8 +15,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from tg_workbench.contracts.premises import Premises
+from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.errors import WorkbenchError
-from tg_workbench.observability.conditions import CONDITIONS
+from tg_workbench.observability.conditions import CONDITIONS, Condition
 from tg_workbench.observability.logs import where
 from tg_workbench.observability.watch import Watch
 from tg_workbench.webhooks import Courier, Reach
@@ -76,7 +77,12 @@ async def _deliver(premises: Premises) -> None:
 
 
 async def _watch(premises: Premises) -> None:
-    await Watch(premises.database, premises.settings.home, premises.folder, CONDITIONS).run(premises.bells)
+    conditions: dict[str, Condition] = {
+        **CONDITIONS,
+        "audit_broken": premises.scan,
+        "webhook_disabled": webhook_disabled,
+    }
+    await Watch(premises.database, premises.settings.home, premises.folder, conditions).run(premises.bells)
 
 
 async def _tell(premises: Premises) -> None:

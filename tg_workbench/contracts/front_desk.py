@@ -87,7 +87,7 @@ class FrontDesk:
 
         Raises WrongPassword, also when they have no place in the organisation, and TooManyAttempts.
         """
-        user = await self._checked(login, password)
+        user = await self.known(login, password)
         return self.admit(user.id, organization_id)
 
     def admit(self, user_id: str, organization_id: str | None = None) -> Admission:
@@ -144,10 +144,10 @@ class FrontDesk:
             raise InvalidRequest("this credential is no user's, so there is no account and no password")
         with self.premises.database.read() as session:
             login = session.get_one(User, asking.user_id).username
-        return await self._checked(login, password)
+        return await self.known(login, password)
 
-    async def _checked(self, login: str, password: str) -> User:
-        """The user. What takes time takes it whether or not there is one. Raises WrongPassword."""
+    async def known(self, login: str, password: str) -> User:
+        """Whose name and password this is; nobody's takes as long. Raises WrongPassword, TooManyAttempts."""
         with self.premises.database.read() as session:
             user = Users(session).find_by_login(login)
         stored = None if user is None else user.password_hash

@@ -17,7 +17,7 @@ from tg_workbench.contracts.workbench.schemas import Evaluate, Predict, Texts
 READ_BY_HAND: list[type[BaseModel]] = [ForwardBackward, Evaluate, Predict, Texts]
 """Bodies that FastAPI does not see, because they also come as tensors."""
 SECURITY: dict[str, Any] = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer tgw-…"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or an access token."},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from tg_workbench.contracts.broadcasts import Broadcasts
 from tg_workbench.contracts.limits import Limits
 from tg_workbench.contracts.password_queue import PasswordQueue
+from tg_workbench.contracts.watched import AuditScan
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.execution import AsyncBells
 from tg_workbench.observability.figures import More
@@ -36,6 +37,7 @@ class Premises:
     bells: AsyncBells
     limits: Limits
     audit: AuditLog
+    scan: AuditScan
     access_tokens: AccessTokens
     metrics: Metrics = field(default_factory=Metrics)
     load: Load = field(default_factory=Load)

@@ -17,7 +17,16 @@ from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.datasets import Datasets, Ledger
 from tg_workbench.events import Events
-from tg_workbench.identity import ApiKeys, Invitations, Memberships, Organizations, Principal, Sessions, Users
+from tg_workbench.identity import (
+    ApiKeys,
+    Invitations,
+    Memberships,
+    OAuthClients,
+    Organizations,
+    Principal,
+    Sessions,
+    Users,
+)
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Operations, TrainingClients
@@ -96,6 +105,10 @@ async def _invitations(session: Transaction) -> Invitations:
     return Invitations(session)
 
 
+async def _oauth_clients(session: Transaction) -> OAuthClients:
+    return OAuthClients(session)
+
+
 async def _sessions(session: Transaction) -> Sessions:
     return Sessions(session)
 
@@ -116,6 +129,7 @@ UsersRoom = Annotated[Users, Depends(_users, scope="function")]
 OrganizationsRoom = Annotated[Organizations, Depends(_organizations, scope="function")]
 MembershipsRoom = Annotated[Memberships, Depends(_memberships, scope="function")]
 InvitationsRoom = Annotated[Invitations, Depends(_invitations, scope="function")]
+OAuthClientsRoom = Annotated[OAuthClients, Depends(_oauth_clients, scope="function")]
 SessionsRoom = Annotated[Sessions, Depends(_sessions, scope="function")]
 WebhooksRoom = Annotated[Subscriptions, Depends(_subscriptions, scope="function")]
 
@@ -130,6 +144,7 @@ AlertRuleId = Annotated[str, Path(pattern=_ID, description="A rule's name, `budg
 UserId = Annotated[str, Path(pattern=_ID, description="A user's id.")]
 OrganizationId = Annotated[str, Path(pattern=_ID, description="An organisation's id (`org_…`).")]
 InvitationId = Annotated[str, Path(pattern=_ID, description="An invitation's id (`inv-…`).")]
+OAuthClientId = Annotated[str, Path(pattern=_ID, description="An OAuth client's id (`app_…`).")]
 SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-…`).")]
 WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-…`).")]
 DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]

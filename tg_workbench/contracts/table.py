@@ -37,6 +37,7 @@ PREFIXES = {
     "/api/v1/inference": "aitip",
     "/api/v1": "qflare",
     "/ws": "qflare",
+    "/.well-known": "qflare",
     "/api": "coordination",
     "/": "deep_learning",
 }

@@ -117,9 +117,7 @@ class Trail:
 
     def write(self, session: Session) -> None:
         """Write the entry with what `session` is about to commit."""
-        rows = (
-            row for row in made_in(session) if not isinstance(row, WrappedDataKey)
-        )  # that is made in passing
+        rows = (row for row in made_in(session) if not isinstance(row, WrappedDataKey))  # made in passing
         made = None if self.object_id is not None else next(rows, None)
         if made is not None and isinstance(getattr(made, "id", None), str):
             self.object_kind, self.object_id = made.__tablename__.removesuffix("s"), _plain(made.id)

@@ -61,6 +61,19 @@ def identify(request: Request) -> Principal:
     return bearer_of(credential, premises)
 
 
+def person_of(request: Request) -> Principal | None:
+    """The user whose own session sent `request`; None without a credential.
+
+    Raises Unauthenticated, and PermissionDenied for a key or an application: neither lets others in.
+    """
+    if _credential(request) is None:
+        return None
+    principal = identify(request)
+    if principal.session_id is None or principal.client_id is not None:
+        raise PermissionDenied("only a person who is signed in may let an application in")
+    return principal
+
+
 def bearer_of(text: str, premises: Premises) -> Principal:
     """Whom an access token stands for. Raises Unauthenticated; TokenExpired when a new one would do."""
     token = premises.access_tokens.read(text)

@@ -57,6 +57,7 @@ class AccessTokens:
         """The token as a bearer sends it."""
         from joserfc import jwt  # here: the start need not wait for it
 
+        self._look_again()
         key_id = next(iter(self._keys))
         claims = {
             "iss": ISSUER,
@@ -102,9 +103,14 @@ class AccessTokens:
     def _key_of(self, sent: Any) -> OctKey:
         """The key that a token names. Raises KeyError when it is not on the ring, also as it is now."""
         key_id = str(sent.headers()["kid"])
-        if key_id not in self._keys and (self.home / "keys" / SIGNING_FILE).stat().st_mtime_ns != self._age:
-            del self._keys
+        if key_id not in self._keys:
+            self._look_again()
         return self._keys[key_id]
+
+    def _look_again(self) -> None:
+        """Another process may have rotated the keys."""
+        if "_keys" in vars(self) and (self.home / "keys" / SIGNING_FILE).stat().st_mtime_ns != self._age:
+            del self._keys
 
 
 def _token_of(claims: dict[str, Any]) -> AccessToken:

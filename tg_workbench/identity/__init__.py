@@ -11,25 +11,41 @@ ceiling, and what holds is what the member may do now.
 from tg_workbench.identity.api_keys import ApiKeys
 from tg_workbench.identity.invitations import Invitations
 from tg_workbench.identity.memberships import Memberships
+from tg_workbench.identity.oauth_clients import NewClient, OAuthClients, is_for
+from tg_workbench.identity.oauth_codes import Exchange, OAuthCodes
 from tg_workbench.identity.organizations import Organizations
-from tg_workbench.identity.permissions import ROLES, scopes_of
+from tg_workbench.identity.permissions import OAUTH_SCOPES, ROLES, meant_by, scopes_of, written
 from tg_workbench.identity.principal import LOCAL, LOCAL_PRINCIPAL, SCOPES, Principal
 from tg_workbench.identity.sessions import Sessions
-from tg_workbench.identity.tables import ApiKey, Invitation, Membership, Organization, User, UserSession
+from tg_workbench.identity.tables import (
+    ApiKey,
+    Invitation,
+    Membership,
+    OAuthClient,
+    Organization,
+    User,
+    UserSession,
+)
 from tg_workbench.identity.users import NewAccount, Users, compared
 
 __all__ = [
     "LOCAL",
     "LOCAL_PRINCIPAL",
+    "OAUTH_SCOPES",
     "ROLES",
     "SCOPES",
     "ApiKey",
     "ApiKeys",
+    "Exchange",
     "Invitation",
     "Invitations",
     "Membership",
     "Memberships",
     "NewAccount",
+    "NewClient",
+    "OAuthClient",
+    "OAuthClients",
+    "OAuthCodes",
     "Organization",
     "Organizations",
     "Principal",
@@ -38,5 +54,8 @@ __all__ = [
     "UserSession",
     "Users",
     "compared",
+    "is_for",
+    "meant_by",
     "scopes_of",
+    "written",
 ]

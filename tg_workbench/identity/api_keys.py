@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import sqlalchemy as sa
@@ -13,13 +14,29 @@ from tg_workbench.identity.permissions import scopes_of
 from tg_workbench.identity.principal import SCOPES, Principal
 from tg_workbench.identity.tables import ApiKey, Membership, User
 from tg_workbench.storage.database import now
+from tg_workbench.storage.statements import Statement
 
 DAY_SECONDS = 86_400.0
-_KEY_AND_PLACE = (
-    select(ApiKey, Membership, User.deactivated_at)
+_STANDING = Statement(
+    sa.select(
+        col(ApiKey.id),
+        col(ApiKey.hash),
+        col(ApiKey.principal_id),
+        col(ApiKey.tenant_id),
+        col(ApiKey.scopes),
+        col(ApiKey.expires_at),
+        sa.func.coalesce(col(ApiKey.revoked_at), col(Membership.ended_at), col(User.deactivated_at)).label(
+            "ended_at"
+        ),
+        col(Membership.user_id),
+        col(Membership.role),
+        col(Membership.permissions),
+    )
     .outerjoin(Membership, col(Membership.id) == col(ApiKey.principal_id))
     .outerjoin(User, col(User.id) == col(Membership.user_id))
+    .where(col(ApiKey.hash) == sa.bindparam("hashed"))
 )
+"""A key and, unless it is the local principal's, the member behind it."""
 
 
 class ApiKeys:
@@ -89,18 +106,15 @@ class ApiKeys:
         if not tokens.looks_like_api_key(secret):
             return None
         hashed = tokens.digest(secret)
-        found = self.session.exec(_KEY_AND_PLACE.where(ApiKey.hash == hashed)).one_or_none()
-        if found is None or not tokens.same(found[0].hash, hashed) or found[0].revoked_at is not None:
+        key = _STANDING.first(self.session, hashed=hashed)
+        if key is None or not tokens.same(key.hash, hashed) or key.ended_at is not None:
             return None
-        key, place, closed_at = found
         if key.expires_at is not None and key.expires_at <= now():
             return None
-        if place is None:  # the local principal's: no user and no membership stands behind it
-            return Principal(key.principal_id, key.tenant_id, frozenset(key.scopes), key_id=key.id)
-        if place.ended_at is not None or closed_at is not None:
-            return None
-        scopes = frozenset(key.scopes) & scopes_of(place.role, place.permissions)
-        return Principal(place.id, place.organization_id, scopes, place.user_id, key_id=key.id)
+        scopes = frozenset(json.loads(key.scopes))
+        if key.role is not None:
+            scopes &= scopes_of(key.role, key.permissions)
+        return Principal(key.principal_id, key.tenant_id, scopes, key.user_id, key_id=key.id)
 
     def _by_idempotency_key(self, owner: Principal, idempotency_key: str) -> ApiKey | None:
         query = select(ApiKey).where(

@@ -1,20 +1,22 @@
 """Permissions: which role may do what, and what the documents' OAuth scopes mean in our words.
 
-A role is a bundle of scopes; a member may hold others instead, given by somebody who holds them. `monitoring`
-is in no role: metrics and logs are the whole server's, so only its operator gives them away.
+A role is a bundle of scopes; a member may hold others instead, given by somebody who holds them. Webhooks are
+the organisation's and tell of what all its members do, so they are for its administrators. `monitoring` is in
+no role: metrics and logs are the whole server's, so only its operator gives them away.
 """
 
 from __future__ import annotations
 
-from tg_workbench.errors import InvalidRequest, PermissionDenied
+from tg_workbench.errors import InvalidRequest, PermissionDenied, ScopeInvalid
 from tg_workbench.identity.principal import SCOPES, Principal
 
-_MEMBER = frozenset({"read", "train", "datasets", "keys", "webhooks"})
+_MEMBER = frozenset({"read", "train", "datasets", "keys"})
+_ADMIN = _MEMBER | {"webhooks", "audit", "admin"}
 ROLES: dict[str, frozenset[str]] = {
     "viewer": frozenset({"read"}),
     "member": _MEMBER,
-    "admin": _MEMBER | {"audit", "admin"},
-    "owner": _MEMBER | {"audit", "admin"},
+    "admin": _ADMIN,
+    "owner": _ADMIN,
 }
 """An owner may do what an administrator may, and also make and unmake owners."""
 OAUTH_SCOPES: dict[str, frozenset[str]] = {
@@ -36,11 +38,11 @@ def written(scopes: frozenset[str]) -> str:
 
 
 def meant_by(asked: str) -> frozenset[str]:
-    """Our scopes for OAuth's. Raises InvalidRequest for an unknown one."""
+    """Our scopes for OAuth's. Raises ScopeInvalid for an unknown one, and for none at all."""
     names = asked.split()
-    if any(name not in OAUTH_SCOPES for name in names):
-        raise InvalidRequest(f"the scopes are {', '.join(OAUTH_SCOPES)}")
-    return frozenset().union(*(OAUTH_SCOPES[name] for name in names))
+    if not names or any(name not in OAUTH_SCOPES for name in names):
+        raise ScopeInvalid
+    return frozenset[str]().union(*(OAUTH_SCOPES[name] for name in names))
 
 
 def check_gift(giver: Principal, role: str, permissions: frozenset[str] | None) -> None:

@@ -38,7 +38,10 @@ class Principal:
 
     @property
     def is_operator(self) -> bool:
-        """Whether it looks after the workbench itself: every organisation and user, though not their data."""
+        """Whether it looks after the workbench itself: every organisation and user, though not their data.
+
+        So do the administrators of the organisation `local`, into which the local principal invites.
+        """
         return self.tenant_id == LOCAL and self.may("admin")
 
 

@@ -151,9 +151,16 @@ class Sessions:
             return False
         return self._end(UserSession.id == token.session_id, UserSession.client_id == client_id) == 1
 
-    def standing(self, session_id: str) -> UserSession | None:
-        """A session as it was stored."""
-        return self.session.get(UserSession, session_id)
+    def end_by_id(self, session_id: str) -> None:
+        """End a session, whosever it is: something of it has come into other hands."""
+        self._end(UserSession.id == session_id)
+
+    def behind(self, secret: str) -> UserSession | None:
+        """The session that a refresh token would go on with, if it has not been used up."""
+        token = self._find(secret)
+        if token is None or token.superseded_at is not None or token.used_at is not None:
+            return None
+        return self.session.get(UserSession, token.session_id)
 
     def forget_ended(self, before: float) -> None:
         """Remove what ended before a time: nobody can use it, and nobody need know it."""

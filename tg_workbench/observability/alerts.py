@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Literal
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from tg_workbench.events import AlertChanged, Events, tenant_subject
 from tg_workbench.identity import Principal
 from tg_workbench.observability.conditions import Reading
 from tg_workbench.observability.tables import Alert, AlertRule
+from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage.database import now
 
 Severity = Literal["info", "warning", "critical"]
@@ -143,6 +145,8 @@ class Alerts:
             message=alert.message,
         )
         Events(self.session).record(tenant_subject(alert.tenant_id), fact)
+        if state == "firing":
+            Outbox(self.session).put(alert.tenant_id, WebhookEvent.SECURITY_ALERT, asdict(fact))
 
 
 def _bad(rule: AlertRule, readings: Sequence[Reading]) -> dict[str, Reading]:

@@ -42,6 +42,7 @@ _STANDING = Statement(
         col(TrainingClient.id) == sa.bindparam("client")
     )
 )
+_SEEN = Statement(sa.select(TrainingClient).where(col(TrainingClient.id) == sa.bindparam("client")))
 
 
 class TrainingClients:
@@ -87,6 +88,16 @@ class TrainingClients:
         if client is None or client.owner_id != owner.id:
             raise TrainingClientNotFound(client_id)
         return client
+
+    def look_at(self, owner: Principal, client_id: str) -> TrainingClient:
+        """The client as it is now, to be shown: a copy, which stores no change. Raises as `get`.
+
+        Panels ask this over and over, and it costs a third of `get`.
+        """
+        row = _SEEN.first(self.session, client=client_id)
+        if row is None or row.owner_id != owner.id:
+            raise TrainingClientNotFound(client_id)
+        return TrainingClient.of(row)
 
     def list_page(
         self, owner: Principal, *, limit: int = 50, offset: int = 0

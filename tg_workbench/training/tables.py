@@ -39,6 +39,11 @@ class TrainingClient(SQLModel, table=True):
     fingerprint: str | None = None
     created_at: float = Field(default_factory=now)
 
+    @classmethod
+    def of(cls, row: Any) -> TrainingClient:
+        """What a prepared statement has read, apart from any session."""
+        return cls(**_read(row, "config", "plan", "privacy", "dp_metrics", "lineage", "last_checkpoint"))
+
 
 class Operation(SQLModel):
     """One thing a training client was asked to do, which is also the future of its answer.
@@ -67,11 +72,7 @@ class Operation(SQLModel):
     @classmethod
     def of(cls, row: Any) -> Operation:
         """What a prepared statement has read."""
-        values = row._asdict()
-        for name in ("progress", "result", "error"):
-            if values[name] is not None:
-                values[name] = json.loads(values[name])
-        return cls(**values)
+        return cls(**_read(row, "progress", "result", "error"))
 
 
 class OperationRow(Operation, table=True):
@@ -111,3 +112,12 @@ class Artifact(SQLModel, table=True):
     details: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
     dp_metrics: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
     created_at: float = Field(default_factory=now)
+
+
+def _read(row: Any, *of_json: str) -> dict[str, Any]:
+    """A row's values by column, with the text in JSON columns read."""
+    values: dict[str, Any] = row._asdict()
+    for name in of_json:
+        if values[name] is not None:
+            values[name] = json.loads(values[name])
+    return values

@@ -17,7 +17,7 @@ def test_members_see_their_own_and_no_other(session: Session, alice: Principal, 
         organizations.get(alice, bob.tenant_id)
     with pytest.raises(OrganizationNotFound):
         organizations.change(alice, bob.tenant_id, name="mine now", description=None)
-    assert organizations.list_page(LOCAL_PRINCIPAL)[1] == 2
+    assert organizations.list_page(LOCAL_PRINCIPAL)[1] == 3
 
 
 def test_a_member_of_two_changes_the_one_they_act_for(session: Session, town: Town, alice: Principal) -> None:
@@ -41,6 +41,17 @@ def test_an_owner_is_not_stripped_of_what_makes_one(session: Session, town: Town
     hers = Memberships(session).of_member(carol, alice.user_id or "")
     with pytest.raises(InvalidRequest):
         Memberships(session).permit(carol, hers, None, frozenset({"read"}))
+
+
+def test_who_is_invited_by_the_operator_is_in_the_local_organisation(session: Session, town: Town) -> None:
+    by_role = {
+        role: town.register(role, Invitations(session).invite(LOCAL_PRINCIPAL, role)[1])
+        for role in ("member", "admin")
+    }
+    assert {each.tenant_id for each in by_role.values()} == {"local"}
+    assert by_role["admin"].is_operator
+    assert not by_role["member"].is_operator
+    assert by_role["member"].id != LOCAL_PRINCIPAL.id
 
 
 def test_the_operator_looks_after_every_organisation(session: Session, alice: Principal) -> None:

@@ -46,9 +46,10 @@ class SystemStatus(BaseModel):
     def of(cls, premises: Premises) -> SystemStatus:
         """How it is now. There are no devices and no rounds here yet, so none are counted."""
         average = premises.metrics.average_seconds
+        scan = moment(premises.scan.at) if premises.scan.at is not None else None
         return cls(
             federated_learning=FederatedLearning(active_rounds=0, total_devices=0, online_devices=0),
-            security=Security(quantum_keys_rotation=None, last_security_scan=None),
+            security=Security(quantum_keys_rotation=None, last_security_scan=scan),
             performance=Performance(
                 avg_response_time=round(1000 * average, 3) if average is not None else 0.0,
                 memory_usage=premises.load.memory_percent,

@@ -95,7 +95,7 @@ async def list_training_clients(
 @router.get("/training_clients/{client_id}")
 async def get_training_client(client_id: ClientId, owner: SignedIn, clients: ClientsRoom) -> views.ClientView:
     """Get training client details."""
-    client = clients.get(owner, client_id)
+    client = clients.look_at(owner, client_id)
     return views.ClientView.of(client, clients.status_of(client))
 
 

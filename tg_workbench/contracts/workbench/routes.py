@@ -254,7 +254,7 @@ async def issue_api_key(
 ) -> schemas.IssuedApiKey:
     """Issue an API key. Its secret is in this answer and nowhere else."""
     issued, secret = keys.issue(
-        owner, body.name, list(body.scopes), expires_in_days=body.expires_in_days, idempotency_key=key
+        owner, body.name, body.meant, expires_in_days=body.expires_in_days, idempotency_key=key
     )
     return schemas.IssuedApiKey.of_new(issued, secret)
 

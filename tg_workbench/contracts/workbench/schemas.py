@@ -105,14 +105,23 @@ class Texts(ExactForm):
     unit: UnitName | None = None
 
 
+_WORDS = {"training": ("read", "train")}
+
+
 class IssueApiKey(ExactForm):
     """A key to be made; it cannot do more than whoever asks for it."""
 
     name: str = Field(min_length=1, max_length=200)
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=8)] = Field(
-        default=["read", "train", "datasets"]
+    scopes: Annotated[list[Scope | Literal["training"]], Field(min_length=1, max_length=9)] = Field(
+        default=["read", "train", "datasets"],
+        description="`training` is API Coordination's word for `read` and `train`.",
     )
     expires_in_days: float | None = Field(default=None, gt=0, le=36_500)
+
+    @property
+    def meant(self) -> list[str]:
+        """The scopes in our own words."""
+        return sorted({word for scope in self.scopes for word in _WORDS.get(scope, (scope,))})
 
 
 # ----------------------------------------------------------------------------- views

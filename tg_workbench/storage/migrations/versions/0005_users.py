@@ -1,5 +1,9 @@
-"""Users, organisations, memberships, invitations, sessions, and OAuth clients with their codes."""
+"""Users, organisations, memberships, invitations, sessions, and OAuth clients with their codes.
 
+The organisation `local` is there already: that of the local principal, whose things are from before.
+"""
+
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +18,11 @@ depends_on = None
 def upgrade() -> None:
     """Make the tables."""
     _make("organizations", _text("name"), _text("description", True), _text("created_by", True), _time())
+    op.execute(
+        sa.text(
+            "INSERT INTO organizations (id, name, created_at) VALUES ('local', 'Local', :now)"
+        ).bindparams(now=time.time())
+    )
     _make(
         "users",
         *(_text(name) for name in ("username", "username_key", "email", "email_key")),

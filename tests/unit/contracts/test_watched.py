@@ -1,0 +1,86 @@
+"""What happens to webhooks and to the audit log is seen by metrics and alerts, and alerts reach webhooks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import col, select
+
+from tg_workbench.contracts.watched import AuditScan, webhook_deliveries, webhook_disabled
+from tg_workbench.observability.conditions import Grounds, Reading
+from tg_workbench.observability.watch import Watch
+from tg_workbench.outbox import Notice
+from tg_workbench.security import AuditEntry, AuditLog, Deed
+from tg_workbench.storage import Database
+from tg_workbench.webhooks import Delivery, Subscription
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path}/x.db")
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def subscription(name: str, tenant: str, status: str, reason: str | None = None) -> Subscription:
+    return Subscription(
+        id=name, tenant_id=tenant, owner_id="x", url="https://x", events=[], secret=b"", key_id="",
+        status=status, reason=reason, failures=10,
+    )  # fmt: skip
+
+
+def test_webhooks_are_counted_and_those_that_fail_are_told(database: Database, tmp_path: Path) -> None:
+    with database.write() as session:
+        session.add(subscription("wh-1", "acme", "disabled", "10 tries in a row failed"))
+        session.add(subscription("wh-2", "acme", "disabled", "disabled by hand"))
+        session.add(subscription("wh-3", "eves", "active"))
+        session.flush()
+        for number, of in enumerate(("wh-1", "wh-1", "wh-3")):
+            session.add(
+                Delivery(
+                    id=f"d{number}",
+                    subscription_id=of,
+                    message_id="m",
+                    event="e",
+                    content="",
+                    most_attempts=1,
+                )
+            )
+        session.flush()
+        (reading,) = webhook_disabled(Grounds(session, tmp_path))
+        assert (reading.subject, reading.tenant_id) == ("wh-1", "acme")
+        for tenant, pending in ((None, 3), ("acme", 2), ("eves", 1), ("nobody", 0)):
+            (family,) = webhook_deliveries(session, tenant)
+            assert {sample.labels["status"]: sample.value for sample in family.samples}["pending"] == pending
+
+
+def test_an_edited_audit_log_raises_an_alert(database: Database, tmp_path: Path) -> None:
+    audit = AuditLog(database, tmp_path)
+    deed = Deed(tenant_id="acme", action="x", outcome="done", actor_kind="command", actor_id="x")
+    audit.note(deed)
+    audit.settle()
+    with database.write() as session:
+        assert AuditScan(audit)(Grounds(session, tmp_path)) == []
+        session.connection().execute(sa.text("DROP TRIGGER audit_entries_refuse_update"))
+        session.connection().execute(sa.update(AuditEntry).values(action="y"))
+    with database.read() as session:
+        (reading,) = AuditScan(audit)(Grounds(session, tmp_path))
+    assert reading.tenant_id == "acme"
+
+
+def test_an_alert_that_fires_is_told_to_webhooks_once(database: Database, tmp_path: Path) -> None:
+    def nearly_spent(grounds: Grounds) -> list[Reading]:
+        return [Reading("ds-1", "acme", 0.9, "nearly spent")]
+
+    watch = Watch(database, tmp_path, tmp_path, {"budget_near_cap": nearly_spent})
+    for _ in range(2):
+        watch.look()
+    with database.read() as session:
+        (notice,) = session.exec(select(Notice).order_by(col(Notice.id)))
+    assert (notice.tenant_id, notice.event) == ("acme", "security.alert")
+    assert json.loads(notice.data)["rule"] == "budget_near_cap"

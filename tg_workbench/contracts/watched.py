@@ -1,0 +1,69 @@
+"""What metrics, alerts and the status learn from rooms beside observability: webhooks and the audit log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from sqlmodel import Session, col, select
+
+from tg_workbench.observability.conditions import MOST_READINGS, Grounds, Reading
+from tg_workbench.security import AuditEntries, AuditLog, verify
+from tg_workbench.storage.database import now
+from tg_workbench.webhooks import Delivery, DeliveryStatus, Subscription
+
+SCAN_SECONDS = 3600.0
+BY_HAND = "disabled by hand"
+
+
+def webhook_deliveries(session: Session, tenant_id: str | None) -> Iterator[Metric]:
+    """Deliveries by status."""
+    query = select(Delivery.status, sa.func.count()).group_by(col(Delivery.status))
+    if tenant_id is not None:
+        ours = col(Subscription.id) == col(Delivery.subscription_id)
+        query = query.join(Subscription, ours).where(Subscription.tenant_id == tenant_id)
+    counted = dict(session.exec(query).all())
+    family = GaugeMetricFamily("tg_webhook_deliveries", "Webhook deliveries, by status.", labels=("status",))
+    for status in DeliveryStatus:
+        family.add_metric((status.value,), counted.get(status.value, 0))
+    yield family
+
+
+def webhook_disabled(grounds: Grounds) -> list[Reading]:
+    """The webhooks that were switched off because their receivers fail."""
+    off = (Subscription.status == "disabled", Subscription.reason != BY_HAND)
+    query = select(Subscription).where(*off).order_by(col(Subscription.id)).limit(MOST_READINGS)
+    return [
+        Reading(one.id, one.tenant_id, 1.0, f"webhook {one.id} was disabled after {one.failures} failures")
+        for one in grounds.session.exec(query)
+    ]
+
+
+class AuditScan:
+    """Verifies the whole audit log: at first, and again an hour later; a condition of alerts."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        self.audit = audit
+        self.at: float | None = None
+        """When it was last verified."""
+        self._broken = set[str]()
+        self._due = 0.0
+
+    def __call__(self, grounds: Grounds) -> list[Reading]:
+        """The audit logs that are not as they were written."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + SCAN_SECONDS
+            self.at, self._broken = now(), self._verified(grounds)
+        what = "the audit log is not as it was written: run 'tg-workbench audit verify'"
+        tenants = sorted({*self._broken, *self.audit.broken})[:MOST_READINGS]
+        return [Reading(f"audit:{tenant}", tenant, 1.0, what) for tenant in tenants]
+
+    def _verified(self, grounds: Grounds) -> set[str]:
+        """Whose log does not hold. Where nothing was ever written no key is loaded, which takes 12 MB."""
+        if not AuditEntries(grounds.session).tenants() and not any(self.audit.files.all()):
+            return set()
+        verdict = verify(self.audit.database, key=self.audit.key, files=self.audit.files)
+        return {found.tenant_id for found in verdict.breaks}
