@@ -91,7 +91,7 @@ def test_a_session_goes_on_when_its_token_ends(alice: Workbench, monkeypatch: py
     assert session is not None
     first, refresh_token = session.token(), session._tokens.refresh_token
     later = time.monotonic() + 1800
-    monkeypatch.setattr(accounts.time, "monotonic", lambda: later)
+    monkeypatch.setattr("tg_workbench.sdk.accounts.time.monotonic", lambda: later)
     assert alice.me().role == "owner"
     assert session._tokens.refresh_token != refresh_token
     monkeypatch.undo()

@@ -125,9 +125,9 @@ class Connection:
         return self.send(Call("DELETE", path))
 
     def look(self, path: str) -> dict[str, Any]:
-        """Read once, without trying again. Raises CallFailed when nobody answers."""
+        """Read once, without trying again, and whoever is signed in. Raises CallFailed when nobody answers."""
         try:
-            answer = self.answer(Call("GET", path))
+            answer = self.answer(Call("GET", path, is_anonymous=self.credential is not None))
         except WireBroken as failure:
             raise self.unreachable(failure) from failure
         if answer.status_code >= 500 and b'"error"' not in answer.content:
