@@ -125,7 +125,7 @@ class Connection:
         return self.send(Call("DELETE", path))
 
     def look(self, path: str) -> dict[str, Any]:
-        """Read once, without trying again, and whoever is signed in. Raises CallFailed when nobody answers."""
+        """Read once, whoever is signed in, without trying again. Raises CallFailed when nobody answers."""
         try:
             answer = self.answer(Call("GET", path, is_anonymous=self.credential is not None))
         except WireBroken as failure:
