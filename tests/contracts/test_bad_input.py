@@ -368,3 +368,11 @@ def test_many_texts_may_be_longer_than_other_json(api: httpx.Client) -> None:
     texts = ["word " * 2000] * 1000
     answer = api.post("/workbench/v1/datasets", json={"name": "long", "texts": texts, "privacy": "public"})
     assert (answer.status_code, answer.json()["size"]) == (201, 1000)
+
+
+@pytest.mark.parametrize("noise", [1e-160, 1e-9, 0.0099])
+def test_next_to_no_noise_is_refused_before_anything_is_made(api: httpx.Client, noise: float) -> None:
+    body = {"model_ref": "mlp", "dp_config": {"noise_multiplier": noise, "accountant_type": "moments"}}
+    answer = api.post("/api/v1/training_clients", json=body)
+    assert refusal(answer, "tg_tinker").message.startswith("body.dp_config.noise_multiplier")
+    assert answer.status_code == 422

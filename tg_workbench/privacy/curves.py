@@ -34,6 +34,7 @@ ORDERS: tuple[float, ...] = (
 )
 """The Rényi orders composed over: fixed, so that sums stay valid when the noise changes mid-run."""
 
+_ROUNDING = 1e-12
 FINEST_INTERVAL = 1e-4
 """The grid of privacy losses that reported numbers are computed on."""
 
@@ -61,7 +62,9 @@ def _gaussian_delta(epsilon: float, mean_shift: float) -> float:
 
 @lru_cache(maxsize=256)
 def rdp_of_one_step(step: GaussianStep, relation: Relation) -> NDArray[np.float64]:
-    """What one step costs at each of ORDERS. Steps add up by adding these."""
+    """What one step costs at each of ORDERS; infinite: no bound is known. Steps add up by adding these."""
+    if step.is_beyond_bounds:
+        return np.full(len(ORDERS), math.inf)
     cost = _rdp_of_event(step.noise_multiplier, step.sample_rate, relation)
     if step.is_truncated:
         cost = _rdp_of_truncated(cost, step)
@@ -74,7 +77,9 @@ def _rdp_of_event(noise_multiplier: float, sample_rate: float, relation: Relatio
     with _quiet():
         accountant.compose(_event(noise_multiplier, sample_rate))
     cost: NDArray[np.float64] = accountant.rdp.copy()
-    return cost
+    # A divergence is never negative and never no number: what the library could not compute is no bound.
+    # Left as it is, one such order would be read as ε = 0.
+    return np.where(np.isnan(cost) | (cost < -_ROUNDING), np.inf, np.maximum(cost, 0.0))
 
 
 def _rdp_of_truncated(never_cut: NDArray[np.float64], step: GaussianStep) -> NDArray[np.float64]:
@@ -99,6 +104,8 @@ def _rdp_of_truncated(never_cut: NDArray[np.float64], step: GaussianStep) -> NDA
 
 def rdp_epsilon(cost: NDArray[np.float64], delta: float) -> float:
     """The smallest ε that composed Rényi costs allow (Canonne, Kamath and Steinke 2020, Proposition 12)."""
+    if not np.isfinite(cost).any():
+        return math.inf  # the library would say 0
     with _quiet():
         return float(rdp.compute_epsilon(ORDERS, cost, delta)[0])
 
@@ -108,6 +115,8 @@ def pld_epsilon(
     step: GaussianStep, steps: int, delta: float, relation: Relation, interval: float = FINEST_INTERVAL
 ) -> float:
     """ε of `steps` equal steps from their composed privacy loss distribution, rounded up to `interval`."""
+    if step.is_beyond_bounds:
+        return math.inf
     one = _pld_of_one_step(step, relation, interval)
     return float(one.self_compose(steps).get_epsilon_for_delta(delta))
 

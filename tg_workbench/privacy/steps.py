@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from tg_workbench.errors import InvalidRequest
 
+LEAST_NOISE_MULTIPLIER = 0.01
+"""Less noise is refused: it hides nothing (ε is in the thousands), and accountants overflow far below."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class GaussianStep:
@@ -33,6 +36,11 @@ class GaussianStep:
             )
         if self.is_truncated and not 0.0 < self.sample_rate < 1.0:
             raise InvalidRequest("truncated_batch_size is for batches that are drawn: a sample_rate below 1")
+
+    @property
+    def is_beyond_bounds(self) -> bool:
+        """Whether so little noise is added to drawn records that no accountant is to be trusted with it."""
+        return self.noise_multiplier < LEAST_NOISE_MULTIPLIER and 0.0 < self.sample_rate < 1.0
 
     @property
     def is_truncated(self) -> bool:

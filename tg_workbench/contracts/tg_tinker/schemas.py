@@ -96,7 +96,7 @@ class DPConfig(ExactForm):
     """
 
     enabled: bool = True
-    noise_multiplier: float | None = Field(default=1.0, gt=0, le=1_000)
+    noise_multiplier: float | None = Field(default=1.0, ge=0.01, le=1_000)
     max_grad_norm: float = Field(default=1.0, gt=0, le=1e6)
     target_epsilon: float | None = Field(default=8.0, gt=0, le=1_000)
     target_delta: float | None = Field(default=None, gt=0, lt=1)

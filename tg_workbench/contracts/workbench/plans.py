@@ -25,7 +25,7 @@ class AskPlan(ExactForm):
     steps: int | None = Field(default=None, ge=1, le=1_000_000)
     epochs: float | None = Field(default=None, gt=0, le=1_000_000)
     target_epsilon: float | None = Field(default=None, gt=0, le=1_000)
-    noise_multiplier: float | None = Field(default=None, gt=0, le=1_000)
+    noise_multiplier: float | None = Field(default=None, ge=0.01, le=1_000)
     delta: float | None = Field(default=None, gt=0, lt=1)
     accountant: Literal["pld", "rdp"] = "pld"
     truncated_batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
