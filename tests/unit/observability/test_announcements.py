@@ -127,7 +127,7 @@ HEARS: list[tuple[Principal, Channel, bool, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("who", "where", "training", "alerts"), HEARS, ids=str)
+@pytest.mark.parametrize(("who", "where", "training", "alerts"), HEARS, ids=range(len(HEARS)))
 def test_each_hears_what_is_theirs(
     database: Database, who: Principal, where: Channel, training: bool, alerts: bool
 ) -> None:
