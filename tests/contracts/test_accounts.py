@@ -149,6 +149,21 @@ def test_signing_out_everywhere_ends_every_session_but_no_key(people: People) ->
     assert laptop.http.get(MINE, headers={"X-API-Key": key}).status_code == 200
 
 
+def test_a_key_of_one_organisation_sees_no_other_and_no_session(
+    people: People, stranger: httpx.Client
+) -> None:
+    person = people.register("kim")
+    person.http.post("/api/v1/organizations", json={"name": "Second"})
+    key = person.http.post("/workbench/v1/api_keys", json={"name": "job", "scopes": ["read"]}).json()["key"]
+    headers = {"X-API-Key": key}
+    seen = stranger.get("/api/v1/organizations", headers=headers).json()["organizations"]
+    assert [each["id"] for each in seen] == [person.organization_id]
+    for method in ("GET", "DELETE"):
+        answer = stranger.request(method, "/workbench/v1/sessions", headers=headers)
+        assert refusal(answer, "workbench").status == 403
+    assert person.http.get(MINE).status_code == 200
+
+
 @pytest.mark.operation("S3-04")
 def test_a_refresh_token_that_comes_twice_ends_the_session(people: People, stranger: httpx.Client) -> None:
     victim = people.register("frank")
@@ -161,6 +176,15 @@ def test_a_refresh_token_that_comes_twice_ends_the_session(people: People, stran
         assert stranger.get(MINE, headers=bearer(token)).status_code == 401
     again = {"refresh_token": renewed.json()["refresh_token"]}
     assert stranger.post("/auth/refresh", json=again).status_code == 401
+
+
+@pytest.mark.operation("S3-04")
+def test_a_session_that_rotated_once_rotates_at_every_door(people: People, stranger: httpx.Client) -> None:
+    person = people.register("fay")
+    first = {"refresh_token": person.signed_in["refresh_token"]}
+    assert stranger.post("/workbench/v1/sessions/refresh", json=first).status_code == 200
+    assert stranger.post("/auth/refresh", json=first).status_code == 401
+    assert person.http.get(MINE).status_code == 401
 
 
 def test_a_changed_password_ends_every_other_session(people: People, stranger: httpx.Client) -> None:
@@ -358,6 +382,47 @@ def test_a_member_who_is_removed_is_out_at_once(
     assert judy.http.get(MINE).status_code == 401
     body = {"username": judy.name, "password": PASSWORD}
     assert stranger.post("/auth/login", json=body).status_code == 401
+
+
+def test_an_organisation_that_one_does_not_act_for_is_not_found(people: People, name: str) -> None:
+    owner = people.register("ivan")
+    other = owner.http.post("/api/v1/organizations", json={"name": "Second"}).json()["id"]
+    user = {"username": name, "email": f"{name}@x.org", "password": PASSWORD}
+    where = {"organization_id": other}
+    answers = [
+        owner.http.post("/workbench/v1/invitations", json={"role": "viewer", **where}),
+        owner.http.post("/api/v1/users", json={**user, **where}),
+        owner.http.delete(f"/workbench/v1/members/{owner.user_id}", params=where),
+        owner.http.put(f"/api/v1/users/{owner.user_id}/permissions", json={"role": "owner"}, params=where),
+    ]
+    assert [answer.status_code for answer in answers] == [404] * 4
+
+
+def test_the_operator_says_in_which_organisation(api: httpx.Client, people: People) -> None:
+    owner = people.register("jill")
+    second = owner.http.post("/api/v1/organizations", json={"name": "Second"}).json()["id"]
+    path, where = f"/api/v1/users/{owner.user_id}/permissions", {"organization_id": second}
+    changed = api.put(path, json={"role": "owner"}, params=where)
+    assert changed.json()["organization_id"] == second
+    left = api.delete(f"/workbench/v1/members/{owner.user_id}", params=where)
+    assert refusal(left, "workbench").status == 409  # the last owner
+
+
+def test_a_bad_invitation_does_not_tell_whose_names_are_taken(alice: Person, stranger: httpx.Client) -> None:
+    answers = [
+        stranger.post(
+            "/auth/register",
+            json={
+                "username": who,
+                "email": f"{who}@x.org",
+                "password": PASSWORD,
+                "invitation_token": "junk",
+            },
+        )
+        for who in (alice.name, "nobody-has-this-name")
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert answers[0].json() == answers[1].json()
 
 
 def test_an_invitation_can_be_withdrawn(

@@ -371,6 +371,39 @@ def test_a_refreshed_token_may_do_less_and_never_more(
     assert stranger.delete(f"{MINE}/none", headers=bearer(less["access_token"])).status_code == 403
     more = refreshed(stranger, plotter, less["refresh_token"], scope="read:devices admin")
     assert error_of(more) == "invalid_scope"
+    assert refreshed(stranger, plotter, less["refresh_token"]).status_code == 200  # it was not used up
+
+
+def test_an_application_issues_no_key_and_ends_with_what_it_was_given(
+    stranger: httpx.Client, alice: Person
+) -> None:
+    client = registered(alice, scope="read keys")
+    token = exchange(stranger, client, let_in(stranger, alice, client)["code"]).json()["access_token"]
+    issued = stranger.post(
+        "/workbench/v1/api_keys", json={"name": "x", "scopes": ["read"]}, headers=bearer(token)
+    )
+    assert issued.status_code == 403
+    assert stranger.get("/workbench/v1/api_keys", headers=bearer(token)).status_code == 200
+    listed = stranger.get("/workbench/v1/sessions", headers=bearer(token)).json()
+    assert [each["client_id"] for each in listed["sessions"]] == [client["client_id"]]
+
+
+@pytest.mark.parametrize("way", ["password", "everywhere", "close"])
+def test_a_code_on_its_way_ends_with_what_ends_every_session(
+    people: People, stranger: httpx.Client, way: str
+) -> None:
+    person = people.register("lena")
+    client = registered(person)
+    code = let_in(stranger, person, client)["code"]
+    if way == "password":
+        change = {"password": PASSWORD, "new_password": PASSWORD + "-2"}
+        assert person.http.put("/workbench/v1/account/password", json=change).status_code == 200
+    elif way == "everywhere":
+        assert person.http.delete("/workbench/v1/sessions").status_code == 200
+    else:
+        closed = person.http.post("/workbench/v1/account/close", json={"password": PASSWORD})
+        assert closed.status_code == 200
+    assert error_of(exchange(stranger, client, code)) == "invalid_grant"
 
 
 @pytest.mark.parametrize("change", [{"client_secret": "tgo_wrong"}, {"client_id": "app_none"}])

@@ -18,6 +18,7 @@ from tg_workbench.crypto.access_tokens import AccessToken
 from tg_workbench.crypto.passwords import needs_rehash
 from tg_workbench.errors import InvalidRequest, RegistrationClosed, Unauthenticated, WrongPassword
 from tg_workbench.identity import (
+    Invitations,
     Membership,
     Memberships,
     NewAccount,
@@ -66,6 +67,9 @@ class FrontDesk:
         mode = self.premises.settings.registration
         if mode == "closed" or (mode == "invite" and applicant.invitation is None):
             raise RegistrationClosed(by_invitation=mode == "invite")
+        if applicant.invitation is not None:
+            with self.premises.database.read() as session:
+                Invitations(session).look_at(applicant.invitation)
         hashed = await self.premises.passwords.hashed(applicant.password)
         account = NewAccount(applicant.username, applicant.email, hashed, applicant.full_name)
         with self.premises.database.write() as session:

@@ -103,11 +103,11 @@ class TokenDesk:
             )
             if found is not None:
                 acts(Actor.of(found[0]))
+                if narrower is not None and not narrower <= found[0].scopes:
+                    raise ScopeInvalid  # inside: what is undone with it is that the token was used
         if found is None:
             raise GrantInvalid
         principal, refresh_token = found
-        if narrower is not None and not narrower <= principal.scopes:
-            raise ScopeInvalid
         scopes = principal.scopes if narrower is None else narrower
         return self._tokens(principal, scopes, refresh_token, written(scopes))
 
