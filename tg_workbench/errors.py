@@ -461,11 +461,32 @@ class RateLimited(WorkbenchError):
 
 
 class TooManyAttempts(RateLimited):
-    """Too many passwords were tried for one name, or too many are being looked at just now."""
+    """Too many passwords were tried for one name."""
 
     def __init__(self, *, limit: int, window_seconds: int, retry_after: int) -> None:
         super().__init__(limit=limit, window_seconds=window_seconds, retry_after=retry_after)
         self.args = (f"too many attempts to sign in; try again in {retry_after} seconds",)
+
+
+class TooManyVisits(RateLimited):
+    """Too many came from one address to sign in or to register."""
+
+    def __init__(self, *, limit: int, window_seconds: int, retry_after: int) -> None:
+        super().__init__(limit=limit, window_seconds=window_seconds, retry_after=retry_after)
+        self.args = (
+            f"more than {limit} attempts to sign in or register came from your address in {window_seconds} "
+            f"seconds; try again in {retry_after} seconds",
+        )
+
+
+class PasswordsBusy(RateLimited):
+    """As many passwords are being looked at as the server has room for."""
+
+    def __init__(self, retry_after: int) -> None:
+        WorkbenchError.__init__(
+            self, f"the server is busy with those who are signing in; try again in {retry_after} seconds"
+        )
+        self.retry_after = retry_after
 
 
 class QuotaExceeded(WorkbenchError):

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from tests.contracts.envelopes import refusal
 from tests.contracts.people import PASSWORD, People, Person
@@ -247,6 +248,53 @@ def test_a_name_that_is_tried_too_often_has_to_wait(tmp_path: Path) -> None:
         answer = http.post("/auth/login", json={"username": name.upper(), "password": PASSWORD})
         assert refusal(answer, "deep_learning").code == "rate_limit_exceeded"
         assert 0 < int(answer.headers["retry-after"]) <= 901
+
+
+def test_a_name_and_an_address_of_one_user_have_one_count(tmp_path: Path) -> None:
+    http = with_settings(tmp_path)
+    body = {"username": "both", "email": "both@example.org", "password": PASSWORD}
+    assert http.post("/auth/register", json=body).status_code == 201
+    owner = http.post("/workbench/v1/sessions", json={"login": "both", "password": PASSWORD}).json()
+    wrong = [{"login": login, "password": "wrong-password"} for login in ("both", "Both@example.org")]
+    statuses = [
+        http.post("/workbench/v1/sessions", json=wrong[number % 2]).status_code for number in range(22)
+    ]
+    assert statuses == [401] * 20 + [429] * 2
+    change = {"password": PASSWORD, "new_password": PASSWORD + "-2"}
+    signed_in = bearer(owner["access_token"])  # whom strangers lock out may still change their password
+    assert http.put("/workbench/v1/account/password", json=change, headers=signed_in).status_code == 200
+
+
+def knock(http: httpx.Client, number: int) -> httpx.Response:
+    """Come to one of the doors, with a name that nobody has and nobody has tried."""
+    name, address = f"nobody-{number}", f"nobody-{number}@example.org"
+    new = {"username": name, "email": address, "password": PASSWORD, "invitation_token": "junk"}
+    doors: list[tuple[str, dict[str, str]]] = [
+        ("/auth/login", {"username": name, "password": ""}),
+        ("/api/v1/auth/login", {"email": address, "password": ""}),
+        ("/workbench/v1/sessions", {"login": name, "password": ""}),
+        ("/auth/register", new),
+        ("/api/v1/auth/register", new),
+    ]
+    path, body = doors[number % len(doors)]
+    return http.post(path, json=body)
+
+
+def test_one_address_comes_to_all_doors_together_so_often(tmp_path: Path) -> None:
+    http = with_settings(tmp_path)
+    assert {knock(http, number).status_code for number in range(60)} == {400, 401}
+    for number, contract in enumerate(("deep_learning", "aitip", "workbench", "deep_learning", "aitip")):
+        answer = knock(http, number)
+        assert refusal(answer, contract).status == 429
+        assert "from your address" in answer.text
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+    elsewhere = TestClient(http.app, base_url="http://localhost", client=("192.0.2.7", 4711))
+    assert knock(elsewhere, 0).status_code == 401
+
+
+def test_whoever_comes_by_the_socket_is_not_counted(people: People) -> None:
+    http = people.client()
+    assert {knock(http, number).status_code for number in range(70)} == {400, 401}
 
 
 def test_a_flood_of_sign_ins_is_bounded_and_stops_nobody_else(

@@ -227,5 +227,5 @@ def _of_user(user_id: str) -> tuple[sa.ColumnElement[bool], ...]:
     return (col(UserSession.membership_id).in_(_places_of(user_id)),)
 
 
-def _places_of(user_id: str) -> sa.Select[tuple[str]]:
+def _places_of(user_id: str) -> sa.Select[Any]:
     return sa.select(col(Membership.id)).where(col(Membership.user_id) == user_id)

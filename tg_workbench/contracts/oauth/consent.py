@@ -12,6 +12,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from tg_workbench.contracts.front_desk import FrontDesk
+from tg_workbench.contracts.limits import address_in
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import ThePremises
 from tg_workbench.contracts.trail import Actor, acts
@@ -55,11 +56,15 @@ class Asked:
 
 
 class ConsentDesk:
-    """Checks what is asked for, and lets applications in. `issuer` is the address this workbench goes by."""
+    """Checks what is asked for, and lets applications in.
 
-    def __init__(self, premises: Premises, issuer: str) -> None:
+    `issuer` is the address this workbench goes by, `address` the one a person comes from.
+    """
+
+    def __init__(self, premises: Premises, issuer: str, address: str | None) -> None:
         self.premises = premises
         self.issuer = issuer
+        self.front = FrontDesk(premises, address)
 
     def asked(self, fields: Mapping[str, str]) -> Asked:
         """The request in `fields`.
@@ -113,7 +118,7 @@ class ConsentDesk:
 
     async def _user(self, fields: Mapping[str, str]) -> str | None:
         try:
-            user = await FrontDesk(self.premises).known(fields.get("login", ""), fields.get("password", ""))
+            user = await self.front.known(fields.get("login", ""), fields.get("password", ""))
         except WrongPassword:
             return None
         return user.id
@@ -149,7 +154,7 @@ def issuer_of(request: Request, premises: Premises) -> str:
 
 
 async def _desk(request: Request, premises: ThePremises) -> ConsentDesk:
-    return ConsentDesk(premises, issuer_of(request, premises))
+    return ConsentDesk(premises, issuer_of(request, premises), address_in(request))
 
 
 TheConsentDesk = Annotated[ConsentDesk, Depends(_desk)]

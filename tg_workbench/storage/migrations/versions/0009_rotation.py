@@ -11,8 +11,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the column."""
-    column = sa.Column("rotates", sa.Boolean(), nullable=False, server_default=sa.false())
-    op.add_column("user_sessions", column)
+    op.add_column(
+        "user_sessions", sa.Column("rotates", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
     rows = sa.table("user_sessions", sa.column("rotates"), sa.column("client_id"))
     op.execute(rows.update().where(rows.c.client_id.is_not(None)).values(rotates=sa.true()))
 
