@@ -448,6 +448,15 @@ class AuditUnreadable(WorkbenchError):
         super().__init__(f"{path} is no database of a workbench with an audit log")
 
 
+class PublicUrlMissing(WorkbenchError):
+    """In production nobody may be sent to an address that a request makes up: the operator has to name it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "applications cannot be let in here yet: the operator of this workbench has to set TG_PUBLIC_URL"
+        )
+
+
 class RateLimited(WorkbenchError):
     """More requests than are allowed in a window of time; one passes again in `retry_after` seconds."""
 

@@ -265,7 +265,7 @@ def test_a_name_and_an_address_of_one_user_have_one_count(tmp_path: Path) -> Non
     assert http.put("/workbench/v1/account/password", json=change, headers=signed_in).status_code == 200
 
 
-def knock(http: httpx.Client, number: int) -> httpx.Response:
+def knock(http: httpx.Client | TestClient, number: int) -> Any:
     """Come to one of the doors, with a name that nobody has and nobody has tried."""
     name, address = f"nobody-{number}", f"nobody-{number}@example.org"
     new = {"username": name, "email": address, "password": PASSWORD, "invitation_token": "junk"}

@@ -192,7 +192,7 @@ def test_the_credential_that_was_used_decides_which_window(serve: Callable[..., 
     sign_in = {"username": "ann", "password": "correct-horse"}
     token = httpx.post(f"{server.address}/auth/login", json=sign_in).json()["access_token"]
     session = {"Authorization": f"Bearer {token}"}
-    for beside in ({}, {"X-API-Key": ""}, {"X-API-Key": " "}):
+    for beside in ({}, {"X-API-Key": ""}):
         answer = server.get("/api/v1/limited/closed", **session, **beside)
         assert (answer.status_code, answer.headers["x-ratelimit-limit"]) == (200, "1000")
 

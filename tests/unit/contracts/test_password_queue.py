@@ -107,12 +107,12 @@ def test_whoever_is_signed_in_is_not_locked_out_by_strangers() -> None:
 async def full(queue: PasswordQueue, opened: threading.Event, places: int, **of: str) -> list[object]:
     """What those are told who come when `places` are taken, five of them, all for one name."""
     asked = [
-        asyncio.create_task(queue.verify(Tried("name", str(number), **of), "x", None))  # type: ignore[arg-type]
+        asyncio.create_task(queue.verify(Tried("name", str(number), **of), "x", None))
         for number in range(places)
     ]
     await asyncio.sleep(0.05)
     late = [
-        asyncio.create_task(queue.verify(Tried("user", "alice", **of), "x", None))  # type: ignore[arg-type]
+        asyncio.create_task(queue.verify(Tried("user", "alice", **of), "x", None))
         for _ in range(MOST_TRIES + 1)
     ]
     await asyncio.sleep(0.05)

@@ -65,7 +65,8 @@ def _query(*fields: str) -> dict[str, Any]:
 
 def _page(asked: Asked, wrong: bool) -> HTMLResponse:
     scopes = asked.scope.split()
-    page = pages.consent(asked.client.name, asked.redirect_uri, scopes, asked.fields, wrong)
+    names = pages.Names(asked.client.name, asked.organization, asked.redirect_uri)
+    page = pages.consent(names, scopes, asked.fields, wrong)
     return HTMLResponse(page, 401 if wrong else 200, {**pages.headers(asked.redirect_uri), **UNSTORED})
 
 
