@@ -46,8 +46,8 @@ class Settings:
     registration: Registration = "open"
     """`TG_REGISTRATION`: who may register: open (everybody; in production it is invite), invite or closed."""
     public_url: str | None = None
-    """`TG_PUBLIC_URL`: where others reach this workbench, for OAuth; unset: at the address that a request names
-    (in production it has to be set for that)."""
+    """`TG_PUBLIC_URL`: where others reach this workbench. Unset, applications are let in at the address that
+    a request names, and in production not at all."""
     auth_disabled: bool = False
     """`TG_AUTH_DISABLED`: no credential needed; only in development, on a loopback or Unix-socket bind."""
     max_workers: int = 4

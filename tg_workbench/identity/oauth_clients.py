@@ -131,11 +131,14 @@ def may_lead_to(client: OAuthClient, address: str) -> bool:
     """Whether an application has registered an address, or for this machine the same with another port."""
     if address in client.redirect_uris:
         return True
-    here = _HERE.fullmatch(address)
-    registered = (_HERE.fullmatch(each) for each in client.redirect_uris)
-    return here is not None and any(
-        each is not None and each.groups() == here.groups() for each in registered
-    )
+    here = _but_for_its_port(address)
+    return here is not None and here in map(_but_for_its_port, client.redirect_uris)
+
+
+def _but_for_its_port(address: str) -> tuple[str, ...] | None:
+    """An address on this machine without its port; None for any other."""
+    found = _HERE.fullmatch(address)
+    return None if found is None else found.groups(default="")
 
 
 def _check_address(address: str) -> None:
