@@ -56,6 +56,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     import uvicorn
 
     from tg_workbench.app import create_app
+    from tg_workbench.contracts.proxies import Proxies
     from tg_workbench.contracts.qflare.channels import LONGEST_MESSAGE
     from tg_workbench.contracts.visitors import is_loopback
     from tg_workbench.observability import logs
@@ -67,7 +68,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     app = create_app(settings)
     _migrate_apart(settings)
     config = uvicorn.Config(
-        app,
+        Proxies(app, settings.trusted_proxies) if settings.trusted_proxies else app,
         host=options.host,
         port=settings.port if options.port is None else options.port,
         fd=options.fd,
@@ -75,8 +76,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         access_log=False,  # ours says the route, never the query
         log_config=None,
         server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        proxy_headers=False,  # ours knows Unix sockets
         timeout_graceful_shutdown=2,
         ws="websockets-sansio",
         ws_max_size=LONGEST_MESSAGE,

@@ -448,6 +448,15 @@ class AuditUnreadable(WorkbenchError):
         super().__init__(f"{path} is no database of a workbench with an audit log")
 
 
+class PublicUrlMissing(WorkbenchError):
+    """In production nobody may be sent to an address that a request makes up: the operator has to name it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "applications cannot be let in here yet: the operator of this workbench has to set TG_PUBLIC_URL"
+        )
+
+
 class RateLimited(WorkbenchError):
     """More requests than are allowed in a window of time; one passes again in `retry_after` seconds."""
 
@@ -461,11 +470,32 @@ class RateLimited(WorkbenchError):
 
 
 class TooManyAttempts(RateLimited):
-    """Too many passwords were tried for one name, or too many are being looked at just now."""
+    """Too many passwords were tried for one name."""
 
     def __init__(self, *, limit: int, window_seconds: int, retry_after: int) -> None:
         super().__init__(limit=limit, window_seconds=window_seconds, retry_after=retry_after)
         self.args = (f"too many attempts to sign in; try again in {retry_after} seconds",)
+
+
+class TooManyVisits(RateLimited):
+    """Too many came from one address to sign in or to register."""
+
+    def __init__(self, *, limit: int, window_seconds: int, retry_after: int) -> None:
+        super().__init__(limit=limit, window_seconds=window_seconds, retry_after=retry_after)
+        self.args = (
+            f"more than {limit} attempts to sign in or register came from your address in {window_seconds} "
+            f"seconds; try again in {retry_after} seconds",
+        )
+
+
+class PasswordsBusy(RateLimited):
+    """As many passwords are being looked at as the server has room for."""
+
+    def __init__(self, retry_after: int) -> None:
+        WorkbenchError.__init__(
+            self, f"the server is busy with those who are signing in; try again in {retry_after} seconds"
+        )
+        self.retry_after = retry_after
 
 
 class QuotaExceeded(WorkbenchError):

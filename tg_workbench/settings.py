@@ -19,6 +19,8 @@ from tg_workbench.errors import InvalidSetting
 Environment = Literal["development", "production"]
 RateLimits = Literal["on", "off", "relaxed"]
 Registration = Literal["open", "invite", "closed"]
+UNIX = "unix"
+"""What `TG_TRUSTED_PROXIES` calls whoever reaches the workbench by a Unix socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class Settings:
     registration: Registration = "open"
     """`TG_REGISTRATION`: who may register: open (everybody; in production it is invite), invite or closed."""
     public_url: str | None = None
-    """`TG_PUBLIC_URL`: where others reach this workbench; unset: at the address that a request names."""
+    """`TG_PUBLIC_URL`: where others reach this workbench. Unset, applications are let in at the address that
+    a request names, and in production not at all."""
     auth_disabled: bool = False
     """`TG_AUTH_DISABLED`: no credential needed; only in development, on a loopback or Unix-socket bind."""
     max_workers: int = 4
@@ -58,7 +61,7 @@ class Settings:
     redis_url: str | None = None
     """`REDIS_URL`: where several API processes count requests together."""
     trusted_proxies: tuple[str, ...] = ()
-    """`TG_TRUSTED_PROXIES`: comma-separated addresses and networks whose X-Forwarded-For is believed."""
+    """`TG_TRUSTED_PROXIES`: addresses, networks and `unix`, by commas: whose X-Forwarded-For is believed."""
     webhook_allow_loopback: bool = False
     """`TG_WEBHOOK_ALLOW_LOOPBACK`: webhooks may go to this very machine; only in development."""
 
@@ -133,10 +136,10 @@ def _networks(text: str) -> tuple[str, ...]:
     networks = tuple(part.strip() for part in text.split(",") if part.strip())
     for network in networks:
         try:
-            ipaddress.ip_network(network)
+            _ = network == UNIX or ipaddress.ip_network(network)
         except ValueError:
             raise InvalidSetting(
-                "TG_TRUSTED_PROXIES", network, "addresses and networks like 10.0.0.0/8"
+                "TG_TRUSTED_PROXIES", network, "addresses and networks like 10.0.0.0/8, and unix"
             ) from None
     return networks
 

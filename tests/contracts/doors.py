@@ -124,6 +124,12 @@ OF_THE_OPERATOR = {
     "POST /workbench/v1/alert_rules/{rule_id}",
 }
 """What no role of an organisation opens; `test_monitoring` tries these with other people's ids."""
+FOR_PEOPLE = {
+    "GET /workbench/v1/sessions",
+    "DELETE /workbench/v1/sessions",
+    "DELETE /workbench/v1/sessions/{session_id}",
+}
+"""What no API key opens, whatever its scopes."""
 NEEDED = {door: scope for scope, doors in SCOPES.items() for door in doors}
 AMONG_MEMBERS = {"GET /api/v1/organizations/{org_id}", "GET /api/v1/users/{user_id}"}
 """What the members of one organisation see of each other; everything else is one member's own."""

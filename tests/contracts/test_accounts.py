@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from tests.contracts.envelopes import refusal
 from tests.contracts.people import PASSWORD, People, Person
@@ -149,6 +150,21 @@ def test_signing_out_everywhere_ends_every_session_but_no_key(people: People) ->
     assert laptop.http.get(MINE, headers={"X-API-Key": key}).status_code == 200
 
 
+def test_a_key_of_one_organisation_sees_no_other_and_no_session(
+    people: People, stranger: httpx.Client
+) -> None:
+    person = people.register("kim")
+    person.http.post("/api/v1/organizations", json={"name": "Second"})
+    key = person.http.post("/workbench/v1/api_keys", json={"name": "job", "scopes": ["read"]}).json()["key"]
+    headers = {"X-API-Key": key}
+    seen = stranger.get("/api/v1/organizations", headers=headers).json()["organizations"]
+    assert [each["id"] for each in seen] == [person.organization_id]
+    for method in ("GET", "DELETE"):
+        answer = stranger.request(method, "/workbench/v1/sessions", headers=headers)
+        assert refusal(answer, "workbench").status == 403
+    assert person.http.get(MINE).status_code == 200
+
+
 @pytest.mark.operation("S3-04")
 def test_a_refresh_token_that_comes_twice_ends_the_session(people: People, stranger: httpx.Client) -> None:
     victim = people.register("frank")
@@ -161,6 +177,15 @@ def test_a_refresh_token_that_comes_twice_ends_the_session(people: People, stran
         assert stranger.get(MINE, headers=bearer(token)).status_code == 401
     again = {"refresh_token": renewed.json()["refresh_token"]}
     assert stranger.post("/auth/refresh", json=again).status_code == 401
+
+
+@pytest.mark.operation("S3-04")
+def test_a_session_that_rotated_once_rotates_at_every_door(people: People, stranger: httpx.Client) -> None:
+    person = people.register("fay")
+    first = {"refresh_token": person.signed_in["refresh_token"]}
+    assert stranger.post("/workbench/v1/sessions/refresh", json=first).status_code == 200
+    assert stranger.post("/auth/refresh", json=first).status_code == 401
+    assert person.http.get(MINE).status_code == 401
 
 
 def test_a_changed_password_ends_every_other_session(people: People, stranger: httpx.Client) -> None:
@@ -223,6 +248,53 @@ def test_a_name_that_is_tried_too_often_has_to_wait(tmp_path: Path) -> None:
         answer = http.post("/auth/login", json={"username": name.upper(), "password": PASSWORD})
         assert refusal(answer, "deep_learning").code == "rate_limit_exceeded"
         assert 0 < int(answer.headers["retry-after"]) <= 901
+
+
+def test_a_name_and_an_address_of_one_user_have_one_count(tmp_path: Path) -> None:
+    http = with_settings(tmp_path)
+    body = {"username": "both", "email": "both@example.org", "password": PASSWORD}
+    assert http.post("/auth/register", json=body).status_code == 201
+    owner = http.post("/workbench/v1/sessions", json={"login": "both", "password": PASSWORD}).json()
+    wrong = [{"login": login, "password": "wrong-password"} for login in ("both", "Both@example.org")]
+    statuses = [
+        http.post("/workbench/v1/sessions", json=wrong[number % 2]).status_code for number in range(22)
+    ]
+    assert statuses == [401] * 20 + [429] * 2
+    change = {"password": PASSWORD, "new_password": PASSWORD + "-2"}
+    signed_in = bearer(owner["access_token"])  # whom strangers lock out may still change their password
+    assert http.put("/workbench/v1/account/password", json=change, headers=signed_in).status_code == 200
+
+
+def knock(http: httpx.Client | TestClient, number: int) -> Any:
+    """Come to one of the doors, with a name that nobody has and nobody has tried."""
+    name, address = f"nobody-{number}", f"nobody-{number}@example.org"
+    new = {"username": name, "email": address, "password": PASSWORD, "invitation_token": "junk"}
+    doors: list[tuple[str, dict[str, str]]] = [
+        ("/auth/login", {"username": name, "password": ""}),
+        ("/api/v1/auth/login", {"email": address, "password": ""}),
+        ("/workbench/v1/sessions", {"login": name, "password": ""}),
+        ("/auth/register", new),
+        ("/api/v1/auth/register", new),
+    ]
+    path, body = doors[number % len(doors)]
+    return http.post(path, json=body)
+
+
+def test_one_address_comes_to_all_doors_together_so_often(tmp_path: Path) -> None:
+    http = with_settings(tmp_path)
+    assert {knock(http, number).status_code for number in range(60)} == {400, 401}
+    for number, contract in enumerate(("deep_learning", "aitip", "workbench", "deep_learning", "aitip")):
+        answer = knock(http, number)
+        assert refusal(answer, contract).status == 429
+        assert "from your address" in answer.text
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+    elsewhere = TestClient(http.app, base_url="http://localhost", client=("192.0.2.7", 4711))
+    assert knock(elsewhere, 0).status_code == 401
+
+
+def test_whoever_comes_by_the_socket_is_not_counted(people: People) -> None:
+    http = people.client()
+    assert {knock(http, number).status_code for number in range(70)} == {400, 401}
 
 
 def test_a_flood_of_sign_ins_is_bounded_and_stops_nobody_else(
@@ -358,6 +430,47 @@ def test_a_member_who_is_removed_is_out_at_once(
     assert judy.http.get(MINE).status_code == 401
     body = {"username": judy.name, "password": PASSWORD}
     assert stranger.post("/auth/login", json=body).status_code == 401
+
+
+def test_an_organisation_that_one_does_not_act_for_is_not_found(people: People, name: str) -> None:
+    owner = people.register("ivan")
+    other = owner.http.post("/api/v1/organizations", json={"name": "Second"}).json()["id"]
+    user = {"username": name, "email": f"{name}@x.org", "password": PASSWORD}
+    where = {"organization_id": other}
+    answers = [
+        owner.http.post("/workbench/v1/invitations", json={"role": "viewer", **where}),
+        owner.http.post("/api/v1/users", json={**user, **where}),
+        owner.http.delete(f"/workbench/v1/members/{owner.user_id}", params=where),
+        owner.http.put(f"/api/v1/users/{owner.user_id}/permissions", json={"role": "owner"}, params=where),
+    ]
+    assert [answer.status_code for answer in answers] == [404] * 4
+
+
+def test_the_operator_says_in_which_organisation(api: httpx.Client, people: People) -> None:
+    owner = people.register("jill")
+    second = owner.http.post("/api/v1/organizations", json={"name": "Second"}).json()["id"]
+    path, where = f"/api/v1/users/{owner.user_id}/permissions", {"organization_id": second}
+    changed = api.put(path, json={"role": "owner"}, params=where)
+    assert changed.json()["organization_id"] == second
+    left = api.delete(f"/workbench/v1/members/{owner.user_id}", params=where)
+    assert refusal(left, "workbench").status == 409  # the last owner
+
+
+def test_a_bad_invitation_does_not_tell_whose_names_are_taken(alice: Person, stranger: httpx.Client) -> None:
+    answers = [
+        stranger.post(
+            "/auth/register",
+            json={
+                "username": who,
+                "email": f"{who}@x.org",
+                "password": PASSWORD,
+                "invitation_token": "junk",
+            },
+        )
+        for who in (alice.name, "nobody-has-this-name")
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert answers[0].json() == answers[1].json()
 
 
 def test_an_invitation_can_be_withdrawn(

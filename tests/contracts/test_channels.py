@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, unix_connect
 from tests.contracts.conftest import Caller
 from tests.contracts.people import People
 from tests.workbench_server import WorkbenchServer
+from tg_workbench.contracts.broadcasts import MOST_AT_THE_DOOR
 from tg_workbench.identity import ApiKeys, Principal
 from tg_workbench.storage import Database
 
@@ -132,6 +133,21 @@ def test_whoever_says_nothing_is_let_go_after_five_seconds(dial: Dial) -> None:
     websocket, began = dial("/ws/training", None), time.monotonic()
     assert refusal(websocket) == 4401
     assert 4 < time.monotonic() - began < 10
+
+
+def test_those_who_say_nothing_keep_out_nobody_who_is_signed_in(
+    dial: Dial, workbench_server: WorkbenchServer
+) -> None:
+    silent = [dial("/ws/training", None) for _ in range(MOST_AT_THE_DOOR)]
+    with pytest.raises(InvalidStatus) as refused:
+        dial("/ws/training", None)
+    assert refused.value.response.status_code == 503
+    for websocket in silent[:3]:
+        websocket.send(json.dumps({"type": "auth", "token": workbench_server.api_key}))
+        assert hear(websocket)["type"] == "connected"
+    assert hear(dial("/ws/training"))["type"] == "connected"
+    for websocket in silent[3:]:
+        websocket.close()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from tests.contracts.envelopes import refusal
+from tests.workbench_server import WorkbenchServer
 
 RESOURCE = Path(__file__).parent / "resources" / "limited.py"
 KEY = f"tgw-{secrets.token_urlsafe(32)}"
@@ -182,6 +183,64 @@ def test_an_api_key_has_a_window_of_its_own(server: LimitedServer, path: str, li
     assert (first.status_code, first.headers["x-ratelimit-limit"]) == (200, str(limit))
     left = [int(answer.headers["x-ratelimit-remaining"]) for answer in (first, second)]
     assert left == [limit - 1, limit - 2]
+
+
+def test_the_credential_that_was_used_decides_which_window(serve: Callable[..., LimitedServer]) -> None:
+    server = serve()
+    body = {"username": "ann", "email": "ann@example.org", "password": "correct-horse"}
+    assert httpx.post(f"{server.address}/auth/register", json=body).status_code == 201
+    sign_in = {"username": "ann", "password": "correct-horse"}
+    token = httpx.post(f"{server.address}/auth/login", json=sign_in).json()["access_token"]
+    session = {"Authorization": f"Bearer {token}"}
+    for beside in ({}, {"X-API-Key": ""}):
+        answer = server.get("/api/v1/limited/closed", **session, **beside)
+        assert (answer.status_code, answer.headers["x-ratelimit-limit"]) == (200, "1000")
+
+
+def test_an_application_that_shows_its_secret_is_counted_by_its_name(
+    serve: Callable[..., LimitedServer],
+) -> None:
+    server = serve()
+    wish = {"name": "App", "redirect_uris": ["https://app.example.com/"], "scope": "read"}
+    key = {"X-API-Key": KEY}
+    app = httpx.post(f"{server.address}/workbench/v1/oauth_clients", json=wish, headers=key).json()
+    named = {"client_id": app["client_id"], "client_secret": app["client_secret"]}
+
+    def ask(**more: str) -> httpx.Response:
+        form = {"grant_type": "refresh_token", "refresh_token": "none", **named, **more}
+        return httpx.post(f"{server.address}/api/v1/auth/token", data=form)
+
+    answers = [ask() for _ in range(61)]
+    assert {answer.status_code for answer in answers} == {400}
+    assert answers[-1].headers["x-ratelimit-remaining"] == str(5000 - 61)
+    guesses = [ask(client_secret="tgo_guess") for _ in range(61)]
+    assert [guess.status_code for guess in guesses] == [401] * 60 + [429]
+    assert ask().status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "remaining"),
+    [
+        ("", None, [None, None]),
+        ("", "192.0.2.7", [None, None]),
+        ("unix", None, [None, None]),
+        ("unix", "192.0.2.7", ["59", "58"]),
+        ("10.0.0.0/8, unix", "192.0.2.7, 10.0.0.1", ["59", "58"]),
+    ],
+)
+def test_on_a_unix_socket_only_a_trusted_proxy_says_who_comes(
+    trusted: str, forwarded: str | None, remaining: list[str | None]
+) -> None:
+    server = WorkbenchServer(TG_RATE_LIMITS="on", TG_TRUSTED_PROXIES=trusted)
+    try:
+        with server.client() as http:
+            del http.headers["Authorization"]
+            headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+            answers = [http.get("/api/v1/organizations", headers=headers) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [401, 401]
+        assert [answer.headers.get("x-ratelimit-remaining") for answer in answers] == remaining
+    finally:
+        server.stop()
 
 
 def test_whoever_guesses_keys_is_counted_as_a_stranger(serve: Callable[..., LimitedServer]) -> None:

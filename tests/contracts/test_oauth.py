@@ -7,6 +7,7 @@ import hashlib
 import re
 import secrets
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -16,6 +17,7 @@ import pytest
 from authlib.integrations.httpx_client import OAuth2Client
 
 from tests.contracts.people import PASSWORD, People, Person
+from tests.contracts.test_settings_at_work import with_settings
 from tests.workbench_server import WorkbenchServer
 
 BACK = "https://app.example.com/back?from=workbench"
@@ -224,6 +226,79 @@ def test_the_page_says_what_is_asked_and_loads_nothing(stranger: httpx.Client, p
     assert base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode() in policy
 
 
+def test_the_page_names_the_organisation_that_one_acts_for(
+    api: httpx.Client, stranger: httpx.Client, alice: Person, plotter: Client
+) -> None:
+    name = "R&D <i>\u202e"
+    path = f"/api/v1/organizations/{alice.organization_id}"
+    before = alice.http.get(path).json()["name"]
+    assert alice.http.put(path, json={"name": name}).status_code == 200
+    page = stranger.get(f"{AUTH}/authorize", params=wish(plotter)).text
+    assert "In the organisation <bdi>R&amp;D &lt;i&gt;\u202e</bdi> it wants to" in page
+    alice.http.put(path, json={"name": before})
+    body = {"name": "Everyone's", "redirect_uris": [BACK], "scope": "read"}
+    client = api.post("/workbench/v1/oauth_clients", json=body).json()
+    page = stranger.get(f"{AUTH}/authorize", params=wish(client)).text
+    assert "In the organisation that you joined first it wants to" in page
+
+
+@pytest.mark.parametrize("name", ["\u202egro.kbew", "TG\u200b Workbench", "a\nb", "a\u0085b", "a\u2028b"])
+def test_an_application_has_a_name_that_looks_like_what_it_is(alice: Person, name: str) -> None:
+    body = {"name": name, "redirect_uris": [BACK]}
+    answer = alice.http.post("/workbench/v1/oauth_clients", json=body)
+    assert (answer.status_code, name in answer.text) == (422, False)
+
+
+@pytest.mark.parametrize(
+    ("registered_as", "asked_for", "leads"),
+    [
+        ("http://127.0.0.1/cb", "http://127.0.0.1:53412/cb", True),
+        ("http://127.0.0.1:8080/cb?x=1", "http://127.0.0.1:53412/cb?x=1", True),
+        ("http://[::1]:1/cb", "http://[::1]:53412/cb", True),
+        ("http://localhost/cb", "http://localhost:53412/cb", True),
+        ("http://localhost", "http://localhost:53412", True),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:53412/other", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:53412@evil.example/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1.evil.example/cb", False),
+        ("http://127.0.0.1/cb", "http://localhost:53412/cb", False),
+        ("http://127.0.0.1/cb", "https://127.0.0.1:53412/cb", False),
+        ("https://app.example.com/cb", "https://app.example.com:53412/cb", False),
+    ],
+)
+def test_a_native_application_listens_at_any_port_of_this_machine(
+    stranger: httpx.Client, alice: Person, registered_as: str, asked_for: str, leads: bool
+) -> None:
+    client = registered(alice, redirect_uris=[registered_as])
+    form = {
+        **wish(client, redirect_uri=asked_for),
+        "login": alice.name,
+        "password": PASSWORD,
+        "decision": "allow",
+    }
+    answer = stranger.post(f"{AUTH}/authorize", data=form)
+    assert answer.status_code == (302 if leads else 400)
+    if leads:
+        location = urlsplit(answer.headers["location"])
+        assert f"{location.scheme}://{location.netloc}{location.path}" == asked_for.partition("?")[0]
+        code = parse_qs(location.query)["code"][0]
+        if ":53412" in asked_for and asked_for != registered_as:
+            other = exchange(stranger, client, code, redirect_uri=registered_as)
+            assert error_of(other) == "invalid_grant"
+        assert exchange(stranger, client, code, redirect_uri=asked_for).status_code == 200
+
+
+def test_in_production_oauth_waits_for_a_public_address(tmp_path: Path) -> None:
+    variables = {"TG_ENVIRONMENT": "production", "TG_API_KEY": "k" * 20}
+    http = with_settings(tmp_path / "unnamed", **variables)
+    for path in ("/.well-known/oauth-authorization-server", f"{AUTH}/authorize"):
+        answer = http.get(path, headers={"Host": "evil.example"})
+        assert (answer.status_code, "TG_PUBLIC_URL" in answer.text) == (503, True)
+        assert "evil" not in answer.text
+    named = with_settings(tmp_path / "named", TG_PUBLIC_URL="https://tg.example.org/", **variables)
+    found = named.get("/.well-known/oauth-authorization-server", headers={"Host": "evil.example"}).json()
+    assert found["issuer"] == "https://tg.example.org"
+
+
 def test_a_wrong_password_shows_the_page_again(
     stranger: httpx.Client, alice: Person, plotter: Client
 ) -> None:
@@ -371,6 +446,39 @@ def test_a_refreshed_token_may_do_less_and_never_more(
     assert stranger.delete(f"{MINE}/none", headers=bearer(less["access_token"])).status_code == 403
     more = refreshed(stranger, plotter, less["refresh_token"], scope="read:devices admin")
     assert error_of(more) == "invalid_scope"
+    assert refreshed(stranger, plotter, less["refresh_token"]).status_code == 200  # it was not used up
+
+
+def test_an_application_issues_no_key_and_ends_with_what_it_was_given(
+    stranger: httpx.Client, alice: Person
+) -> None:
+    client = registered(alice, scope="read keys")
+    token = exchange(stranger, client, let_in(stranger, alice, client)["code"]).json()["access_token"]
+    issued = stranger.post(
+        "/workbench/v1/api_keys", json={"name": "x", "scopes": ["read"]}, headers=bearer(token)
+    )
+    assert issued.status_code == 403
+    assert stranger.get("/workbench/v1/api_keys", headers=bearer(token)).status_code == 200
+    listed = stranger.get("/workbench/v1/sessions", headers=bearer(token)).json()
+    assert [each["client_id"] for each in listed["sessions"]] == [client["client_id"]]
+
+
+@pytest.mark.parametrize("way", ["password", "everywhere", "close"])
+def test_a_code_on_its_way_ends_with_what_ends_every_session(
+    people: People, stranger: httpx.Client, way: str
+) -> None:
+    person = people.register("lena")
+    client = registered(person)
+    code = let_in(stranger, person, client)["code"]
+    if way == "password":
+        change = {"password": PASSWORD, "new_password": PASSWORD + "-2"}
+        assert person.http.put("/workbench/v1/account/password", json=change).status_code == 200
+    elif way == "everywhere":
+        assert person.http.delete("/workbench/v1/sessions").status_code == 200
+    else:
+        closed = person.http.post("/workbench/v1/account/close", json={"password": PASSWORD})
+        assert closed.status_code == 200
+    assert error_of(exchange(stranger, client, code)) == "invalid_grant"
 
 
 @pytest.mark.parametrize("change", [{"client_secret": "tgo_wrong"}, {"client_id": "app_none"}])

@@ -22,6 +22,8 @@ from tg_workbench.observability.announcements import Announcement, Channel, anno
 from tg_workbench.observability.logs import where
 from tg_workbench.storage import Database
 
+MOST_AT_THE_DOOR = 64
+MOST_OF_ONE_ADDRESS = 8
 MOST_LISTENERS = 256
 MOST_OF_ONE = 32
 MOST_WAITING = 1000
@@ -73,28 +75,35 @@ class Broadcasts:
     """Everybody who listens, and the one who reads for them."""
 
     def __init__(self) -> None:
-        self.doors = 0
-        """How many WebSockets are open, those among them whose owner is not known yet."""
+        self._at_the_door: list[str | None] = []
+        """The addresses of those who have opened a WebSocket and not said yet who they are."""
         self._listeners: set[Listener] = set()
         self._position = 0
         self._joined = asyncio.Event()
 
     @contextlib.contextmanager
-    def door(self) -> Iterator[None]:
-        """A place for a WebSocket. Raises QuotaExceeded when all are taken."""
-        if self.doors >= MOST_LISTENERS:
-            raise QuotaExceeded("open WebSockets", MOST_LISTENERS)
-        self.doors += 1
+    def door(self, address: str | None) -> Iterator[None]:
+        """A place for a WebSocket while nobody knows whose it is. Raises QuotaExceeded.
+
+        They are few, and apart from those of listeners: whoever does not sign in keeps out nobody who has.
+        """
+        if address is not None and self._at_the_door.count(address) >= MOST_OF_ONE_ADDRESS:
+            raise QuotaExceeded("WebSockets from your address that have not signed in", MOST_OF_ONE_ADDRESS)
+        if len(self._at_the_door) >= MOST_AT_THE_DOOR:
+            raise QuotaExceeded("WebSockets that have not signed in", MOST_AT_THE_DOOR)
+        self._at_the_door.append(address)
         try:
             yield
         finally:
-            self.doors -= 1
+            self._at_the_door.remove(address)
 
     @contextlib.contextmanager
     def listening(self, channel: Channel, principal: Principal, database: Database) -> Iterator[Listener]:
         """Somebody who hears what happens from now on. Raises QuotaExceeded."""
         if sum(other.principal.id == principal.id for other in self._listeners) >= MOST_OF_ONE:
             raise QuotaExceeded("WebSockets of yours", MOST_OF_ONE)
+        if len(self._listeners) >= MOST_LISTENERS:
+            raise QuotaExceeded("open WebSockets", MOST_LISTENERS)
         if not self._listeners:
             with database.read() as session:
                 self._position = newest_event(session)

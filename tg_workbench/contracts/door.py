@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from tg_workbench.contracts.limits import WINDOW, Kind, address_of
+from tg_workbench.contracts.limits import WINDOW, Kind, address_in
 from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.trail import Actor, Trail
-from tg_workbench.contracts.visitors import admit, has_api_key, identify
+from tg_workbench.contracts.visitors import admit, came_by_key, identify
 from tg_workbench.errors import Unauthenticated
 from tg_workbench.identity import Principal
 
@@ -46,16 +46,25 @@ class Door:
         return visitor
 
     async def _count(self, request: Request, visitor: Principal | None) -> None:
-        limits = premises_of(request).limits
-        if not self.counted or self.contract not in limits.rules:
+        if not self.counted:
             return
         kind: Kind = "strangers"
         if self.for_devices:
             kind = "devices"
         elif visitor is not None:
-            kind = "api_keys" if has_api_key(request) else "users"
-        host = request.client.host if request.client else None
-        who = address_of(host) if visitor is None else f"{visitor.tenant_id}/{visitor.id}"
-        window = await limits.count(self.contract, kind, who)
-        request.scope[WINDOW] = window
-        window.refuse_beyond()
+            kind = "api_keys" if came_by_key(request, visitor) else "users"
+        who = address_in(request) if visitor is None else f"{visitor.tenant_id}/{visitor.id}"
+        await count(request, self.contract, kind, who)
+
+
+async def count(request: Request, contract: str, kind: Kind, who: str | None) -> None:
+    """Count a request of `who`, if its contract has limits. Raises RateLimited.
+
+    A stranger without an address is this machine's own user, and not counted.
+    """
+    limits = premises_of(request).limits
+    if who is None or contract not in limits.rules:
+        return
+    window = await limits.count(contract, kind, who)
+    request.scope[WINDOW] = window
+    window.refuse_beyond()

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
+from starlette.requests import Request
 
+from tg_workbench.contracts.limits import address_in
+from tg_workbench.contracts.password_queue import Tried
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import ThePremises
 from tg_workbench.contracts.trail import Actor, acts
@@ -18,6 +21,7 @@ from tg_workbench.crypto.access_tokens import AccessToken
 from tg_workbench.crypto.passwords import needs_rehash
 from tg_workbench.errors import InvalidRequest, RegistrationClosed, Unauthenticated, WrongPassword
 from tg_workbench.identity import (
+    Invitations,
     Membership,
     Memberships,
     NewAccount,
@@ -56,17 +60,26 @@ class Admission:
 
 
 class FrontDesk:
-    """Registers people and signs them in."""
+    """Registers people and signs them in. `address` is where they come from, if that is a place."""
 
-    def __init__(self, premises: Premises) -> None:
+    def __init__(self, premises: Premises, address: str | None = None) -> None:
         self.premises = premises
+        self.address = address
 
     async def register(self, applicant: Application) -> User:
-        """A new account. Raises RegistrationClosed, PasswordUnfit, AccountTaken, InvitationInvalid."""
+        """A new account.
+
+        Raises RegistrationClosed, InvitationInvalid, PasswordUnfit, AccountTaken, and what `known` does when
+        too many come.
+        """
+        await self._count()
         mode = self.premises.settings.registration
         if mode == "closed" or (mode == "invite" and applicant.invitation is None):
             raise RegistrationClosed(by_invitation=mode == "invite")
-        hashed = await self.premises.passwords.hashed(applicant.password)
+        if applicant.invitation is not None:
+            with self.premises.database.read() as session:
+                Invitations(session).look_at(applicant.invitation)
+        hashed = await self.premises.passwords.hashed(applicant.password, self.address)
         account = NewAccount(applicant.username, applicant.email, hashed, applicant.full_name)
         with self.premises.database.write() as session:
             user, place = Users(session).register(account, applicant.invitation)
@@ -85,7 +98,7 @@ class FrontDesk:
     async def sign_in(self, login: str, password: str, organization_id: str | None = None) -> Admission:
         """A session for whoever has this name or address and this password.
 
-        Raises WrongPassword, also when they have no place in the organisation, and TooManyAttempts.
+        Raises WrongPassword, also when they have no place in the organisation, and what `known` does.
         """
         user = await self.known(login, password)
         return self.admit(user.id, organization_id)
@@ -143,15 +156,28 @@ class FrontDesk:
         if asking.user_id is None:
             raise InvalidRequest("this credential is no user's, so there is no account and no password")
         with self.premises.database.read() as session:
-            login = session.get_one(User, asking.user_id).username
-        return await self.known(login, password)
+            user = session.get_one(User, asking.user_id)
+        return await self._proven(user, Tried("session" if asking.is_person else "user", user.id), password)
 
     async def known(self, login: str, password: str) -> User:
-        """Whose name and password this is; nobody's takes as long. Raises WrongPassword, TooManyAttempts."""
+        """Whose name and password this is; nobody's takes as long.
+
+        Raises WrongPassword, TooManyAttempts, TooManyVisits, PasswordsBusy.
+        """
+        await self._count()
         with self.premises.database.read() as session:
             user = Users(session).find_by_login(login)
+        if user is None:
+            return await self._proven(None, Tried("name", compared(login), self.address), password)
+        return await self._proven(user, Tried("user", user.id, self.address), password)
+
+    async def _count(self) -> None:
+        if self.address is not None:
+            await self.premises.limits.count_visit(self.address)
+
+    async def _proven(self, user: User | None, tried: Tried, password: str) -> User:
         stored = None if user is None else user.password_hash
-        right = await self.premises.passwords.verify(compared(login), password, stored)
+        right = await self.premises.passwords.verify(tried, password, stored)
         if user is None or stored is None or not right:
             raise WrongPassword
         if needs_rehash(stored):
@@ -161,8 +187,8 @@ class FrontDesk:
         return user
 
 
-async def _desk(premises: ThePremises) -> FrontDesk:
-    return FrontDesk(premises)
+async def _desk(request: Request, premises: ThePremises) -> FrontDesk:
+    return FrontDesk(premises, address_in(request))
 
 
 TheDesk = Annotated[FrontDesk, Depends(_desk)]

@@ -17,10 +17,11 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tg_workbench.contracts.counters import Counters
-from tg_workbench.errors import RateLimited
+from tg_workbench.errors import RateLimited, TooManyVisits
 from tg_workbench.settings import Settings
 
 Kind = Literal["users", "api_keys", "devices", "strangers"]
@@ -39,6 +40,8 @@ RULES: Mapping[str, Mapping[Kind, RateLimitItem]] = {
 }
 DEVICE_PATHS = re.compile(r"/api/v1/devices(/.*)?|/api/v1/fl/rounds/[^/]+/(join|submit)")
 """What QFLARE calls device endpoints: the devices themselves, and what a device does in a round."""
+VISITS = RateLimitItemPerMinute(60)
+"""How often one address may come to sign in or register, in any contract and whatever TG_RATE_LIMITS says."""
 RELAXED = 10
 """How many times as much `TG_RATE_LIMITS=relaxed` lets through: the document's staging."""
 PROBES = frozenset({"/health", "/ready", "/live", "/version", "/api/v1/health"})
@@ -82,6 +85,13 @@ class Limits:
         rule = self.rules[contract][kind]
         return Window(rule, *await self.counters.count(rule, contract, kind, who))
 
+    async def count_visit(self, address: str) -> None:
+        """Count somebody who comes to sign in or to register. Raises TooManyVisits."""
+        used, resets_at = await self.counters.count(VISITS, "visits", address)
+        if used > VISITS.amount:
+            left = max(1, math.ceil(resets_at - time.time()))
+            raise TooManyVisits(limit=VISITS.amount, window_seconds=VISITS.get_expiry(), retry_after=left)
+
 
 class LimitHeaders:
     """Says on every answer that was counted how many requests are left, in its contract's form."""
@@ -101,10 +111,24 @@ class LimitHeaders:
         await self.app(scope, receive, add)
 
 
-def address_of(host: str | None) -> str:
-    """What a stranger is counted by. Everybody behind one Unix socket is one stranger."""
-    if host is None:
-        return "socket"
+def address_in(connection: HTTPConnection) -> str | None:
+    """What a stranger is counted by; None on a Unix socket, where nobody is but this machine's own user.
+
+    A proxy that reaches it for others is named in `TG_TRUSTED_PROXIES`, and then says for whom.
+    """
+    if connection.client is not None:
+        return address_of(connection.client.host)
+    return None if is_unix(connection.scope) else "unknown"
+
+
+def is_unix(scope: Scope) -> bool:
+    """Whether a connection came in by a Unix socket."""
+    server = scope.get("server")
+    return server is None or server[1] is None
+
+
+def address_of(host: str) -> str:
+    """An address as strangers are counted by it."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

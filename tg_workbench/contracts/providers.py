@@ -149,6 +149,9 @@ SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-�
 WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-…`).")]
 DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
+AnyOrganization = Annotated[
+    str | None, Query(pattern=_ID, description="Your own, or whichever the workbench's operator means.")
+]
 
 IdempotencyKey = Annotated[
     str | None,

@@ -70,6 +70,12 @@ def audited(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
+def counts_callers(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint that counts its callers itself, because what is sent to it says who they are."""
+    endpoint.tg_counts_callers = True  # type: ignore[attr-defined]
+    return endpoint
+
+
 class ErrorNote(BaseModel):
     """What went wrong, for a program (`code`) and for a person (`message`)."""
 
@@ -136,7 +142,7 @@ class ContractRoute(APIRoute):
         door = Door(
             contract=self.contract.name,
             scope=None if self.is_public else self.needed_scope,
-            counted=self.path not in PROBES,
+            counted=self.path not in PROBES and not getattr(self.endpoint, "tg_counts_callers", False),
             for_devices=self.contract.name == "qflare" and bool(DEVICE_PATHS.fullmatch(self.path)),
         )
 

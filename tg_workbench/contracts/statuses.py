@@ -26,6 +26,7 @@ STATUSES: dict[type[errors.WorkbenchError], int] = {
     errors.WorkerLost: 500,
     errors.QueueFull: 503,
     errors.DatabaseUnavailable: 503,
+    errors.PublicUrlMissing: 503,
     errors.StorageFull: 507,
     errors.WorkbenchError: 500,
 }

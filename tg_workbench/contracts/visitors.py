@@ -12,6 +12,7 @@ import ipaddress
 
 from starlette.requests import Request
 
+from tg_workbench.contracts.limits import is_unix
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import CredentialMissing, PermissionDenied, Unauthenticated
@@ -27,10 +28,9 @@ def principal_of(request: Request, scope: str) -> Principal:
     return principal
 
 
-def has_api_key(request: Request) -> bool:
-    """Whether the credential that was sent is an API key by its form, and not a token."""
-    credential = _credential(request) or ""
-    return "x-api-key" in request.headers or tokens.bare(credential).startswith(tokens.PREFIX)
+def came_by_key(request: Request, visitor: Principal) -> bool:
+    """Whether what let `visitor` in is an API key, and not a session; headers beside it do not matter."""
+    return visitor.session_id is None and _credential(request) is not None
 
 
 def admit(principal: Principal, scope: str) -> None:
@@ -56,7 +56,7 @@ def identify(request: Request) -> Principal:
         if principal is not None:
             return principal
         raise Unauthenticated(UNKNOWN_KEY)
-    if request.headers.get("x-api-key"):
+    if request.headers.get("x-api-key", "").strip():
         raise Unauthenticated(UNKNOWN_KEY)
     return bearer_of(credential, premises)
 
@@ -85,17 +85,16 @@ def bearer_of(text: str, premises: Premises) -> Principal:
 
 
 def _credential(request: Request) -> str | None:
-    key = request.headers.get("x-api-key")
-    if key:
-        return key.strip()
+    if key := request.headers.get("x-api-key", "").strip():
+        return key
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     return value.strip() or None if scheme.lower() == "bearer" else None
 
 
 def comes_from_here(request: Request) -> bool:
     """Whether both ends of the connection, and the name it was made under, are this machine."""
-    if request.scope.get("server") is None or request.scope["server"][1] is None:
-        return True  # a Unix socket
+    if is_unix(request.scope):  # whoever has an address there was named by a proxy that is trusted
+        return request.client is None or is_loopback(request.client.host)
     ends = [request.scope["server"][0], request.client.host if request.client else "", request.url.hostname]
     passed_on_for = ",".join(request.headers.getlist("x-forwarded-for"))  # by a proxy that stands here
     ends += [end.strip() for end in passed_on_for.split(",") if passed_on_for]

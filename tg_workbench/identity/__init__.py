@@ -11,7 +11,7 @@ ceiling, and what holds is what the member may do now.
 from tg_workbench.identity.api_keys import ApiKeys
 from tg_workbench.identity.invitations import Invitations
 from tg_workbench.identity.memberships import Memberships
-from tg_workbench.identity.oauth_clients import NewClient, OAuthClients, is_for
+from tg_workbench.identity.oauth_clients import NewClient, OAuthClients, is_for, may_lead_to
 from tg_workbench.identity.oauth_codes import Exchange, OAuthCodes
 from tg_workbench.identity.organizations import Organizations
 from tg_workbench.identity.permissions import OAUTH_SCOPES, ROLES, meant_by, scopes_of, written
@@ -55,6 +55,7 @@ __all__ = [
     "Users",
     "compared",
     "is_for",
+    "may_lead_to",
     "meant_by",
     "scopes_of",
     "written",

@@ -56,8 +56,13 @@ class ApiKeys:
     ) -> tuple[ApiKey, str]:
         """A new key of `owner` and its secret, which is never to be had again.
 
-        Raises InvalidRequest, PermissionDenied, and IdempotencyConflict for a repeated `idempotency_key`.
+        A key and an application issue none: what they could give away would outlive them. Raises
+        InvalidRequest, PermissionDenied, and IdempotencyConflict for a repeated `idempotency_key`.
         """
+        if owner.key_id is not None or owner.client_id is not None:
+            raise PermissionDenied(
+                "an API key is issued by a person who is signed in, by no key or application"
+            )
         if unknown := sorted(set(scopes) - set(SCOPES)):
             raise InvalidRequest(f"{len(unknown)} unknown scope(s); the scopes are {', '.join(SCOPES)}")
         if not scopes or not name.strip():

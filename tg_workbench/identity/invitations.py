@@ -1,4 +1,7 @@
-"""Invitations: a place in an organisation for whoever brings the token, once and within a week."""
+"""Invitations: a place in an organisation for whoever brings the token, once and within a week.
+
+An invitation is good for as long as whoever made it could make it again.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from sqlmodel import Session, col, select
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import InvitationInvalid, InvitationNotFound, PermissionDenied
 from tg_workbench.identity.organizations import Organizations
-from tg_workbench.identity.permissions import check_gift
-from tg_workbench.identity.principal import Principal
-from tg_workbench.identity.tables import Invitation
+from tg_workbench.identity.permissions import ROLES, check_gift, scopes_of
+from tg_workbench.identity.principal import LOCAL, Principal
+from tg_workbench.identity.tables import Invitation, Membership
 from tg_workbench.storage.database import now
 
 PREFIX = "tgi_"
@@ -41,8 +44,7 @@ class Invitations:
         check_gift(asking, role, None)
         if role == "owner" and not asking.is_operator:
             raise PermissionDenied("invite them as admin; an owner can make them an owner later")
-        where = organization_id if asking.is_operator and organization_id else asking.tenant_id
-        organization = Organizations(self.session).get(asking, where)
+        organization = Organizations(self.session).get(asking, asking.meant(organization_id))
         token = PREFIX + secrets.token_urlsafe(32)
         invitation = Invitation(
             id=f"inv-{uuid.uuid4()}",
@@ -56,13 +58,18 @@ class Invitations:
         self.session.flush()
         return invitation, token
 
-    def accept(self, token: str) -> Invitation:
-        """Use an invitation up. Raises InvitationInvalid."""
+    def look_at(self, token: str) -> Invitation:
+        """An invitation that is good. Raises InvitationInvalid."""
         hashed = tokens.digest(token)
         query = select(Invitation).where(Invitation.hash == hashed, *_open())
         invitation = self.session.exec(query).one_or_none()
-        if invitation is None or not tokens.same(invitation.hash, hashed):
+        if invitation is None or not tokens.same(invitation.hash, hashed) or not self._stands(invitation):
             raise InvitationInvalid
+        return invitation
+
+    def accept(self, token: str) -> Invitation:
+        """Use an invitation up. Raises InvitationInvalid."""
+        invitation = self.look_at(token)
         invitation.ended_at = now()
         self.session.add(invitation)
         self.session.flush()
@@ -87,6 +94,21 @@ class Invitations:
         invitation.ended_at = now()
         self.session.add(invitation)
         self.session.flush()
+
+    def end_all(self, organization_id: str) -> None:
+        """Close every invitation into an organisation: the last who belonged to it has left."""
+        mine = sa.update(Invitation).where(col(Invitation.organization_id) == organization_id, *_open())
+        self.session.exec(mine.values(ended_at=now()))
+
+    def _stands(self, invitation: Invitation) -> bool:
+        """Whether who made it is still there, and may still give this role."""
+        if invitation.created_by == LOCAL:
+            return True
+        place = self.session.get(Membership, invitation.created_by)
+        if place is None or place.ended_at is not None:
+            return False
+        is_theirs = place.organization_id in (invitation.organization_id, LOCAL)
+        return is_theirs and ROLES[invitation.role] | {"admin"} <= scopes_of(place.role, place.permissions)
 
     def _readable(self, asking: Principal) -> tuple[sa.ColumnElement[bool], ...]:
         return () if asking.is_operator else (col(Invitation.organization_id) == asking.tenant_id,)

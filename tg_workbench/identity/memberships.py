@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from tg_workbench.errors import InvalidRequest, LastOwner, PermissionDenied, UserNotFound
 from tg_workbench.identity.permissions import ROLES, check_gift, written
 from tg_workbench.identity.principal import Principal
-from tg_workbench.identity.tables import ApiKey, Membership, UserSession
+from tg_workbench.identity.tables import ApiKey, Invitation, Membership, OAuthCode, UserSession
 from tg_workbench.storage.database import now
 
 
@@ -84,7 +84,10 @@ class Memberships:
         self.close(place)
 
     def close(self, place: Membership) -> None:
-        """End a place with the sessions and API keys of it: coming back does not bring them back."""
+        """End a place with what came of it, which coming back does not bring back.
+
+        That is its sessions, its API keys, the codes on their way to applications, and the invitations.
+        """
         place.ended_at = now()
         self.session.add(place)
         self.session.flush()
@@ -93,15 +96,27 @@ class Memberships:
         )
         keys = sa.update(ApiKey).where(col(ApiKey.principal_id) == place.id, col(ApiKey.revoked_at).is_(None))
         self.session.exec(sessions.values(ended_at=place.ended_at))
+        codes = sa.update(OAuthCode).where(col(OAuthCode.membership_id) == place.id)
+        invitations = sa.update(Invitation).where(
+            col(Invitation.created_by) == place.id, col(Invitation.ended_at).is_(None)
+        )
         self.session.exec(keys.values(revoked_at=place.ended_at))
+        self.session.exec(codes.values(expires_at=place.ended_at))
+        self.session.exec(invitations.values(ended_at=place.ended_at))
 
     def seen_by(self, asking: Principal, user_id: str) -> Membership | None:
         """A user's place, where the asker sees them: in the organisation that it acts for."""
         return self.find(user_id, None if asking.is_operator else asking.tenant_id)
 
-    def of_member(self, asking: Principal, user_id: str) -> Membership:
-        """A user's place in the asker's organisation. Raises UserNotFound."""
-        place = self.seen_by(asking, user_id)
+    def of_member(self, asking: Principal, user_id: str, organization_id: str | None = None) -> Membership:
+        """A user's place in the asker's organisation, or in one that the operator names.
+
+        Raises UserNotFound, OrganizationNotFound.
+        """
+        if organization_id is None:
+            place = self.seen_by(asking, user_id)
+        else:
+            place = self.find(user_id, asking.meant(organization_id))
         if place is None:
             raise UserNotFound(user_id)
         return place

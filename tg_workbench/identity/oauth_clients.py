@@ -1,13 +1,15 @@
 """OAuth clients: applications that users of an organisation may let in.
 
 A confidential one has a secret; a public one has none and proves by PKCE that it asked for its code itself.
-Where a browser is sent back to is compared letter by letter.
+Where a browser is sent back to is compared letter by letter, but for the port on this machine, which a native
+application gets from the system when it starts (RFC 8252, 7.3).
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -22,10 +24,13 @@ from tg_workbench.identity.principal import LOCAL, Principal
 from tg_workbench.identity.tables import OAuthClient, UserSession
 from tg_workbench.storage.database import now
 
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Characters that change how a name looks, and are not seen themselves."""
 MOST_ADDRESSES, LONGEST_ADDRESS = 16, 1000
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?@!$&'()*+,=%\[\]-]+")
 """What a URI may hold (RFC 3986), but for a fragment and for `;`, which a policy could not name."""
+_HERE = re.compile(r"(http://(?:localhost|127\.0\.0\.1|\[::1\]))(?::\d{1,5})?([/?].*)?")
 _PLACE = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 
@@ -52,6 +57,8 @@ class OAuthClients:
         """
         if not 1 <= len(new.redirect_uris) <= MOST_ADDRESSES or not new.name.strip():
             raise InvalidRequest(f"an application has a name and 1 to {MOST_ADDRESSES} redirect_uris")
+        if any(unicodedata.category(character) in _UNSEEN for character in new.name):
+            raise InvalidRequest("an application's name holds no control or format characters")
         for address in new.redirect_uris:
             _check_address(address)
         if beyond := sorted(meant_by(new.scope) - asking.scopes):
@@ -118,6 +125,20 @@ class OAuthClients:
 def is_for(client: OAuthClient, organization_id: str) -> bool:
     """Whether members of an organisation may let an application in."""
     return client.organization_id in (organization_id, LOCAL)
+
+
+def may_lead_to(client: OAuthClient, address: str) -> bool:
+    """Whether an application has registered an address, or for this machine the same with another port."""
+    if address in client.redirect_uris:
+        return True
+    here = _but_for_its_port(address)
+    return here is not None and here in map(_but_for_its_port, client.redirect_uris)
+
+
+def _but_for_its_port(address: str) -> tuple[str, ...] | None:
+    """An address on this machine without its port; None for any other."""
+    found = _HERE.fullmatch(address)
+    return None if found is None else found.groups(default="")
 
 
 def _check_address(address: str) -> None:

@@ -67,10 +67,10 @@ class Organizations:
         return organization
 
     def _readable(self, asking: Principal) -> tuple[sa.ColumnElement[bool], ...]:
-        """Whose: those that the asker is a member of, as a person; without a person, the one it acts for."""
+        """Whose: those that the asker is a member of, as a person; a key's or application's is the one."""
         if asking.is_operator:
             return ()
-        if asking.user_id is None:
+        if not asking.is_person:
             return (col(Organization.id) == asking.tenant_id,)
         places = select(Membership.organization_id).where(
             Membership.user_id == asking.user_id, col(Membership.ended_at).is_(None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tg_workbench.errors import OrganizationNotFound
+
 SCOPES = ("read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin")
 """What a credential may be allowed to do.
 
 `read` looks; `train` drives training clients; `datasets` adds and removes data; `keys` issues API keys;
 `webhooks` subscribes to events; `audit` reads the audit log; `monitoring` reads the server's metrics, logs
-and alerts; `admin` looks after organisations, users, OAuth clients and the keys of others.
+and alerts; `admin` looks after organisations, their members, and OAuth clients.
 """
 LOCAL = "local"
 
@@ -37,12 +39,28 @@ class Principal:
         return scope in self.scopes
 
     @property
+    def is_person(self) -> bool:
+        """Whether a person has signed in by themselves, and no key or application comes in their name."""
+        return self.session_id is not None and self.client_id is None
+
+    @property
     def is_operator(self) -> bool:
         """Whether it looks after the workbench itself: every organisation and user, though not their data.
 
         So do the administrators of the organisation `local`, into which the local principal invites.
         """
         return self.tenant_id == LOCAL and self.may("admin")
+
+    def meant(self, organization_id: str | None) -> str:
+        """The organisation that a request is about: the one it acts for, or any that the operator names.
+
+        Raises OrganizationNotFound for another's, and for another of its own.
+        """
+        if organization_id is None or organization_id == self.tenant_id:
+            return self.tenant_id
+        if not self.is_operator:
+            raise OrganizationNotFound(organization_id)
+        return organization_id
 
 
 LOCAL_PRINCIPAL = Principal(id=LOCAL, tenant_id=LOCAL, scopes=frozenset(SCOPES))

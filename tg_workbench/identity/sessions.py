@@ -6,7 +6,8 @@ leaving an organisation and losing a role are felt at once.
 **Why** a refresh token may come twice where it need not rotate: one document's answer has no new refresh
 token in it, so its clients send the first one for ever, and any client may lose an answer. A client that does
 use the new one has shown that it rotates; whatever it had before is then a stolen token when it comes back,
-and ends the session. Where rotation is asked for (OAuth), the second use of any token does.
+and ends the session. Where rotation is asked for (OAuth, our own contract), the second use of any token does,
+and a session for which it was asked once rotates from then on, at whatever door.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tg_workbench.crypto.access_tokens import AccessToken
 from tg_workbench.errors import PermissionDenied, SessionNotFound
 from tg_workbench.identity.permissions import scopes_of
 from tg_workbench.identity.principal import SCOPES, Principal
-from tg_workbench.identity.tables import Membership, RefreshToken, User, UserSession
+from tg_workbench.identity.tables import Membership, OAuthCode, RefreshToken, User, UserSession
 from tg_workbench.storage.database import now
 from tg_workbench.storage.statements import Statement
 
@@ -108,19 +109,25 @@ class Sessions:
         opened = self.session.get_one(UserSession, token.session_id)
         if opened.client_id != client_id:
             return None
-        if token.superseded_at is not None or (rotating and token.used_at is not None):
+        if token.superseded_at is not None or ((rotating or opened.rotates) and token.used_at is not None):
             self._end(UserSession.id == token.session_id)
             return None
         principal = self.principal(token.session_id)
         if principal is None:
             return None
+        opened.rotates = opened.rotates or rotating
+        self.session.add(opened)
         self._supersede(token)
         return principal, self._issue(token.session_id)
 
     def list_page(
         self, asking: Principal, *, limit: int = 50, offset: int = 0
     ) -> tuple[list[UserSession], int]:
-        """The asker's living sessions, newest first, and how many there are."""
+        """The asker's living sessions, newest first, and how many there are. Raises PermissionDenied.
+
+        An application sees its own.
+        """
+        _refuse_keys(asking)
         mine = self._readable(asking)
         total = self.session.exec(select(sa.func.count()).select_from(UserSession).where(*mine)).one()
         newest_first = (col(UserSession.created_at).desc(), col(UserSession.id))
@@ -129,6 +136,7 @@ class Sessions:
 
     def end(self, asking: Principal, session_id: str) -> None:
         """Sign one of the asker's sessions out. Raises SessionNotFound, PermissionDenied."""
+        _refuse_keys(asking)
         if asking.client_id is not None and asking.session_id != session_id:
             raise PermissionDenied("an application ends its own session and no other")
         if not self._end(*self._readable(asking), UserSession.id == session_id):
@@ -136,12 +144,18 @@ class Sessions:
 
     def end_everywhere(self, asking: Principal) -> int:
         """Sign the asker out everywhere; how many sessions that were. Raises PermissionDenied."""
+        _refuse_keys(asking)
         if asking.client_id is not None:
             raise PermissionDenied("an application ends its own session and no other")
         return self.end_all(asking.user_id or "")
 
     def end_all(self, user_id: str, *, keep: str | None = None) -> int:
-        """Sign a user out everywhere, but for `keep`; how many sessions that were."""
+        """Sign a user out everywhere, but for `keep`; how many sessions that were.
+
+        Codes that are on their way to applications end, too: a session would come of them.
+        """
+        codes = sa.update(OAuthCode).where(col(OAuthCode.membership_id).in_(_places_of(user_id)))
+        self.session.exec(codes.values(expires_at=now()))
         return self._end(*_of_user(user_id), UserSession.id != (keep or ""))
 
     def end_with_token(self, secret: str, client_id: str) -> bool:
@@ -200,9 +214,18 @@ class Sessions:
     def _readable(self, asking: Principal) -> tuple[sa.ColumnElement[bool], ...]:
         """Whose: the asker's own, living ones."""
         living = (col(UserSession.ended_at).is_(None), col(UserSession.expires_at) > now())
-        return (*_of_user(asking.user_id or ""), *living)
+        its_own = () if asking.client_id is None else (col(UserSession.id) == asking.session_id,)
+        return (*_of_user(asking.user_id or ""), *living, *its_own)
+
+
+def _refuse_keys(asking: Principal) -> None:
+    if asking.key_id is not None:
+        raise PermissionDenied("an API key has no session, and neither lists nor ends those of a person")
 
 
 def _of_user(user_id: str) -> tuple[sa.ColumnElement[bool], ...]:
-    places = sa.select(col(Membership.id)).where(col(Membership.user_id) == user_id)
-    return (col(UserSession.membership_id).in_(places),)
+    return (col(UserSession.membership_id).in_(_places_of(user_id)),)
+
+
+def _places_of(user_id: str) -> sa.Select[Any]:
+    return sa.select(col(Membership.id)).where(col(Membership.user_id) == user_id)

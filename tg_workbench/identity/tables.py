@@ -97,6 +97,8 @@ class UserSession(SQLModel, table=True):
     client_id: str | None = Field(default=None, index=True)
     scopes: str | None = None
     """A ceiling, separated by spaces; null: whatever the member may do."""
+    rotates: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
+    """Whether each of its refresh tokens is good once: so it stays when rotation was asked for once."""
     created_at: float = Field(default_factory=now)
     expires_at: float
     ended_at: float | None = None

@@ -14,7 +14,7 @@ from tg_workbench.identity.invitations import Invitations
 from tg_workbench.identity.memberships import Memberships
 from tg_workbench.identity.organizations import Organizations
 from tg_workbench.identity.permissions import check_gift
-from tg_workbench.identity.principal import Principal
+from tg_workbench.identity.principal import LOCAL, Principal
 from tg_workbench.identity.tables import Membership, User
 from tg_workbench.storage.database import now
 
@@ -38,12 +38,13 @@ class Users:
     def register(self, account: NewAccount, invitation: str | None = None) -> tuple[User, Membership]:
         """A new user and their place: where the invitation leads, or in an organisation of their own.
 
-        Raises AccountTaken, and InvitationInvalid; then nobody was registered and the invitation is unused.
+        Raises InvitationInvalid and AccountTaken; undone with its transaction, the invitation is unused then.
         """
-        user = self._add(account)
-        if invitation is not None:
+        if invitation is not None:  # it comes first: who has none is not told whose names are taken
             accepted = Invitations(self.session).accept(invitation)
+            user = self._add(account)
             return user, Memberships(self.session).add(user.id, accepted.organization_id, accepted.role)
+        user = self._add(account)
         own = Organizations(self.session).found(account.username, by=user.id)
         return user, Memberships(self.session).add(user.id, own.id, "owner")
 
@@ -57,8 +58,7 @@ class Users:
         check_gift(asking, role, None)
         if role == "owner" and not asking.is_operator:
             raise PermissionDenied("make them an admin; an owner can make them an owner later")
-        where = organization_id if asking.is_operator and organization_id else asking.tenant_id
-        organization = Organizations(self.session).get(asking, where)
+        organization = Organizations(self.session).get(asking, asking.meant(organization_id))
         user = self._add(account)
         return user, Memberships(self.session).add(user.id, organization.id, role)
 
@@ -105,6 +105,8 @@ class Users:
             if not alone and memberships.is_last_owner(place):
                 raise LastOwner
             memberships.close(place)
+            if alone and place.organization_id != LOCAL:
+                Invitations(self.session).end_all(place.organization_id)
         user.deactivated_at, user.password_hash = now(), None
         self.session.add(user)
         self.session.flush()

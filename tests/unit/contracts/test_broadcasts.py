@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,35 @@ def test_a_replay_looks_back_only_so_far_and_says_so(
     assert ids(said) == [16, 17, 18, 19, 20]
 
 
-def test_doors_and_listeners_are_counted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_at_the_door_are_few_and_fewer_from_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    broadcasts = Broadcasts()
+    monkeypatch.setattr(module, "MOST_AT_THE_DOOR", 4)
+    monkeypatch.setattr(module, "MOST_OF_ONE_ADDRESS", 2)
+    for _ in range(2):  # whoever has gone has left their place
+        with contextlib.ExitStack() as opened:
+            for _ in range(2):
+                opened.enter_context(broadcasts.door("192.0.2.7"))
+            with pytest.raises(QuotaExceeded, match="from your address"):
+                opened.enter_context(broadcasts.door("192.0.2.7"))
+            for _ in range(2):
+                opened.enter_context(broadcasts.door(None))
+            with pytest.raises(QuotaExceeded):
+                opened.enter_context(broadcasts.door("192.0.2.8"))
+
+
+def test_those_at_the_door_take_no_place_of_a_listener(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broadcasts = Broadcasts()
     monkeypatch.setattr(module, "MOST_LISTENERS", 1)
-    with broadcasts.door(), pytest.raises(QuotaExceeded), broadcasts.door():
-        pass
-    assert broadcasts.doors == 0
+    with broadcasts.door(None), broadcasts.door(None), broadcasts.listening("training", ALICE, database):
+        bob = Principal("bob", "bobs", frozenset({"read"}))
+        with pytest.raises(QuotaExceeded), broadcasts.listening("training", bob, database):
+            pass
+
+
+def test_listeners_are_counted(database: Database) -> None:
+    broadcasts = Broadcasts()
     opened = [broadcasts.listening("training", ALICE, database) for _ in range(MOST_OF_ONE)]
     for one in opened:
         one.__enter__()

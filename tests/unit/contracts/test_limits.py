@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from starlette.requests import HTTPConnection
 
-from tg_workbench.contracts.limits import DEVICE_PATHS, RULES, Limits, address_of
+from tg_workbench.contracts.limits import DEVICE_PATHS, RULES, Limits, address_in, address_of
 from tg_workbench.errors import InvalidSetting
 from tg_workbench.settings import Settings
 
@@ -16,12 +17,26 @@ from tg_workbench.settings import Settings
         ("::ffff:192.0.2.7", "192.0.2.7"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
-        (None, "socket"),
         ("testclient", "unknown"),
     ],
 )
-def test_a_stranger_is_its_address(host: str | None, who: str) -> None:
+def test_a_stranger_is_its_address(host: str, who: str) -> None:
     assert address_of(host) == who
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "who"),
+    [
+        (("192.0.2.7", 4711), ("127.0.0.1", 8000), "192.0.2.7"),
+        (("192.0.2.7", 0), ("/run/api.sock", None), "192.0.2.7"),  # so a trusted proxy says
+        (None, ("/run/api.sock", None), None),
+        (None, ("127.0.0.1", 8000), "unknown"),
+    ],
+)
+def test_nobody_is_a_stranger_on_a_unix_socket(
+    client: tuple[str, int] | None, server: tuple[str, int | None], who: str | None
+) -> None:
+    assert address_in(HTTPConnection({"type": "http", "client": client, "server": server})) == who
 
 
 @pytest.mark.parametrize(
@@ -80,6 +95,7 @@ def test_the_environment_decides_unless_it_is_said(variables: dict[str, str], am
         {"REDIS_URL": "http://user:secret@host"},
         {"TG_TRUSTED_PROXIES": "*"},
         {"TG_TRUSTED_PROXIES": "10.0.0.0/8, proxy"},
+        {"TG_TRUSTED_PROXIES": "unix:"},
     ],
     ids=str,
 )

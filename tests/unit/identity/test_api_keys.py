@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import Session, select
@@ -65,6 +67,12 @@ def test_nobody_sees_or_revokes_the_keys_of_others(session: Session) -> None:
 def test_nobody_gives_away_a_scope_they_do_not_hold(session: Session) -> None:
     with pytest.raises(PermissionDenied, match="train"):
         ApiKeys(session).issue(BOB, "more", ["read", "train"])
+
+
+@pytest.mark.parametrize("how", [{"key_id": "key-1"}, {"client_id": "app_1", "session_id": "ses-1"}])
+def test_neither_a_key_nor_an_application_issues_a_key(session: Session, how: dict[str, Any]) -> None:
+    with pytest.raises(PermissionDenied, match="by a person"):
+        ApiKeys(session).issue(replace(BOB, **how), "for ever", ["read"])
 
 
 @pytest.mark.parametrize(("name", "scopes"), [("", ["read"]), ("x", []), ("x", ["root"])])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlmodel import Session
 
@@ -33,6 +35,13 @@ def test_a_credential_of_no_person_sees_the_organisation_it_acts_for(session: Se
     found = Organizations(session).found("Lab")
     key = Principal("device", found.id, frozenset({"read"}))
     assert [each.id for each in Organizations(session).list_page(key)[0]] == [found.id]
+
+
+def test_keys_and_applications_see_the_organisation_they_act_for(session: Session, alice: Principal) -> None:
+    Organizations(session).create(alice, "Second")
+    assert Organizations(session).list_page(alice)[1] == 2
+    for lent in (replace(alice, session_id=None, key_id="key-1"), replace(alice, client_id="app_1")):
+        assert [each.id for each in Organizations(session).list_page(lent)[0]] == [alice.tenant_id]
 
 
 def test_an_owner_is_not_stripped_of_what_makes_one(session: Session, town: Town, alice: Principal) -> None:

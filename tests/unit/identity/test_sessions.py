@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 
 from tests.unit.identity.conftest import Town
 from tg_workbench.crypto.access_tokens import AccessToken
-from tg_workbench.errors import SessionNotFound
+from tg_workbench.errors import PermissionDenied, SessionNotFound
 from tg_workbench.identity import Memberships, Principal, Sessions
 from tg_workbench.identity.tables import RefreshToken, UserSession
 
@@ -53,6 +53,15 @@ def test_where_rotation_is_asked_for_no_token_is_good_twice(
     assert not lives(session, opened)
     assert second is not None
     assert refreshed(session, second, rotating=True) is None
+
+
+def test_a_session_that_rotated_once_rotates_at_every_door(session: Session, opened: tuple[str, str]) -> None:
+    second = refreshed(session, opened[1], rotating=True)
+    assert second is not None
+    third = refreshed(session, second)
+    assert third is not None
+    assert refreshed(session, second) is None
+    assert not lives(session, opened)
 
 
 def test_a_client_that_knows_no_rotation_goes_on_with_its_first_token(
@@ -127,6 +136,24 @@ def test_signing_out_everywhere_ends_every_session(
     assert Sessions(session).end_all(alice.user_id or "") == 1
     assert Sessions(session).list_page(alice) == ([], 0)
     assert Sessions(session).principal(bob.session_id or "") is not None
+
+
+def test_a_key_neither_lists_nor_ends_sessions(session: Session, alice: Principal) -> None:
+    key = replace(alice, session_id=None, key_id="key-1")
+    for forbidden in (
+        lambda: Sessions(session).list_page(key),
+        lambda: Sessions(session).end(key, alice.session_id or ""),
+        lambda: Sessions(session).end_everywhere(key),
+    ):
+        with pytest.raises(PermissionDenied, match="API key"):
+            forbidden()
+    assert Sessions(session).principal(alice.session_id or "") is not None
+
+
+def test_an_application_sees_its_own_session_alone(session: Session, town: Town, alice: Principal) -> None:
+    town.principal(alice.user_id, alice.tenant_id)
+    application = replace(alice, client_id="app")
+    assert [row.id for row in Sessions(session).list_page(application)[0]] == [alice.session_id]
 
 
 def test_nobody_signs_others_out(session: Session, alice: Principal, bob: Principal) -> None:

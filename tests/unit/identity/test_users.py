@@ -11,6 +11,7 @@ from tg_workbench.errors import (
     InvitationInvalid,
     InvitationNotFound,
     LastOwner,
+    OrganizationNotFound,
     PermissionDenied,
     UserNotFound,
 )
@@ -99,6 +100,54 @@ def test_an_invitation_ends_by_itself_and_when_it_is_withdrawn(
     assert not repr(withdrawn.model_dump()).count(token)
 
 
+@pytest.mark.parametrize("loss", ["removed", "demoted", "narrowed", "closed", "removed and back"])
+def test_an_invitation_is_good_while_its_maker_could_make_it_again(
+    session: Session, town: Town, alice: Principal, loss: str
+) -> None:
+    carol = town.register("carol", Invitations(session).invite(alice, "admin")[1])
+    _, token = Invitations(session).invite(carol, "admin")
+    memberships = Memberships(session)
+    place = memberships.of_member(alice, carol.user_id or "")
+    if loss == "demoted":
+        memberships.permit(alice, place, "viewer", None)
+    elif loss == "narrowed":
+        memberships.permit(alice, place, None, frozenset({"read", "admin"}))
+    elif loss == "closed":
+        Users(session).deactivate(Users(session).get(alice, carol.user_id or ""))
+    else:
+        memberships.end(alice, place)
+    if loss == "removed and back":
+        memberships.add(carol.user_id or "", alice.tenant_id, "admin")
+    with pytest.raises(InvitationInvalid):
+        town.register("mallory", token)
+
+
+def test_the_operators_invitations_stay_good(session: Session, town: Town, alice: Principal) -> None:
+    invitations = Invitations(session)
+    _, first = invitations.invite(LOCAL_PRINCIPAL, "owner", organization_id=alice.tenant_id)
+    assistant = town.register("assistant", invitations.invite(LOCAL_PRINCIPAL, "admin")[1])
+    _, second = invitations.invite(assistant, "owner", organization_id=alice.tenant_id)
+    _, third = invitations.invite(assistant, "viewer", organization_id=alice.tenant_id)
+    assert {town.register(name, token).tenant_id for name, token in (("c", first), ("d", second))} == {
+        alice.tenant_id
+    }
+    Memberships(session).permit(
+        LOCAL_PRINCIPAL,
+        Memberships(session).of_member(LOCAL_PRINCIPAL, assistant.user_id or ""),
+        "member",
+        None,
+    )
+    with pytest.raises(InvitationInvalid):
+        town.register("e", third)
+
+
+def test_a_stranger_without_an_invitation_is_not_told_whose_names_are_taken(
+    session: Session, town: Town, alice: Principal
+) -> None:
+    with pytest.raises(InvitationInvalid):
+        town.register("alice", "tgi_junk")
+
+
 def test_nobody_invites_to_more_than_they_hold(session: Session, town: Town, alice: Principal) -> None:
     _, token = Invitations(session).invite(alice, "member")
     carol = town.register("carol", token)
@@ -110,9 +159,17 @@ def test_nobody_invites_to_more_than_they_hold(session: Session, town: Town, ali
 def test_an_administrator_makes_users_in_their_own_organisation_only(
     session: Session, alice: Principal, bob: Principal
 ) -> None:
-    made, _ = Users(session).create(alice, NewAccount("dave", "dave@x", None), "viewer", bob.tenant_id)
+    made, _ = Users(session).create(alice, NewAccount("dave", "dave@x", None), "viewer", alice.tenant_id)
     assert Memberships(session).find(made.id, alice.tenant_id) is not None
-    assert Memberships(session).find(made.id, bob.tenant_id) is None
+    second = Organizations(session).create(alice, "Her second, for which she does not act here")
+    for elsewhere in (bob.tenant_id, second.id, "org_none"):
+        with pytest.raises(OrganizationNotFound):
+            Users(session).create(alice, NewAccount("eve", "eve@x", None), "viewer", elsewhere)
+        with pytest.raises(OrganizationNotFound):
+            Invitations(session).invite(alice, "viewer", organization_id=elsewhere)
+        with pytest.raises(OrganizationNotFound):
+            Memberships(session).of_member(alice, alice.user_id or "", elsewhere)
+    assert Users(session).find_by_login("eve") is None
     by_operator, _ = Users(session).create(
         LOCAL_PRINCIPAL, NewAccount("erin", "erin@x", None), "owner", bob.tenant_id
     )
@@ -181,6 +238,30 @@ def test_an_account_that_others_depend_on_is_not_closed(
     town.register("carol", token)
     with pytest.raises(LastOwner):
         Users(session).deactivate(Users(session).get(alice, alice.user_id or ""))
+
+
+def test_the_last_of_an_organisation_leaves_no_invitation_behind(
+    session: Session, town: Town, alice: Principal
+) -> None:
+    tokens = [
+        Invitations(session).invite(LOCAL_PRINCIPAL, "admin", organization_id=alice.tenant_id)[1],
+        Invitations(session).invite(alice, "admin")[1],
+    ]
+    _, local = Invitations(session).invite(LOCAL_PRINCIPAL, "viewer")
+    Users(session).deactivate(Users(session).get(alice, alice.user_id or ""))
+    for token in tokens:
+        with pytest.raises(InvitationInvalid):
+            town.register("mallory", token)
+    assert town.register("bob", local).tenant_id == "local"
+
+
+def test_the_operator_says_in_which_organisation_a_place_is_taken(session: Session, bob: Principal) -> None:
+    second = Organizations(session).create(bob, "Bob's second")
+    memberships = Memberships(session)
+    place = memberships.of_member(LOCAL_PRINCIPAL, bob.user_id or "", second.id)
+    assert place.organization_id == second.id
+    assert memberships.of_member(LOCAL_PRINCIPAL, bob.user_id or "").organization_id == bob.tenant_id
+    assert memberships.of_member(bob, bob.user_id or "", bob.tenant_id).id == bob.id
 
 
 def test_who_is_in_two_organisations_is_two_principals(session: Session, town: Town, bob: Principal) -> None:

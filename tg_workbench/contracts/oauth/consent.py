@@ -12,10 +12,11 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from tg_workbench.contracts.front_desk import FrontDesk
+from tg_workbench.contracts.limits import address_in
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import ThePremises
 from tg_workbench.contracts.trail import Actor, acts
-from tg_workbench.errors import AuthorizationRefused, InvalidRequest, WrongPassword
+from tg_workbench.errors import AuthorizationRefused, InvalidRequest, PublicUrlMissing, WrongPassword
 from tg_workbench.identity import (
     LOCAL,
     OAUTH_SCOPES,
@@ -24,8 +25,10 @@ from tg_workbench.identity import (
     OAuthClient,
     OAuthClients,
     OAuthCodes,
+    Organization,
     Principal,
     is_for,
+    may_lead_to,
     scopes_of,
 )
 
@@ -47,6 +50,8 @@ class Asked:
     """An authorization request that may be put before a person."""
 
     client: OAuthClient
+    organization: str | None
+    """The name of the one it acts in; None: in that which the person has joined first."""
     redirect_uri: str
     scope: str
     state: str | None
@@ -55,11 +60,15 @@ class Asked:
 
 
 class ConsentDesk:
-    """Checks what is asked for, and lets applications in. `issuer` is the address this workbench goes by."""
+    """Checks what is asked for, and lets applications in.
 
-    def __init__(self, premises: Premises, issuer: str) -> None:
+    `issuer` is the address this workbench goes by, `address` the one a person comes from.
+    """
+
+    def __init__(self, premises: Premises, issuer: str, address: str | None) -> None:
         self.premises = premises
         self.issuer = issuer
+        self.front = FrontDesk(premises, address)
 
     def asked(self, fields: Mapping[str, str]) -> Asked:
         """The request in `fields`.
@@ -68,15 +77,17 @@ class ConsentDesk:
         """
         with self.premises.database.read() as session:
             client = OAuthClients(session).find(fields.get("client_id", ""))
+            theirs = None if client is None else session.get(Organization, client.organization_id)
         redirect_uri = fields.get("redirect_uri", "")
         if client is None:
             raise InvalidRequest("no application has this client_id")
-        if redirect_uri not in client.redirect_uris:
+        if not may_lead_to(client, redirect_uri):
             raise InvalidRequest("this redirect_uri is not one that the application has registered")
         scope = " ".join(dict.fromkeys(fields.get("scope", client.scope).split()))
         challenge = fields.get("code_challenge")
         carried = {name: fields[name] for name in CARRIED if name in fields}
-        asked = Asked(client, redirect_uri, scope, fields.get("state"), challenge, carried)
+        named = None if theirs is None or theirs.id == LOCAL else theirs.name
+        asked = Asked(client, named, redirect_uri, scope, fields.get("state"), challenge, carried)
         if fields.get("response_type") != "code":
             self._refuse(asked, "unsupported_response_type")
         if not _is_proof(client, challenge, fields.get("code_challenge_method")):
@@ -113,7 +124,7 @@ class ConsentDesk:
 
     async def _user(self, fields: Mapping[str, str]) -> str | None:
         try:
-            user = await FrontDesk(self.premises).known(fields.get("login", ""), fields.get("password", ""))
+            user = await self.front.known(fields.get("login", ""), fields.get("password", ""))
         except WrongPassword:
             return None
         return user.id
@@ -144,12 +155,14 @@ def _granted(asked: Asked, place: Membership | None, signed_in: Principal | None
 
 
 def issuer_of(request: Request, premises: Premises) -> str:
-    """The address that this workbench goes by."""
+    """The address that this workbench goes by. Raises PublicUrlMissing in production."""
+    if premises.settings.public_url is None and premises.settings.production:
+        raise PublicUrlMissing
     return premises.settings.public_url or str(request.base_url).rstrip("/")
 
 
 async def _desk(request: Request, premises: ThePremises) -> ConsentDesk:
-    return ConsentDesk(premises, issuer_of(request, premises))
+    return ConsentDesk(premises, issuer_of(request, premises), address_in(request))
 
 
 TheConsentDesk = Annotated[ConsentDesk, Depends(_desk)]

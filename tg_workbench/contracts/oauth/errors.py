@@ -22,6 +22,7 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.PermissionDenied: ("unauthorized_client", 403),
     errors.RateLimited: ("temporarily_unavailable", 429),
     errors.DatabaseUnavailable: ("temporarily_unavailable", 503),
+    errors.PublicUrlMissing: ("temporarily_unavailable", 503),
     BodyTooLarge: ("invalid_request", 413),
     MethodNotAllowed: ("invalid_request", 405),
     errors.WorkbenchError: ("server_error", 500),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlsplit
 
@@ -59,10 +60,20 @@ def headers(redirect_uri: str | None = None) -> dict[str, str]:
     return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
 
 
-def consent(
-    name: str, redirect_uri: str, scopes: Iterable[str], fields: Mapping[str, str], wrong: bool
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Who wants in, for which organisation (None: the one joined first), and where one is sent."""
+
+    application: str
+    organization: str | None
+    redirect_uri: str
+
+
+def consent(names: Names, scopes: Iterable[str], fields: Mapping[str, str], wrong: bool) -> str:
     """The page on which an application is let in, or not."""
+    where = "the organisation that you joined first"
+    if names.organization is not None:
+        where = f"the organisation <bdi>{escape(names.organization)}</bdi>"
     wishes = "".join(f"<li>{escape(MEANINGS.get(scope, scope))}</li>" for scope in scopes)
     kept = "".join(
         f'<input type="hidden" name="{escape(field)}" value="{escape(value)}">'
@@ -70,8 +81,9 @@ def consent(
     )
     told = '<p class="no" role="alert">No account has this name and this password.</p>' if wrong else ""
     return (
-        f"{_HEAD}<h1>Let {escape(name)} in?</h1><p>It wants to:</p><ul>{wishes}</ul>"
-        f"<p>You will be sent to <code>{escape(redirect_uri)}</code>.</p>{told}"
+        f"{_HEAD}<h1>Let <bdi>{escape(names.application)}</bdi> in?</h1>"
+        f"<p>In {where} it wants to:</p><ul>{wishes}</ul>"
+        f"<p>You will be sent to <code>{escape(names.redirect_uri)}</code>.</p>{told}"
         f'<form method="post" action="authorize">{kept}'
         '<label for="login">User name or e-mail address</label>'
         '<input id="login" name="login" autocomplete="username" maxlength="320">'

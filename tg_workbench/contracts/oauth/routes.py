@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -18,9 +19,9 @@ from tg_workbench.contracts.oauth.errors import (
     OAuthPageRoute,
     OAuthRoute,
 )
-from tg_workbench.contracts.oauth.tokens import TheTokenDesk, metadata
+from tg_workbench.contracts.oauth.tokens import TheCaller, TheTokenDesk, metadata
 from tg_workbench.contracts.providers import ThePremises
-from tg_workbench.contracts.route import asks_only, public
+from tg_workbench.contracts.route import asks_only, counts_callers, public
 from tg_workbench.contracts.visitors import person_of
 from tg_workbench.errors import InvalidRequest
 
@@ -64,7 +65,8 @@ def _query(*fields: str) -> dict[str, Any]:
 
 def _page(asked: Asked, wrong: bool) -> HTMLResponse:
     scopes = asked.scope.split()
-    page = pages.consent(asked.client.name, asked.redirect_uri, scopes, asked.fields, wrong)
+    names = pages.Names(asked.client.name, asked.organization, asked.redirect_uri)
+    page = pages.consent(names, scopes, asked.fields, wrong)
     return HTMLResponse(page, 401 if wrong else 200, {**pages.headers(asked.redirect_uri), **UNSTORED})
 
 
@@ -107,22 +109,21 @@ async def let_in(request: Request, desk: TheConsentDesk) -> Response:
     ),
 )
 @public
-async def exchange(request: Request, desk: TheTokenDesk, answer: Response) -> TokenAnswer:
+@counts_callers
+async def exchange(caller: TheCaller, desk: TheTokenDesk, answer: Response) -> TokenAnswer:
     """Token exchange: a code or a refresh token for tokens."""
-    fields = await read_form(request)
     answer.headers.update(UNSTORED)
-    return TokenAnswer(**desk.token(desk.client_of(request, fields), fields))
+    return TokenAnswer(**desk.token(caller.client, caller.fields))
 
 
 @router.post(
     "/api/v1/auth/revoke", openapi_extra=_form("token", "token_type_hint", "client_id", "client_secret")
 )
 @public
-async def revoke(request: Request, desk: TheTokenDesk, answer: Response) -> dict[str, Any]:
+@counts_callers
+async def revoke(caller: TheCaller, desk: TheTokenDesk, answer: Response) -> dict[str, Any]:
     """Revoke a token, and with it everything that came of the same consent."""
-    fields = await read_form(request)
-    client = desk.client_of(request, fields)
-    desk.revoke(client, _token_in(fields))
+    desk.revoke(caller.client, _token_in(caller.fields))
     answer.headers.update(UNSTORED)
     return {}
 
@@ -132,12 +133,11 @@ async def revoke(request: Request, desk: TheTokenDesk, answer: Response) -> dict
 )
 @public
 @asks_only
-async def introspect(request: Request, desk: TheTokenDesk, answer: Response) -> Introspection:
+@counts_callers
+async def introspect(caller: TheCaller, desk: TheTokenDesk, answer: Response) -> Introspection:
     """What a token is good for now."""
-    fields = await read_form(request)
-    client = desk.client_of(request, fields)
     answer.headers.update(UNSTORED)
-    return Introspection(**desk.introspect(client, _token_in(fields)))
+    return Introspection(**desk.introspect(caller.client, _token_in(caller.fields)))
 
 
 @router.get("/.well-known/oauth-authorization-server")
@@ -147,7 +147,7 @@ async def read_metadata(request: Request, premises: ThePremises) -> dict[str, An
     return metadata(issuer_of(request, premises))
 
 
-def _token_in(fields: dict[str, str]) -> str:
+def _token_in(fields: Mapping[str, str]) -> str:
     if "token" not in fields:
         raise InvalidRequest("a token is missing")
     return fields["token"]

@@ -6,12 +6,16 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import unquote_plus
 
 from fastapi import Depends
 from starlette.requests import Request
 
+from tg_workbench.contracts.door import count
+from tg_workbench.contracts.forms import read_form
+from tg_workbench.contracts.limits import CONTRACT, Kind, address_in
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import ThePremises
 from tg_workbench.contracts.trail import Actor, acts
@@ -103,11 +107,11 @@ class TokenDesk:
             )
             if found is not None:
                 acts(Actor.of(found[0]))
+                if narrower is not None and not narrower <= found[0].scopes:
+                    raise ScopeInvalid  # inside: what is undone with it is that the token was used
         if found is None:
             raise GrantInvalid
         principal, refresh_token = found
-        if narrower is not None and not narrower <= principal.scopes:
-            raise ScopeInvalid
         scopes = principal.scopes if narrower is None else narrower
         return self._tokens(principal, scopes, refresh_token, written(scopes))
 
@@ -219,3 +223,28 @@ async def _desk(premises: ThePremises) -> TokenDesk:
 
 
 TheTokenDesk = Annotated[TokenDesk, Depends(_desk)]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An application, and the form it sends."""
+
+    client: OAuthClient
+    fields: Mapping[str, str]
+
+
+async def _caller(request: Request, desk: TheTokenDesk) -> Caller:
+    """Who calls. One that has shown its secret is counted by its name, anybody else by where they are."""
+    kind: Kind = "strangers"
+    who = address_in(request)
+    try:
+        fields = await read_form(request)
+        client = desk.client_of(request, fields)
+        if client.secret_hash is not None:
+            kind, who = "api_keys", client.id
+    finally:
+        await count(request, request.scope[CONTRACT].name, kind, who)
+    return Caller(client, fields)
+
+
+TheCaller = Annotated[Caller, Depends(_caller)]

@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from tg_workbench.contracts.broadcasts import Broadcasts, Listener, missed_message, replay
+from tg_workbench.contracts.limits import address_in
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare.errors import timestamp
 from tg_workbench.contracts.qflare.monitoring_views import SystemStatus, moment
@@ -62,11 +63,15 @@ def routes() -> list[BaseRoute]:
 def _endpoint(channel: Channel) -> Any:
     async def listen(websocket: WebSocket) -> None:
         premises: Premises = websocket.app.state.premises
+        conversation = Conversation(websocket, premises, channel)
         try:
-            with premises.broadcasts.door():
-                await Conversation(websocket, premises, channel).run()
+            with premises.broadcasts.door(address_in(websocket)):
+                principal = await conversation.open()
         except QuotaExceeded:
             await websocket.send_denial_response(Response(status_code=503, headers={"Retry-After": "5"}))
+            return
+        if principal is not None:
+            await conversation.go_on(principal)
 
     return listen
 
@@ -90,14 +95,25 @@ class Conversation:
         self.token = _token_in(websocket.scope.get("subprotocols", ()))
         self.after = _event_id(websocket.query_params.get("last_event_id"))
 
-    async def run(self) -> None:
-        """Sign in, then tell and listen until either side, or the server, has had enough."""
+    async def open(self) -> Principal | None:
+        """Find out who this is; None when it is over already."""
         offered = self.websocket.scope.get("subprotocols", ())
         await self.websocket.accept(SPOKEN if SPOKEN in offered else None)
-        try:
+        async with self._closing():
             self._check_origin()
-            principal = await self._sign_in_somehow()
+            return await self._sign_in_somehow()
+        return None
+
+    async def go_on(self, principal: Principal) -> None:
+        """Tell and listen until either side, or the server, has had enough."""
+        async with self._closing():
             await self._converse(principal)
+
+    @contextlib.asynccontextmanager
+    async def _closing(self) -> AsyncIterator[None]:
+        """Whatever ends the conversation in here is said to the other side."""
+        try:
+            yield
         except Closed as end:
             if end.code in (NOT_SIGNED_IN, NOT_ALLOWED):
                 log.info("websocket refused", channel=self.channel, code=end.code)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from tg_workbench.contracts.audit import AskedAudit, AuditEntryView, AuditRoom
 from tg_workbench.contracts.front_desk import TheDesk
 from tg_workbench.contracts.providers import (
+    AnyOrganization,
     MembershipsRoom,
     OrganizationId,
     OrganizationsRoom,
@@ -139,8 +140,9 @@ async def update_permissions(
     owner: SignedIn,
     users: UsersRoom,
     members: MembershipsRoom,
+    organization_id: AnyOrganization = None,
 ) -> accounts.UserView:
     """Update what a user may do in your organisation. What it takes is gone at once."""
     user = users.get(owner, user_id)
-    place = members.permit(owner, members.of_member(owner, user_id), body.role, body.scopes)
+    place = members.permit(owner, members.of_member(owner, user_id, organization_id), body.role, body.scopes)
     return accounts.UserView.of(user, place)

@@ -49,6 +49,7 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.ClientFailed: ("CLIENT_FAILED", 409),
     errors.StorageFull: ("STORAGE_FULL", 507),
     errors.DatabaseUnavailable: ("DATABASE_UNAVAILABLE", 503),
+    errors.PublicUrlMissing: ("NOT_CONFIGURED", 503),
 }
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from tg_workbench.contracts.accounts import Login, NewPassword, Password, Secret
 from tg_workbench.contracts.front_desk import Admission, TheDesk
 from tg_workbench.contracts.providers import (
+    AnyOrganization,
     InvitationId,
     InvitationsRoom,
     Limit,
@@ -199,7 +200,7 @@ async def list_sessions(
 @router.delete("/sessions")
 @needs("read")
 async def sign_out_everywhere(owner: SignedIn, sessions: SessionsRoom) -> Ended:
-    """Sign out everywhere, here too; API keys are not sessions and stay."""
+    """Sign out everywhere, here too; API keys are not sessions: they stay, and cannot ask for it."""
     return Ended(ended=sessions.end_everywhere(owner))
 
 
@@ -272,7 +273,9 @@ async def withdraw_invitation(
 
 @router.delete("/members/{user_id}")
 @needs("admin")
-async def remove_member(user_id: UserId, owner: SignedIn, members: MembershipsRoom) -> Deleted:
+async def remove_member(
+    user_id: UserId, owner: SignedIn, members: MembershipsRoom, organization_id: AnyOrganization = None
+) -> Deleted:
     """Take a member's place in your organisation away: sessions end and keys are revoked at once."""
-    members.end(owner, members.of_member(owner, user_id))
+    members.end(owner, members.of_member(owner, user_id, organization_id))
     return Deleted()

@@ -252,7 +252,7 @@ async def delete_dataset(
 async def issue_api_key(
     body: schemas.IssueApiKey, owner: SignedIn, keys: ApiKeysRoom, key: IdempotencyKey = None
 ) -> schemas.IssuedApiKey:
-    """Issue an API key. Its secret is in this answer and nowhere else."""
+    """Issue an API key, as a person who is signed in. Its secret is in this answer and nowhere else."""
     issued, secret = keys.issue(
         owner, body.name, body.meant, expires_in_days=body.expires_in_days, idempotency_key=key
     )
