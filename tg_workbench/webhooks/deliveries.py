@@ -15,6 +15,8 @@ from tg_workbench.webhooks.signatures import canonical
 from tg_workbench.webhooks.tables import Delivery, DeliveryStatus, Subscription
 
 MOST_ATTEMPTS = 10
+MOST_WAITING = 10_000
+"""A subscription for which more waits has fallen too far behind."""
 PING = "webhook.ping"
 """No subscription names it: it comes when somebody asks for it."""
 
@@ -96,6 +98,15 @@ def delivery_of(
         most_attempts=MOST_ATTEMPTS,
         due_at=at,
     )
+
+
+def waiting_for(session: Session, subscription: Subscription, *which: Any) -> int:
+    """How many deliveries wait for a subscription, or how many of those that are like `which`."""
+    pending = (
+        col(Delivery.subscription_id) == subscription.id,
+        col(Delivery.status) == DeliveryStatus.PENDING,
+    )
+    return session.exec(select(sa.func.count()).select_from(Delivery).where(*pending, *which)).one()
 
 
 def new_message_id() -> str:
