@@ -29,7 +29,12 @@ class Deliveries:
         self.subscription = subscription
 
     def ping(self) -> Delivery:
-        """Send a message that says nothing, once, whether the subscription is active or not."""
+        """Send a message that says nothing, once; also to a disabled one, to see whether it may be taken up.
+
+        Raises Refused while another waits.
+        """
+        if waiting_for(self.session, self.subscription, col(Delivery.event) == PING):
+            raise Refused("a ping of this webhook is still waiting or being tried")
         delivery = delivery_of(self.subscription, PING, {}, at=now(), message_id=new_message_id())
         delivery.most_attempts = 1
         return self._keep(delivery)
@@ -53,7 +58,10 @@ class Deliveries:
         return delivery
 
     def redeliver(self, delivery_id: str) -> Delivery:
-        """Send a message again, under the id it had. Raises Refused while it waits or could not go."""
+        """Send a message again, under the id it had. Raises Refused while it waits or could not go.
+
+        What is asked for counts among what waits, of which there is only so much.
+        """
         old = self.get(delivery_id)
         if old.status == DeliveryStatus.PENDING:
             raise Refused("this delivery is still being tried")
@@ -73,6 +81,8 @@ class Deliveries:
         )
 
     def _keep(self, delivery: Delivery) -> Delivery:
+        if waiting_for(self.session, self.subscription) >= MOST_WAITING:
+            raise Refused(f"{MOST_WAITING} messages are waiting for this webhook: let them be taken first")
         self.session.add(delivery)
         self.session.flush()
         return delivery

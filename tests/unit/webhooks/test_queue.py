@@ -22,6 +22,7 @@ from tg_workbench.webhooks import (
     Subscriptions,
     SubscriptionSpec,
 )
+from tg_workbench.webhooks import deliveries as deliveries_module
 from tg_workbench.webhooks import queue as module
 from tg_workbench.webhooks.courier import MOST_AT_ONCE
 from tg_workbench.webhooks.deliveries import MOST_ATTEMPTS, delivery_of
@@ -356,3 +357,34 @@ def test_places_go_to_the_tenant_with_the_fewest_tries(office: Office) -> None:
     assert len(claim(office, 8)) == 4
     few = fill(office, 2, 1, of="few")
     assert {found.subscription_id for found in claim(office, 4)} == {webhook.id for webhook in few}
+
+
+def test_a_ping_is_refused_while_one_waits(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    with office.database.write() as session:
+        Deliveries(session, webhook).ping()
+        with pytest.raises(Refused, match="ping"):
+            Deliveries(session, webhook).ping()
+    (mine,) = claim(office)
+    with office.database.write() as session, pytest.raises(Refused, match="ping"):
+        Deliveries(session, webhook).ping()  # it is being tried
+    settle(office, mine, GOOD)
+    with office.database.write() as session:
+        Deliveries(session, webhook).ping()
+
+
+def test_nothing_is_asked_for_where_too_much_waits(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries_module, "MOST_WAITING", 3)
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    (mine,) = claim(office)
+    settle(office, mine, GOOD)
+    (old,) = office.deliveries(webhook)
+    with office.database.write() as session:
+        deliveries = Deliveries(session, webhook)
+        for _ in range(3):
+            deliveries.redeliver(old.id)
+        for ask in (deliveries.ping, lambda: deliveries.redeliver(old.id)):
+            with pytest.raises(Refused, match="3 messages are waiting"):
+                ask()
+    assert office.subscription(webhook).status == "active"
