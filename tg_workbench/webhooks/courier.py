@@ -182,7 +182,11 @@ class Courier:
         letter = await self._ask(lambda: self._letter(claim))
         if letter is None:
             return None
-        answer = await self._the_postman().post(letter.url, letter.body, letter.headers)
+        answer = await self._the_postman().post(
+            letter.url, letter.body, letter.headers, tenant_id=letter.tenant_id
+        )
+        if not answer.tried:
+            return Outcome(answer.problem, tried=False)
         problem = answer.problem
         if problem is None and not answer.good:
             moved = 300 <= (answer.status or 0) < 400

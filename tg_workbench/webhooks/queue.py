@@ -90,12 +90,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a try went: delivered, or `problem` says why not."""
+    """How a try went: delivered, or `problem` says why not. What was not `tried` never left: it is no try."""
 
     problem: str | None = None
     status: int | None = None
     text: str | None = None
     milliseconds: float | None = None
+    tried: bool = True
 
 
 class DeliveryQueue:
@@ -180,6 +181,9 @@ class DeliveryQueue:
 
     def settle(self, claim: Claim, outcome: Outcome) -> None:
         """Write down how a try went, unless it is somebody else's by now; plan the next one, or give up."""
+        if not outcome.tried:
+            self.put_back([claim], seconds=FIRST_WAIT_SECONDS)
+            return
         query = select(Delivery).where(Delivery.id == claim.delivery_id, Delivery.claim == claim.token)
         delivery = self.session.exec(query).first()
         subscription = self.session.get(Subscription, claim.subscription_id)

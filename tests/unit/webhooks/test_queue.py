@@ -341,7 +341,7 @@ def test_the_work_of_a_claim_does_not_grow_with_what_waits(office: Office) -> No
     assert few < 30
 
 
-def test_however_many_receivers_of_others_hang_a_message_finds_a_place(office: Office) -> None:
+def test_while_all_receivers_of_eight_others_hang_a_message_finds_a_place(office: Office) -> None:
     for number in range(8):
         fill(office, 20, 2, of=f"other-{number}")
     free = MOST_AT_ONCE
@@ -388,3 +388,16 @@ def test_nothing_is_asked_for_where_too_much_waits(office: Office, monkeypatch: 
             with pytest.raises(Refused, match="3 messages are waiting"):
                 ask()
     assert office.subscription(webhook).status == "active"
+
+
+def test_what_could_not_be_tried_here_counts_as_no_try(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    for _ in range(MOST_ATTEMPTS + 1):
+        (mine,) = claim(office)
+        settle(office, mine, Outcome("no thread was free", tried=False))
+        assert claim(office) == []
+        office.late += module.FIRST_WAIT_SECONDS + 1
+    (delivery,) = office.deliveries(webhook)
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.PENDING, 0)
+    assert office.subscription(webhook).failures == 0
