@@ -51,6 +51,7 @@ class WebhookReceiver:
         self, reply: Callable[[int], Reply] = lambda _: Reply(), tls: ssl.SSLContext | None = None
     ) -> None:
         self.received: list[Received] = []
+        self.paths: list[str] = []
         self.connections = 0
         self._ended = threading.Event()
         receiver = self
@@ -59,6 +60,7 @@ class WebhookReceiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.paths.append(self.path)
                 receiver.received.append(Received(headers, body))
                 answer = reply(len(receiver.received))
                 receiver._ended.wait(answer.seconds)

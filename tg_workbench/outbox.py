@@ -13,6 +13,7 @@ text (a name, a message) may hold anything: leave it out, or know who wrote it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
@@ -82,11 +83,13 @@ class Outbox:
     def put(self, tenant_id: str, event: WebhookEvent, data: dict[str, Any]) -> None:
         """Tell `event` to the subscribers of a tenant, once what `session` wrote is stored.
 
-        Raises ValueError for a name that stands for something private, which is a mistake of the room.
+        A number that is not finite is told as null: JSON has no word for it. Raises ValueError for a name
+        that stands for something private, which is a mistake of the room.
         """
         if told := sorted(NEVER_TOLD.intersection(_names(data))):
             raise ValueError(f"{', '.join(told)} may not leave the machine")
-        _INSERT.change(self.session, tenant_id=tenant_id, event=event.value, data=json.dumps(data), at=now())
+        text = json.dumps(_finite(data), allow_nan=False)
+        _INSERT.change(self.session, tenant_id=tenant_id, event=event.value, data=text, at=now())
 
 
 def _names(value: Any) -> Iterator[str]:
@@ -98,3 +101,12 @@ def _names(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for member in value:
             yield from _names(member)
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {name: _finite(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(member) for member in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -46,3 +48,13 @@ def test_what_is_not_covered_by_epsilon_is_refused_however_deep(database: Databa
             with pytest.raises(ValueError, match="leave the machine"):
                 Outbox(session).put("us", WebhookEvent.TRAINING_PROGRESS, data)
     assert notices(database) == []
+
+
+def test_a_number_that_is_none_is_told_as_null(database: Database) -> None:
+    spent = {"spent_epsilon": math.inf, "known": 1.5, "all": [math.nan, (-math.inf, 2)], "done": True}
+    with database.write() as session:
+        Outbox(session).put("us", WebhookEvent.TRAINING_COMPLETED, {"privacy": spent})
+    with database.read() as session:
+        (notice,) = session.exec(select(Notice))
+    told = {"spent_epsilon": None, "known": 1.5, "all": [None, [None, 2]], "done": True}
+    assert json.loads(notice.data, parse_constant=pytest.fail) == {"privacy": told}

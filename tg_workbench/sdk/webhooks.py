@@ -96,7 +96,10 @@ class Webhooks:
         self._connection.delete(_path(webhook))
 
     def ping(self, webhook: Webhook | str) -> WebhookDelivery:
-        """Send it a message that says nothing; `delivery(webhook, …)` tells how it went."""
+        """Send it a message that says nothing; `delivery(webhook, …)` tells how it went.
+
+        Raises Refused while another ping of it waits.
+        """
         return WebhookDelivery.from_wire(self._connection.post(_path(webhook) + "/ping"))
 
     def deliveries(
@@ -112,7 +115,7 @@ class Webhooks:
         return WebhookDelivery.from_wire(self._connection.get(_delivery_path(webhook, delivery)))
 
     def redeliver(self, webhook: Webhook | str, delivery: WebhookDelivery | str) -> WebhookDelivery:
-        """Send a message again. Raises Refused while it is still being tried."""
+        """Send a message again. Raises Refused while it is still being tried, or too many others wait."""
         answer = self._connection.post(_delivery_path(webhook, delivery) + "/redeliver")
         return WebhookDelivery.from_wire(answer)
 

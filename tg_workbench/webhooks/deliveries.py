@@ -15,6 +15,8 @@ from tg_workbench.webhooks.signatures import canonical
 from tg_workbench.webhooks.tables import Delivery, DeliveryStatus, Subscription
 
 MOST_ATTEMPTS = 10
+MOST_WAITING = 10_000
+"""A subscription for which more waits has fallen too far behind."""
 PING = "webhook.ping"
 """No subscription names it: it comes when somebody asks for it."""
 
@@ -27,7 +29,12 @@ class Deliveries:
         self.subscription = subscription
 
     def ping(self) -> Delivery:
-        """Send a message that says nothing, once, whether the subscription is active or not."""
+        """Send a message that says nothing, once; also to a disabled one, to see whether it may be taken up.
+
+        Raises Refused while another waits.
+        """
+        if waiting_for(self.session, self.subscription, col(Delivery.event) == PING):
+            raise Refused("a ping of this webhook is still waiting or being tried")
         delivery = delivery_of(self.subscription, PING, {}, at=now(), message_id=new_message_id())
         delivery.most_attempts = 1
         return self._keep(delivery)
@@ -51,7 +58,10 @@ class Deliveries:
         return delivery
 
     def redeliver(self, delivery_id: str) -> Delivery:
-        """Send a message again, under the id it had. Raises Refused while it waits or could not go."""
+        """Send a message again, under the id it had. Raises Refused while it waits or could not go.
+
+        What is asked for counts among what waits, of which there is only so much.
+        """
         old = self.get(delivery_id)
         if old.status == DeliveryStatus.PENDING:
             raise Refused("this delivery is still being tried")
@@ -71,6 +81,8 @@ class Deliveries:
         )
 
     def _keep(self, delivery: Delivery) -> Delivery:
+        if waiting_for(self.session, self.subscription) >= MOST_WAITING:
+            raise Refused(f"{MOST_WAITING} messages are waiting for this webhook: let them be taken first")
         self.session.add(delivery)
         self.session.flush()
         return delivery
@@ -96,6 +108,15 @@ def delivery_of(
         most_attempts=MOST_ATTEMPTS,
         due_at=at,
     )
+
+
+def waiting_for(session: Session, subscription: Subscription, *which: Any) -> int:
+    """How many deliveries wait for a subscription, or how many of those that are like `which`."""
+    pending = (
+        col(Delivery.subscription_id) == subscription.id,
+        col(Delivery.status) == DeliveryStatus.PENDING,
+    )
+    return session.exec(select(sa.func.count()).select_from(Delivery).where(*pending, *which)).one()
 
 
 def new_message_id() -> str:

@@ -8,11 +8,9 @@ environment's proxies not used, connections not kept. Of the answer so many byte
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -20,15 +18,17 @@ import httpx
 from tg_workbench import __version__
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.webhooks.addresses import Address, AddressRefused, Reach
+from tg_workbench.webhooks.lookups import Lookups, NoLookup, Resolve
 
 SECONDS = 10.0
 """How long a try may take, from the name to the last byte of the answer that is read."""
 MOST_ANSWER = 2048
 MOST_ADDRESSES = 3
-MOST_LOOKUPS = 32
 NO_NAME = "its name does not resolve"
+TOO_MANY_LOOKUPS = "too many names of your organization are being looked up"
 TOO_LATE = f"no answer within {SECONDS:.0f} seconds"
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+_WHERE = "addresses"
+"""The extension of a request that holds the addresses it may go to."""
 _HEADERS = {
     "Content-Type": "application/json",
     "Accept-Encoding": "identity",
@@ -44,6 +44,8 @@ class Answer:
     status: int | None = None
     text: str | None = None
     problem: str | None = None
+    tried: bool = True
+    """False: it could not be tried here, which is not the receiver's failure."""
 
     @property
     def good(self) -> bool:
@@ -58,29 +60,35 @@ class Postman:
         self, reach: Reach, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
         self._reach = reach
-        self._lookups = ThreadPoolExecutor(MOST_LOOKUPS, thread_name_prefix="webhook-lookup")
+        self._resolve = resolve
+        self._lookups = Lookups()
         tls = tls or httpx.create_ssl_context(trust_env=False)
         self._http = httpx.AsyncClient(
-            transport=_OnlyThere(reach, resolve or self._resolve, tls),
+            transport=_OnlyThere(tls),
             headers=_HEADERS,
             timeout=SECONDS,
             follow_redirects=False,
             trust_env=False,
         )
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """One try. Never raises for what the other side does."""
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, tenant_id: str = "") -> Answer:
+        """One try, on behalf of a tenant. Never raises for what the other side does."""
         began = time.monotonic()
         status: int | None = None
         text = problem = None
         try:
             self._reach.check_url(url)
-            async with (
-                asyncio.timeout(SECONDS),
-                self._http.stream("POST", url, content=body, headers=headers) as response,
-            ):
-                status = response.status_code
-                text = await _start_of(response)
+            named = httpx.URL(url)
+            resolve = self._resolve or await self._lookups.place(tenant_id, patience_seconds=SECONDS)
+            async with asyncio.timeout(SECONDS):
+                where = {_WHERE: await self._addresses(resolve, named)}
+                async with self._http.stream(
+                    "POST", named, content=body, headers=headers, extensions=where
+                ) as response:
+                    status = response.status_code
+                    text = await _start_of(response)
+        except NoLookup:
+            return Answer(0.0, problem=TOO_MANY_LOOKUPS, tried=False)
         except TimeoutError:
             problem = TOO_LATE
         except (AddressRefused, InvalidRequest) as failure:
@@ -92,27 +100,30 @@ class Postman:
     async def close(self) -> None:
         """Let go of everything."""
         await self._http.aclose()
-        self._lookups.shutdown(wait=False, cancel_futures=True)
 
-    async def _resolve(self, host: str, port: int) -> list[str]:
-        """Threads of their own: a name server that hangs keeps nobody else's threads."""
+    async def _addresses(self, resolve: Resolve, url: httpx.URL) -> list[Address]:
+        """Where the host of `url` is. One address that is refused refuses them all.
 
-        def look_up() -> list[str]:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-        return await asyncio.get_running_loop().run_in_executor(self._lookups, look_up)
+        Raises AddressRefused, ConnectError.
+        """
+        host, port = url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
+        try:
+            found = await resolve(host.strip("[]"), port)
+        except (OSError, UnicodeError) as failure:
+            raise httpx.ConnectError(NO_NAME) from failure
+        addresses = [self._reach.check_address(text) for text in found]
+        if not addresses:
+            raise httpx.ConnectError(NO_NAME)
+        return addresses[:MOST_ADDRESSES]
 
 
 class _OnlyThere(httpx.AsyncBaseTransport):
-    """Connects to the address that was checked, and to no other.
+    """Connects to an address that was checked and comes with the request, and to no other.
 
     Connections are not kept: one to an address would be reused for another name that stands for it.
     """
 
-    def __init__(self, reach: Reach, resolve: Resolve, tls: ssl.SSLContext) -> None:
-        self._reach = reach
-        self._resolve = resolve
+    def __init__(self, tls: ssl.SSLContext) -> None:
         limits = httpx.Limits(max_keepalive_connections=0)
         self._transport = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits)
 
@@ -120,7 +131,7 @@ class _OnlyThere(httpx.AsyncBaseTransport):
         """Send it."""
         named = request.url
         host = named.raw_host.decode("ascii")
-        addresses = await self._addresses(host, named.port or (443 if named.scheme == "https" else 80))
+        addresses: list[Address] = request.extensions[_WHERE]
         if not _same(host, addresses):
             request.extensions = {**request.extensions, "sni_hostname": host}
         for address in addresses[:-1]:
@@ -131,20 +142,6 @@ class _OnlyThere(httpx.AsyncBaseTransport):
                 continue  # nothing was sent: the next address is asked
         request.url = named.copy_with(host=str(addresses[-1]))
         return await self._transport.handle_async_request(request)
-
-    async def _addresses(self, host: str, port: int) -> list[Address]:
-        """Where `host` is. One address that is refused refuses them all.
-
-        Raises AddressRefused, ConnectError.
-        """
-        try:
-            found = await self._resolve(host.strip("[]"), port)
-        except (OSError, UnicodeError) as failure:
-            raise httpx.ConnectError(NO_NAME) from failure
-        addresses = [self._reach.check_address(text) for text in found]
-        if not addresses:
-            raise httpx.ConnectError(NO_NAME)
-        return addresses[:MOST_ADDRESSES]
 
     async def aclose(self) -> None:
         """Let go of everything."""

@@ -5,47 +5,78 @@ one. A process that ends in the middle leaves a lease that runs out, and another
 comes at least once, and two processes never try the same one at once.
 
 One try at a time for each subscription: a receiver that hangs keeps its own messages waiting, nobody else's.
+Places go to the organisation that has the fewest, and none takes more than are left for the others: however
+many receivers of one hang, another's message finds a place.
+
+**Why** the indexes: a claim happens under the lock of all that write. Of 20 subscriptions for each of which
+5,000 messages wait it takes 2 ms (SQLite, two cores): it looks at the head of each, never at what is behind.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import random
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from tg_workbench.outbox import Notice
 from tg_workbench.storage.statements import Statement
-from tg_workbench.webhooks.deliveries import MOST_ATTEMPTS, PING, delivery_of, new_message_id
+from tg_workbench.webhooks.deliveries import (
+    MOST_ATTEMPTS,
+    MOST_WAITING,
+    PING,
+    delivery_of,
+    new_message_id,
+    waiting_for,
+)
 from tg_workbench.webhooks.subscriptions import disable
 from tg_workbench.webhooks.tables import Delivery, DeliveryStatus, Subscription
 
+log = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
 """Three times what a try may take."""
 FIRST_WAIT_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 1200.0
 MOST_FAILURES = MOST_ATTEMPTS
-MOST_WAITING = 10_000
-"""A subscription for which more waits has fallen too far behind."""
 KEPT_SECONDS = 90 * 86_400.0
-MOST_NOTICES = 100
+MOST_NOTICES = 20
+"""So many at one look: with 20 subscribers to each they are 400 messages."""
 MOST_PRUNED = 1000
 GONE = 410
 CUT_OFF = "the workbench ended during the last try"
 
+_TIME = sa.bindparam("time", type_=sa.Float)
+_PENDING = col(Delivery.status) == DeliveryStatus.PENDING.value
 _DUE = sa.and_(
-    col(Delivery.status) == DeliveryStatus.PENDING.value,
-    col(Delivery.due_at) <= sa.bindparam("time", type_=sa.Float),
-    sa.or_(
-        col(Delivery.lease_until).is_(None), col(Delivery.lease_until) <= sa.bindparam("time", type_=sa.Float)
-    ),
+    _PENDING,
+    col(Delivery.due_at) <= _TIME,
+    sa.or_(col(Delivery.lease_until).is_(None), col(Delivery.lease_until) <= _TIME),
 )
 _ANYTHING = Statement(sa.select(sa.or_(sa.exists().where(col(Notice.id) > 0), sa.exists().where(_DUE))))
+_TRIED_NOW = (
+    sa.select(col(Subscription.id), col(Subscription.tenant_id))
+    .join(Delivery, col(Delivery.subscription_id) == col(Subscription.id))
+    .where(_PENDING, col(Delivery.lease_until) > _TIME)
+)
+_NEXT = (
+    sa.select(col(Delivery.number))
+    .where(col(Delivery.subscription_id) == col(Subscription.id), _PENDING, col(Delivery.due_at) <= _TIME)
+    .order_by(col(Delivery.due_at), col(Delivery.number))
+    .limit(1)
+    .correlate(Subscription)
+    .scalar_subquery()
+)
+_HEADS = sa.select(
+    col(Subscription.id), col(Subscription.tenant_id), col(Delivery.number), col(Delivery.due_at)
+).join(Delivery, col(Delivery.number) == _NEXT)
+"""Of each subscription what has been due the longest; whether a try of it is going on is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +90,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a try went: delivered, or `problem` says why not."""
+    """How a try went: delivered, or `problem` says why not. What was not `tried` never left: it is no try."""
 
     problem: str | None = None
     status: int | None = None
     text: str | None = None
     milliseconds: float | None = None
+    tried: bool = True
 
 
 class DeliveryQueue:
@@ -81,7 +113,8 @@ class DeliveryQueue:
     def fan_out(self) -> int:
         """Take notices out of the outbox and make a delivery for each subscriber; how many notices it were.
 
-        Whoever subscribed after something happened does not hear of it.
+        Whoever subscribed after something happened does not hear of it. A notice that cannot be told is left
+        out, and the log says which.
         """
         oldest = select(Notice.id).order_by(col(Notice.id)).limit(MOST_NOTICES)
         taken = sa.delete(Notice).where(col(Notice.id).in_(oldest)).returning(*_columns(Notice))
@@ -93,39 +126,31 @@ class DeliveryQueue:
             Subscription.status == "active",
         )
         subscriptions = list(self.session.exec(active))
-        heard = [self._tell(notice, subscriptions) for notice in notices]
-        self.session.flush()
-        for subscription in {
-            subscription.id: subscription for told in heard for subscription in told
-        }.values():
-            if self._waiting(subscription) > MOST_WAITING:
+        messages = [message for notice in notices for message in _messages(notice, subscriptions)]
+        if messages:
+            rows = [message.model_dump(exclude={"number"}) for message in messages]
+            self.session.connection().execute(sa.insert(Delivery), rows)
+        hearing = {message.subscription_id for message in messages}
+        for subscription in subscriptions:
+            if subscription.id in hearing and waiting_for(self.session, subscription) > MOST_WAITING:
                 disable(self.session, subscription, f"more than {MOST_WAITING} messages were waiting for it")
         return len(notices)
 
     def claim(self, most: int) -> list[Claim]:
         """The right to try what is due: of each subscription that has no try going on, the oldest."""
-        other = aliased(Delivery)
-        busy = sa.select(col(other.number)).where(
-            col(other.subscription_id) == col(Delivery.subscription_id),
-            col(other.status) == DeliveryStatus.PENDING.value,
-            col(other.lease_until) > self.time,
-        )
-        oldest = (
-            sa.select(sa.func.min(col(Delivery.number)))
-            .where(_DUE, ~busy.exists())
-            .group_by(col(Delivery.subscription_id))
-            .order_by(sa.func.min(col(Delivery.due_at)))
-            .limit(most)
-        )
         self._give_up()
+        connection, time = self.session.connection(), {"time": self.time}
+        tried = connection.execute(_TRIED_NOW, time).all()
+        busy, running = {row.id for row in tried}, Counter(row.tenant_id for row in tried)
+        heads = [head for head in connection.execute(_HEADS, time).all() if head.id not in busy]
         token = uuid.uuid4().hex
         claimed = (
             sa.update(Delivery)
-            .where(col(Delivery.number).in_(oldest), _DUE)
+            .where(col(Delivery.number).in_(_shared_out(heads, running, most)))
             .values(claim=token, lease_until=self.time + LEASE_SECONDS, attempts=col(Delivery.attempts) + 1)
             .returning(col(Delivery.id), col(Delivery.subscription_id))
         )
-        rows = self.session.connection().execute(claimed, {"time": self.time}).all()
+        rows = connection.execute(claimed).all()
         return [Claim(row.id, row.subscription_id, token) for row in rows]
 
     def _give_up(self) -> None:
@@ -133,13 +158,32 @@ class DeliveryQueue:
         last = col(Delivery.attempts) >= col(Delivery.most_attempts)
         self.session.connection().execute(
             sa.update(Delivery)
-            .where(_DUE, last)
+            .where(_PENDING, col(Delivery.lease_until) <= _TIME, last)
             .values(status=DeliveryStatus.FAILED, claim=None, lease_until=None, due_at=None, error=CUT_OFF),
             {"time": self.time},
         )
 
+    def put_back(self, claims: Sequence[Claim], *, seconds: float = 0.0) -> None:
+        """These were not tried after all: it counts as no try, and they are due again after `seconds`."""
+        connection = self.session.connection()
+        for claim in claims:
+            mine = (col(Delivery.id) == claim.delivery_id, col(Delivery.claim) == claim.token)
+            connection.execute(
+                sa.update(Delivery)
+                .where(*mine)
+                .values(
+                    claim=None,
+                    lease_until=None,
+                    due_at=self.time + seconds,
+                    attempts=col(Delivery.attempts) - 1,
+                )
+            )
+
     def settle(self, claim: Claim, outcome: Outcome) -> None:
         """Write down how a try went, unless it is somebody else's by now; plan the next one, or give up."""
+        if not outcome.tried:
+            self.put_back([claim], seconds=FIRST_WAIT_SECONDS)
+            return
         query = select(Delivery).where(Delivery.id == claim.delivery_id, Delivery.claim == claim.token)
         delivery = self.session.exec(query).first()
         subscription = self.session.get(Subscription, claim.subscription_id)
@@ -166,22 +210,6 @@ class DeliveryQueue:
         gone = self.session.connection().execute(sa.delete(Delivery).where(col(Delivery.number).in_(old)))
         return int(gone.rowcount)
 
-    def _tell(self, notice: Any, subscriptions: list[Subscription]) -> list[Subscription]:
-        """One message, to each that hears of it."""
-        message_id, data = new_message_id(), json.loads(notice.data)
-        hearing = [subscription for subscription in subscriptions if _hears(subscription, notice)]
-        for subscription in hearing:
-            message = delivery_of(subscription, notice.event, data, at=notice.at, message_id=message_id)
-            self.session.add(message)
-        return hearing
-
-    def _waiting(self, subscription: Subscription) -> int:
-        pending = (
-            Delivery.subscription_id == subscription.id,
-            col(Delivery.status) == DeliveryStatus.PENDING,
-        )
-        return self.session.exec(select(sa.func.count()).select_from(Delivery).where(*pending)).one()
-
     def _count(self, subscription: Subscription, delivery: Delivery) -> None:
         """Failures in a row end a subscription, once a message has had all its tries among them.
 
@@ -207,6 +235,35 @@ def wait_after(attempts: int) -> float:
     """
     wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (attempts - 1))
     return wait * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+
+def _shared_out(heads: Sequence[Any], running: Counter[str], most: int) -> list[int]:
+    """The numbers of those that are tried now, at most so many, where `running` tries are each tenant's."""
+    shares, ranked = Counter(running), []
+    for head in sorted(heads, key=lambda head: head.due_at):
+        ranked.append((shares[head.tenant_id], head.due_at, head.number))
+        shares[head.tenant_id] += 1
+    chosen: list[int] = []
+    for share, _, number in sorted(ranked):
+        if share >= most - len(chosen):  # the others' tenants may come a moment later
+            break
+        chosen.append(number)
+    return chosen
+
+
+def _messages(notice: Any, subscriptions: Sequence[Subscription]) -> list[Delivery]:
+    """One message, to each that hears of it; none where it cannot be told."""
+    message_id = new_message_id()
+    try:
+        data = json.loads(notice.data, parse_constant=lambda _: None)
+        return [
+            delivery_of(subscription, notice.event, data, at=notice.at, message_id=message_id)
+            for subscription in subscriptions
+            if _hears(subscription, notice)
+        ]
+    except (ValueError, OverflowError, OSError, RecursionError) as failure:
+        log.error("a notice cannot be told: %s %s, %s", notice.event, notice.id, type(failure).__name__)
+        return []
 
 
 def _hears(subscription: Subscription, notice: Any) -> bool:

@@ -56,6 +56,8 @@ class Delivery(SQLModel, table=True):
     __table_args__ = (
         sa.Index("ix_webhook_deliveries_due", "status", "due_at"),
         sa.Index("ix_webhook_deliveries_of", "subscription_id", "number"),
+        sa.Index("ix_webhook_deliveries_next", "subscription_id", "status", "due_at", "number"),
+        sa.Index("ix_webhook_deliveries_leased", "status", "lease_until"),
         {"sqlite_autoincrement": True},
     )
 

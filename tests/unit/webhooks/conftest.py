@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,13 @@ class Office:
     def clock(self) -> float:
         return time.time() + self.late
 
-    def subscribe(self, url: str, events: Sequence[str] = tuple(WebhookEvent)) -> tuple[Subscription, str]:
+    def subscribe(
+        self, url: str, events: Sequence[str] = tuple(WebhookEvent), *, of: str = LOCAL_PRINCIPAL.tenant_id
+    ) -> tuple[Subscription, str]:
         with self.database.write() as session:
             spec = SubscriptionSpec(url, tuple(events))
-            return Subscriptions(session, self.home, NEAR).create(LOCAL_PRINCIPAL, spec)
+            owner = replace(LOCAL_PRINCIPAL, tenant_id=of)
+            return Subscriptions(session, self.home, NEAR).create(owner, spec)
 
     def tell(self, event: WebhookEvent = WebhookEvent.DEVICE_OFFLINE, **data: Any) -> None:
         with self.database.write() as session:

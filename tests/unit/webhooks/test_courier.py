@@ -12,8 +12,9 @@ import pytest
 from tests.unit.webhooks.conftest import Office, by_message
 from tests.webhook_receiver import Reply, WebhookReceiver, is_genuine
 from tg_workbench.outbox import WebhookEvent
-from tg_workbench.webhooks import Courier, DeliveryStatus, Subscription, queue
+from tg_workbench.webhooks import PING, Courier, Deliveries, DeliveryStatus, Subscription, courier, queue
 from tg_workbench.webhooks import postman as postman_module
+from tg_workbench.webhooks.deliveries import delivery_of
 
 
 def deliver(office: Office, wanted: Callable[[], bool], *couriers: Courier, seconds: float = 30) -> None:
@@ -88,6 +89,50 @@ def test_a_receiver_that_hangs_keeps_nobody_else_waiting(office: Office) -> None
         deliver(office, lambda: len(quick.received) == 10 and all_of(office, webhook)())
         assert time.monotonic() - began < 5
         hanging.until(lambda received: len(received) == 10)  # one try each: their own messages wait behind
+
+
+def test_the_event_loop_waits_for_no_lock(office: Office) -> None:
+    with WebhookReceiver() as receiver:
+        webhook, _ = office.subscribe(receiver.url)
+        office.tell()
+
+        async def longest_pause() -> float:
+            working = asyncio.create_task(office.courier().run())
+            longest = 0.0
+            with office.database.write():
+                ends = time.monotonic() + 2
+                while (began := time.monotonic()) < ends:
+                    await asyncio.sleep(0.01)
+                    longest = max(longest, time.monotonic() - began)
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            return longest
+
+        assert asyncio.run(longest_pause()) < 1
+        deliver(office, all_of(office, webhook))
+
+
+def test_trouble_with_the_outbox_keeps_no_delivery_waiting(
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with WebhookReceiver() as receiver:
+        webhook, _ = office.subscribe(receiver.url)
+        with office.database.write() as session:
+            Deliveries(session, webhook).ping()
+            session.connection().exec_driver_sql("ALTER TABLE outbox RENAME COLUMN event TO was_event")
+        deliver(office, all_of(office, webhook))
+    assert caplog.text.count("webhooks wait: telling") == 1
+
+
+def test_what_is_old_is_forgotten_until_none_is_left(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "MOST_PRUNED", 2)
+    monkeypatch.setattr(courier, "MOST_PRUNED", 2)
+    webhook, _ = office.subscribe("https://hooks.example/x")
+    for _ in range(7):
+        with office.database.write() as session:
+            session.add(delivery_of(webhook, PING, {}, at=0.0, message_id="msg-1"))
+    office.late += queue.KEPT_SECONDS + 1
+    deliver(office, lambda: not office.deliveries(webhook), seconds=5)
 
 
 def test_two_couriers_share_the_work_and_deliver_nothing_twice(office: Office) -> None:

@@ -20,7 +20,8 @@ from tests.unit.webhooks.conftest import NEAR
 from tests.webhook_receiver import Reply, WebhookReceiver
 from tg_workbench.webhooks import postman as module
 from tg_workbench.webhooks.addresses import Reach
-from tg_workbench.webhooks.postman import Answer, Postman, Resolve
+from tg_workbench.webhooks.lookups import Resolve
+from tg_workbench.webhooks.postman import Answer, Postman
 
 FAR = Reach(https_only=False)
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlmodel import select
 
 from tests.unit.webhooks.conftest import NEAR, Office
 from tg_workbench.errors import DeliveryNotFound, Refused
 from tg_workbench.identity import LOCAL_PRINCIPAL
 from tg_workbench.outbox import Notice, Outbox, WebhookEvent
-from tg_workbench.webhooks import Deliveries, DeliveryStatus, Subscription, Subscriptions, SubscriptionSpec
+from tg_workbench.webhooks import (
+    Deliveries,
+    Delivery,
+    DeliveryStatus,
+    Subscription,
+    Subscriptions,
+    SubscriptionSpec,
+)
+from tg_workbench.webhooks import deliveries as deliveries_module
 from tg_workbench.webhooks import queue as module
-from tg_workbench.webhooks.deliveries import MOST_ATTEMPTS
+from tg_workbench.webhooks.courier import MOST_AT_ONCE
+from tg_workbench.webhooks.deliveries import MOST_ATTEMPTS, delivery_of
 from tg_workbench.webhooks.queue import Claim, DeliveryQueue, Outcome, wait_after
 
 URL = "https://hooks.example/x"
@@ -47,6 +59,33 @@ def change(office: Office, webhook: Subscription, **values: Any) -> None:
         Subscriptions(session, office.home, NEAR).update(
             LOCAL_PRINCIPAL, webhook.id, SubscriptionSpec(**values)
         )
+
+
+def tell_as_it_is(office: Office, data: str) -> None:
+    """A notice that no room of today would put there."""
+    notice = Notice(tenant_id=LOCAL_PRINCIPAL.tenant_id, event="device.offline", data=data)
+    with office.database.write() as session:
+        session.add(notice)
+
+
+def fill(
+    office: Office, webhooks: int, waiting: int, *, of: str = LOCAL_PRINCIPAL.tenant_id
+) -> list[Subscription]:
+    """So many webhooks of a tenant, for each of which so many deliveries wait."""
+    made = [office.subscribe(URL, of=of)[0] for _ in range(webhooks)]
+    for webhook in made:
+        wait_for(office, webhook, waiting)
+    return made
+
+
+def wait_for(office: Office, webhook: Subscription, waiting: int, **values: Any) -> None:
+    rows = [
+        delivery_of(webhook, "device.offline", {}, at=float(number), message_id=f"msg-{number}")
+        for number in range(waiting)
+    ]
+    with office.database.write() as session:
+        known = [row.model_dump(exclude={"number"}) | values for row in rows]
+        session.connection().execute(sa.insert(Delivery), known)
 
 
 def test_each_subscriber_of_the_event_gets_the_same_message(office: Office) -> None:
@@ -247,3 +286,118 @@ def test_a_deleted_subscription_takes_its_deliveries_along(office: Office) -> No
         Subscriptions(session, office.home, NEAR).delete(LOCAL_PRINCIPAL, webhook.id)
     settle(office, mine, GOOD)
     assert office.deliveries(webhook) == []
+
+
+def test_a_notice_of_before_that_holds_infinity_is_told_with_null(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    tell_as_it_is(office, '{"spent_epsilon": Infinity, "other": [NaN, -Infinity, 2]}')
+    assert len(claim(office)) == 1
+    (delivery,) = office.deliveries(webhook)
+    assert json.loads(delivery.content)["data"] == {"spent_epsilon": None, "other": [None, None, 2]}
+
+
+@pytest.mark.parametrize("poison", ["{", '{"spent": 1e999}', "[" * 100_000])
+def test_a_notice_that_cannot_be_told_keeps_no_other_waiting(
+    office: Office, poison: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell(device_id="before")
+    tell_as_it_is(office, poison)
+    office.tell(device_id="after")
+    with caplog.at_level(logging.ERROR):
+        assert len(claim(office)) == 1
+    told = [json.loads(delivery.content)["data"]["device_id"] for delivery in office.deliveries(webhook)]
+    assert sorted(told) == ["after", "before"]
+    assert "a notice cannot be told" in caplog.text
+    assert poison not in caplog.text
+    with office.database.read() as session:
+        assert session.exec(select(Notice)).all() == []
+
+
+def test_the_work_of_a_claim_does_not_grow_with_what_waits(office: Office) -> None:
+    """Counted in SQLite's own instructions, thousands at a time."""
+
+    def instructions() -> int:
+        thousands = 0
+
+        def count() -> int:
+            nonlocal thousands
+            thousands += 1
+            return 0
+
+        with office.database.write() as session:
+            driver: Any = session.connection().connection.driver_connection
+            driver.set_progress_handler(count, 1000)
+            assert len(DeliveryQueue(session, office.clock()).claim(128)) == 20
+            driver.set_progress_handler(None, 0)
+        office.late += module.LEASE_SECONDS + 1
+        return thousands
+
+    made = fill(office, 20, 50)
+    few = instructions()
+    for webhook in made:
+        wait_for(office, webhook, 500)
+    assert instructions() <= few + 5
+    assert few < 30
+
+
+def test_while_all_receivers_of_eight_others_hang_a_message_finds_a_place(office: Office) -> None:
+    for number in range(8):
+        fill(office, 20, 2, of=f"other-{number}")
+    free = MOST_AT_ONCE
+    while taken := claim(office, free):
+        free -= len(taken)
+    assert free > 0
+    (mine,) = fill(office, 1, 1)
+    assert [found.subscription_id for found in claim(office, free)] == [mine.id]
+
+
+def test_places_go_to_the_tenant_with_the_fewest_tries(office: Office) -> None:
+    fill(office, 20, 2, of="many")
+    assert len(claim(office, 8)) == 4
+    few = fill(office, 2, 1, of="few")
+    assert {found.subscription_id for found in claim(office, 4)} == {webhook.id for webhook in few}
+
+
+def test_a_ping_is_refused_while_one_waits(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    with office.database.write() as session:
+        Deliveries(session, webhook).ping()
+        with pytest.raises(Refused, match="ping"):
+            Deliveries(session, webhook).ping()
+    (mine,) = claim(office)
+    with office.database.write() as session, pytest.raises(Refused, match="ping"):
+        Deliveries(session, webhook).ping()  # it is being tried
+    settle(office, mine, GOOD)
+    with office.database.write() as session:
+        Deliveries(session, webhook).ping()
+
+
+def test_nothing_is_asked_for_where_too_much_waits(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries_module, "MOST_WAITING", 3)
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    (mine,) = claim(office)
+    settle(office, mine, GOOD)
+    (old,) = office.deliveries(webhook)
+    with office.database.write() as session:
+        deliveries = Deliveries(session, webhook)
+        for _ in range(3):
+            deliveries.redeliver(old.id)
+        for ask in (deliveries.ping, lambda: deliveries.redeliver(old.id)):
+            with pytest.raises(Refused, match="3 messages are waiting"):
+                ask()
+    assert office.subscription(webhook).status == "active"
+
+
+def test_what_could_not_be_tried_here_counts_as_no_try(office: Office) -> None:
+    webhook, _ = office.subscribe(URL)
+    office.tell()
+    for _ in range(MOST_ATTEMPTS + 1):
+        (mine,) = claim(office)
+        settle(office, mine, Outcome("no thread was free", tried=False))
+        assert claim(office) == []
+        office.late += module.FIRST_WAIT_SECONDS + 1
+    (delivery,) = office.deliveries(webhook)
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.PENDING, 0)
+    assert office.subscription(webhook).failures == 0

@@ -1,4 +1,8 @@
-"""Bodies and views of webhooks. A secret is in two of the views, and each of those is told once."""
+"""Bodies and views of webhooks. A secret is in two of the views, and each of those is told once.
+
+The query of a URL may hold a secret too, so views show `?…` in its place; that is no URL, so a view that is
+sent back changes nothing by mistake.
+"""
 
 from __future__ import annotations
 
@@ -69,6 +73,7 @@ class WebhookView(View):
 
     webhook_id: str
     url: str
+    """Without its query, which may hold a secret: `?…` stands for it."""
     events: list[str]
     description: str
     status: State
@@ -155,7 +160,7 @@ class DeliveryList(View):
 def _webhook(webhook: Subscription) -> dict[str, object]:
     return {
         "webhook_id": webhook.id,
-        "url": webhook.url,
+        "url": _without_query(webhook.url),
         "events": webhook.events,
         "description": webhook.description,
         "status": webhook.status,
@@ -164,6 +169,11 @@ def _webhook(webhook: Subscription) -> dict[str, object]:
         "previous_secret_until": _iso(webhook.previous_until),
         "created_at": iso(webhook.created_at),
     }
+
+
+def _without_query(url: str) -> str:
+    before, mark, _ = url.partition("?")
+    return before + mark + ("…" if mark else "")
 
 
 def _iso(seconds: float | None) -> str | None:
