@@ -131,7 +131,7 @@ class Database:
 
     @contextmanager
     def _named_failures(self) -> Iterator[None]:
-        """What the driver says, in our words: prepared statements raise it bare, the ORM wraps it."""
+        """What the driver says, in our words or SQLAlchemy's: prepared statements raise it bare, the ORM wraps it."""
         try:
             yield
         except (DBAPIError, self.engine.dialect.loaded_dbapi.Error) as failure:
@@ -141,7 +141,10 @@ class Database:
             gone = isinstance(failure, DBAPIError) and failure.connection_invalidated
             if gone or any(sign in text for sign in _SIGNS_OF_ABSENCE):
                 raise DatabaseUnavailable from failure
-            raise
+            if isinstance(failure, DBAPIError):
+                raise
+            driver = self.engine.dialect.loaded_dbapi.Error
+            raise DBAPIError.instance(None, None, failure, driver, hide_parameters=True) from failure
 
     def _revision(self) -> str | None:
         try:
