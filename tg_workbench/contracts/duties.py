@@ -19,7 +19,6 @@ from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.observability.conditions import CONDITIONS, Condition
-from tg_workbench.observability.logs import where
 from tg_workbench.observability.watch import Watch
 from tg_workbench.webhooks import Courier, Reach
 
@@ -67,7 +66,7 @@ async def _once_open(opening: asyncio.Task[None], duty: Coroutine[Any, Any, None
 
 
 async def _keep_up(name: str, duty: Duty, failing: set[str], closing: asyncio.Event) -> None:
-    """Do a duty until it ends well, beginning again whenever it fails; while it keeps failing it is in `failing`."""
+    """Do a duty until it ends well, and begin again when it fails; one that keeps failing is in `failing`."""
     failures = 0
     while True:
         is_last, began = closing.is_set(), time.monotonic()
@@ -75,9 +74,9 @@ async def _keep_up(name: str, duty: Duty, failing: set[str], closing: asyncio.Ev
         try:
             await duty()
             return
-        except Exception as failure:  # whatever it was: without the duty operators and listeners hear nothing
+        except Exception:  # whatever it was: without the duty, operators and listeners would hear nothing
             failures = 1 if time.monotonic() - began > STEADY_SECONDS else failures + 1
-            log.error("a duty has failed", duty=name, failures=failures, **where(failure))
+            log.exception("a duty has failed", duty=name, failures=failures)
         finally:
             well.cancel()
         if is_last:

@@ -131,7 +131,7 @@ class Database:
 
     @contextmanager
     def _named_failures(self) -> Iterator[None]:
-        """What the driver says, in our words or SQLAlchemy's: prepared statements raise it bare, the ORM wraps it."""
+        """What the driver says, in our words or SQLAlchemy's: prepared statements raise it bare."""
         try:
             yield
         except (DBAPIError, self.engine.dialect.loaded_dbapi.Error) as failure:
