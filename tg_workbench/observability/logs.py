@@ -23,7 +23,7 @@ from tg_workbench.observability.journal import Journal
 from tg_workbench.observability.redaction import struck_out
 
 _NAME = "tg_workbench"
-_UNWANTED = "WebSocket"
+_UNWANTED = ("WebSocket", "Traceback (")
 Record = MutableMapping[str, Any]
 
 
@@ -111,8 +111,12 @@ def _that_a_line_is_lost(record: logging.LogRecord) -> str:
 
 
 def _says_no_query(record: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's is fit to keep: on a WebSocket it writes the query, which is a caller's."""
-    return _UNWANTED not in str(record.msg)
+    """Whether a line of uvicorn's is fit to keep.
+
+    On a WebSocket it writes the query, which is a caller's; when the application cannot start, the texts of
+    exceptions: the application has said why.
+    """
+    return not any(words in str(record.msg) for words in _UNWANTED)
 
 
 def where(error: BaseException) -> dict[str, Any]:
