@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tg_workbench.errors import QuotaExceeded, WorkbenchError
 from tg_workbench.execution import ANYTHING, AsyncBells
 from tg_workbench.identity import Principal
+from tg_workbench.observability.allowance import Allowance
 from tg_workbench.observability.announcements import Announcement, Channel, announcements, newest_event
 from tg_workbench.observability.logs import where
 from tg_workbench.storage import Database
@@ -75,6 +76,8 @@ class Broadcasts:
     def __init__(self) -> None:
         self.doors = 0
         """How many WebSockets are open, those among them whose owner is not known yet."""
+        self.refusals = Allowance()
+        """Room in the log for WebSockets that were refused."""
         self._listeners: set[Listener] = set()
         self._position = 0
         self._joined = asyncio.Event()

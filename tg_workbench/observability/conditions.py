@@ -47,7 +47,7 @@ class Grounds:
 Condition = Callable[[Grounds], list[Reading]]
 
 
-def worst_of_each(grounds: Grounds, query: sa.Select[Any], tenant: Any, worst: Any, name: Any) -> list[Any]:
+def worst_of_each(grounds: Grounds, query: Any, tenant: Any, worst: Any, name: Any) -> list[Any]:
     """The first rows of each tenant when the worst come first; `name` decides where two are as bad."""
     place = sa.func.row_number().over(partition_by=tenant, order_by=(worst.desc(), name)).label("place")
     ranked = query.where(worst >= grounds.least).add_columns(place).subquery()

@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from tg_workbench.observability.allowance import Allowance
 from tg_workbench.observability.journal import Journal
 from tg_workbench.observability.redaction import struck_out
 
@@ -60,6 +61,7 @@ def configure(folder: Path | None = None, name: str = "api", level: int = loggin
         logging.getLogger(server).handlers.clear()
         logging.getLogger(server).propagate = True
     logging.getLogger("uvicorn.error").addFilter(_says_no_query)
+    logging.getLogger("uvicorn.error").addFilter(_Strangers())
     for library in ("alembic", "httpx"):  # httpx writes whole URLs, which may hold a secret
         logging.getLogger(library).setLevel(logging.WARNING)
 
@@ -89,6 +91,22 @@ class _Lines(logging.Handler):
             sys.stderr.write(line + "\n")
         if self.journal is not None:
             self.journal.append(line)
+
+
+class _Strangers(logging.Filter):
+    """Leaves room for others: uvicorn writes a line for whatever is no HTTP, and strangers can send a lot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._allowance = Allowance()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        has_room, left_out = self._allowance.take()
+        if left_out:
+            record.msg = f"{record.msg} ({left_out} such lines are not in the log)"
+        return has_room
 
 
 def _without_texts_of_exceptions(record: logging.LogRecord) -> logging.LogRecord:

@@ -152,7 +152,7 @@ def test_a_driver_that_fails_bare_does_not_end_the_broadcasts(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = iter([sqlite3.OperationalError("database schema has changed")])
-    read = module.announcements
+    read = announcements
 
     def fails_once(*arguments: Any) -> Any:
         for failure in failures:

@@ -47,7 +47,7 @@ def test_a_file_that_cannot_be_opened_costs_nothing_that_was_written(
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal.os, "open", no_more_files)
+        patch.setattr("os.open", no_more_files)
         for number in range(80, 1000):
             writer.append(f"line {number:06}")
     kept = lines_in(tmp_path)

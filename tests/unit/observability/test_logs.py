@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tg_workbench.observability.allowance import MOST_LINES
 from tg_workbench.observability.logs import redact
 
 SCRIPT = """
@@ -151,3 +152,18 @@ ours.info("five", **{"x": {1: {2: {3: object()}}}, "y": float("nan"), "z": "\\ud
     assert [line["event"] for line in lines] == [lost, "two", lost, "four ValueError", "five"]
     assert [line["component"] for line in lines] == ["ours", "ours", "theirs", "theirs", "ours"]
     assert "hunter2" not in done.stderr
+
+
+def test_what_is_no_http_fills_no_log() -> None:
+    script = """
+import logging
+from tg_workbench.observability import logs
+logs.configure()
+for _ in range(500):
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+logging.getLogger("uvicorn.error").error("the server has trouble of its own")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert len(lines) == MOST_LINES + 1
+    assert "trouble" in lines[-1]

@@ -101,7 +101,7 @@ class Conversation:
             await self._converse(principal)
         except Closed as end:
             if end.code in (NOT_SIGNED_IN, NOT_ALLOWED):
-                log.info("websocket refused", channel=self.channel, code=end.code)
+                self._note_refusal(end.code)
             await self._close(end.code, end.reason)
         except WebSocketDisconnect:
             return
@@ -246,6 +246,13 @@ class Conversation:
     async def _send(self, kind: str, data: dict[str, Any], **more: Any) -> None:
         message = {"type": kind, "timestamp": timestamp(), "data": data, **more}
         await self.websocket.send_text(to_json(message, inf_nan_mode="null").decode())
+
+    def _note_refusal(self, code: int) -> None:
+        has_room, left_out = self.premises.broadcasts.refusals.take()
+        if left_out:
+            log.warning("refused websockets are not in the log", count=left_out)
+        if has_room:
+            log.info("websocket refused", channel=self.channel, code=code)
 
     async def _close(self, code: int, reason: str) -> None:
         if self.websocket.application_state is WebSocketState.CONNECTED:
