@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace, Settings], int]
 SCOPES = ("read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin")
 DEATH_SECONDS = 20.0
+MIGRATION_SECONDS = 30.0
 AUDIT_ARGUMENTS = {
     "--database": "the database's file (that of DATABASE_URL)",
     "--public-key": "the public key's file, got when there was no doubt (that of TG_HOME, and its heads)",
@@ -88,19 +89,38 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     gc.enable()
     if options.death_fd is not None:
         threading.Thread(target=_stop_with_owner, args=(options.death_fd,), daemon=True).start()
+    _end_as_failed_when(lambda: app.state.cannot_open)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run()
+        try:
+            uvicorn.Server(config).run()
+        except SystemExit:  # it has said why it could not start
+            return 1
     return 0
+
+
+def _end_as_failed_when(has_failed: Callable[[], bool]) -> None:
+    """Have SIGTERM, which the server raises again once it has stopped, end a process that failed with 1."""
+
+    def end(number: int, _frame: object) -> None:
+        if has_failed():
+            sys.exit(1)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _migrate_apart(settings: Settings) -> None:
     """Have a child bring the tables up to date: the memory that takes, a tenth of the API's, goes with it.
 
-    What goes wrong there is found again, and said, when the app opens.
+    What goes wrong there, or takes too long, is done again, or said, when the app opens.
     """
     from tg_workbench.storage import Database
 
-    child = os.fork()  # there is one thread yet, and no connection
+    try:
+        child = os.fork()  # there is one thread yet, and no connection
+    except OSError:
+        return
     if child == 0:
         code = 1
         try:
@@ -108,7 +128,13 @@ def _migrate_apart(settings: Settings) -> None:
             code = 0
         finally:
             os._exit(code)
-    os.waitpid(child, 0)
+    deadline = time.monotonic() + MIGRATION_SECONDS
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return
+        time.sleep(0.01)
 
 
 def _stop_with_owner(fd: int) -> None:
@@ -188,7 +214,7 @@ def _recorded(database: Database, settings: Settings, action: str) -> Iterator[S
     from tg_workbench.security import AuditLog, Deed
 
     logs.configure()
-    audit = AuditLog(database, settings.home)
+    audit = AuditLog(database, settings.make_home())
     actor = LOCAL_PRINCIPAL.id
     with database.write(durable=True) as session:
         yield session

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -87,8 +88,7 @@ CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Eve
 def create_app(settings: Settings) -> FastAPI:
     """The application that `settings` describe. Raises InvalidSetting."""
     _refuse_unsafe(settings)
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = run_folder(settings.home)
+    folder = run_folder(settings.make_home())
     metrics = Metrics(__version__)
     app = FastAPI(
         title="TG Workbench",
@@ -121,6 +121,7 @@ def create_app(settings: Settings) -> FastAPI:
         figures=(webhook_deliveries,),
         access_tokens=AccessTokens(settings.home),
     )
+    app.state.cannot_open = False
     for router in ROUTERS:
         app.include_router(router)
     _serve_documents(app)
@@ -183,8 +184,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     dispatcher = DispatcherProcess(premises.settings)
     premises.bells.open()
     opening = asyncio.create_task(_open(premises, dispatcher))
-    opening.add_done_callback(_stop_unless_open)
     await asyncio.wait({opening}, timeout=RETRY_SECONDS)
+    if opening.done() and (failure := opening.exception()) is not None:
+        _say_why(failure)
+        app.state.cannot_open = True
+        raise failure  # before it is said to have started: the server ends with a failure of its own
+    opening.add_done_callback(partial(_stop_unless_open, app))
     with _ending_feeds(premises):
         try:
             async with on_duty(premises, opening):
@@ -214,14 +219,19 @@ async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
     await dispatcher.start()
 
 
-def _stop_unless_open(opening: asyncio.Task[None]) -> None:
+def _stop_unless_open(app: FastAPI, opening: asyncio.Task[None]) -> None:
     """A workbench that cannot open must not look as if it had: it says why, and ends."""
     failure = None if opening.cancelled() else opening.exception()
     if failure is None:
         return
+    _say_why(failure)
+    app.state.cannot_open = True
+    signal.raise_signal(signal.SIGTERM)
+
+
+def _say_why(failure: BaseException) -> None:
     known = isinstance(failure, WorkbenchError)
     log.error("cannot open", reason=str(failure) if known else type(failure).__name__, **where(failure))
-    signal.raise_signal(signal.SIGTERM)
 
 
 Handler = Callable[[int, FrameType | None], Any] | int | None

@@ -103,14 +103,24 @@ class Settings:
         """Whether this workbench faces real users."""
         return self.environment == "production"
 
+    def make_home(self) -> Path:
+        """The folder `home`, made if it is not there. Raises InvalidSetting."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as failure:
+            expected = f"a folder that you can make and write to ({failure.strerror})"
+            raise InvalidSetting("TG_HOME", str(self.home), expected) from failure
+        if not os.access(self.home, os.W_OK | os.X_OK):
+            raise InvalidSetting("TG_HOME", str(self.home), "a folder that you can write to")
+        return self.home
+
 
 def _database_url(url: str) -> str:
     """Only what is tested is served; and a URL may hold a password, so it is not repeated."""
     prefix = "sqlite:///"
-    if not url.startswith(prefix) or url.removeprefix(prefix) in ("", ":memory:"):
-        raise InvalidSetting(
-            "DATABASE_URL", url.partition(":")[0][:20] + ":…", "sqlite:/// and the path of a file"
-        )
+    if not url.startswith(prefix) or url.removeprefix(prefix) in ("", ":memory:") or "?" in url:
+        expected = "sqlite:/// and the path of a file, without a query"
+        raise InvalidSetting("DATABASE_URL", url.partition(":")[0][:20] + ":…", expected)
     return url
 
 

@@ -52,7 +52,7 @@ def entry_of(api: httpx.Client, request_id: str) -> dict[str, Any]:
 @pytest.fixture
 def request_id() -> str:
     """An id for a request."""
-    return f"req-{uuid.uuid4().hex}"
+    return f"req_{uuid.uuid4()}"
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, unix_connect
+from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from tests.contracts.conftest import Caller
 from tests.contracts.people import People
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.contracts.broadcasts import MOST_AT_THE_DOOR
+from tg_workbench.events import AlertChanged, Events, tenant_subject
 from tg_workbench.identity import ApiKeys, Principal
 from tg_workbench.storage import Database
 
@@ -204,6 +206,36 @@ def test_a_revoked_key_hears_no_more(
     hear(websocket)
     api.delete(f"/workbench/v1/api_keys/{issued['key_id']}")
     assert refusal(websocket) == 4401
+
+
+def test_a_revoked_key_hears_no_more_of_a_long_replay(
+    api: httpx.Client, workbench_server: WorkbenchServer, key_of: Callable[..., tuple[str, str]]
+) -> None:
+    """Whoever reads slowly is sent what they missed for minutes: their key is looked at all the while."""
+    long = Principal("long", "longs", frozenset({"read", "monitoring"}))
+    fact = AlertChanged("a", "r", "firing", "info", "s", 1.0, 1.0, "m" * 1000)
+    database = Database(workbench_server.database_url)
+    with database.write() as session:
+        for _ in range(4000):
+            Events(session).record(tenant_subject("longs"), fact)
+    key_id, secret = key_of(long)
+    line = socket.socket(socket.AF_UNIX)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.connect(str(workbench_server.socket))
+    headers = {"Authorization": f"Bearer {secret}"}
+    url = "ws://workbench/ws/security?last_event_id=0"
+    with connect(url, sock=line, additional_headers=headers, max_queue=1) as websocket:
+        hear(websocket)
+        with database.write() as session:
+            ApiKeys(session).revoke(long, key_id)
+        database.close()
+        time.sleep(6)
+        heard = 0
+        with contextlib.suppress(ConnectionClosed):
+            for _ in websocket:
+                heard += 1
+    assert heard < 2000
+    assert websocket.close_code == 4401
 
 
 def test_a_signed_in_user_listens_until_they_sign_out(dial: Dial, people: People) -> None:

@@ -20,6 +20,9 @@ import pytest
 
 from tests.contracts import document
 from tests.workbench_server import WorkbenchServer
+from tg_workbench import __main__
+from tg_workbench.settings import Settings
+from tg_workbench.storage import Database
 
 READY_503 = next(example for example in document.examples() if example.status == 503)
 MOST_BYTES = 120_000_000
@@ -196,6 +199,10 @@ def test_a_key_from_the_command_line_opens_the_door(home: Path) -> None:
         (["--host", "192.0.2.1"], {"TG_AUTH_DISABLED": "true"}),
         ([], {"TG_AUTH_DISABLED": "true", "TG_ENVIRONMENT": "production"}),
         ([], {"TG_ENVIRONMENT": "staging"}),
+        ([], {"TG_HOME": "/proc/nope"}),
+        ([], {"TG_HOME": "/dev/null"}),
+        ([], {"DATABASE_URL": "sqlite:////proc/nope/x.db"}),
+        ([], {"DATABASE_URL": "sqlite:///x.db?mode=ro"}),
     ],
     ids=str,
 )
@@ -206,6 +213,14 @@ def test_an_unsafe_start_is_refused_with_a_sentence(
     assert refused.returncode == 2
     assert refused.stderr.startswith("tg-workbench: ")
     assert len(refused.stderr.splitlines()) == 1
+    assert any(name in refused.stderr for name in variables)
+
+
+def test_a_command_names_the_setting_that_keeps_it_from_working(home: Path) -> None:
+    refused = run(home, "keys", "create", "--name", "x", TG_HOME="/proc/nope")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith("tg-workbench: TG_HOME is '/proc/nope'")
+    assert "Traceback" not in refused.stderr
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_sound_home(home: Path) -> None:
@@ -244,5 +259,42 @@ def test_a_database_of_a_later_version_is_left_alone_and_said(home: Path) -> Non
     assert said in run(home, "migrate").stderr
     assert said in run(home, "doctor").stdout
     served = run(home, "serve", "--socket", str(home / "api.sock"))
-    assert served.returncode != 0
+    assert served.returncode == 1
     assert said in served.stderr
+    assert "startup complete" not in served.stderr
+    assert "Traceback" not in served.stderr
+    command = [sys.executable, "-m", "uvicorn", "tg_workbench.main:app", "--uds", str(home / "api.sock")]
+    by_name = subprocess.run(
+        command, env=environment(home), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert by_name.returncode > 0
+    assert said in by_name.stderr
+
+
+def test_a_database_that_is_found_too_new_late_ends_the_server_as_failed(home: Path) -> None:
+    (home / "tgsp.db").mkdir()  # it does not answer yet
+    path = home / "api.sock"
+    with serving(home, "--socket", str(path)) as process, over(path) as http:
+        answers(http, "/ready", 503)
+        with contextlib.closing(sqlite3.connect(home / "new.db")) as database:
+            database.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            database.execute("INSERT INTO alembic_version VALUES ('9999')")
+            database.commit()
+        (home / "tgsp.db").rmdir()
+        (home / "new.db").rename(home / "tgsp.db")
+        assert process.wait(20) == 1
+
+
+def test_a_migration_apart_is_waited_for_only_so_long(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.from_environment({"TG_HOME": str(home), "DATABASE_URL": f"sqlite:///{home}/x.db"})
+    monkeypatch.setattr(__main__, "MIGRATION_SECONDS", 0.2)
+    monkeypatch.setattr(Database, "migrate", lambda _: time.sleep(60))
+    began = time.monotonic()
+    __main__._migrate_apart(settings)
+    assert time.monotonic() - began < 10
+
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    __main__._migrate_apart(settings)

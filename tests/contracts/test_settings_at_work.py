@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from starlette.testclient import TestClient
 
 from tests.contracts import document
@@ -15,6 +17,7 @@ from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import create_app
 from tg_workbench.contracts.table import PREFIXES, contract_name_at
 from tg_workbench.errors import InvalidSetting
+from tg_workbench.observability.allowance import MOST_LINES
 from tg_workbench.settings import Settings
 
 ORIGIN = "https://app.example.com"
@@ -125,15 +128,28 @@ def test_security_headers_can_be_switched_off(tmp_path: Path) -> None:
     assert not sent & {name.lower() for name in document.headers()}
 
 
-def test_a_callers_request_id_is_kept_when_it_is_one(tmp_path: Path) -> None:
-    client = with_settings(tmp_path)
-    assert (
-        client.get("/live", headers={"X-Request-ID": "trace-12345678"}).headers["x-request-id"]
-        == "trace-12345678"
-    )
-    assert (
-        client.get("/live", headers={"X-Request-ID": "<script>"}).headers["x-request-id"].startswith("req_")
-    )
+@pytest.mark.parametrize("written", ["", "req_"])
+def test_a_callers_request_id_is_kept_when_it_is_a_uuid(tmp_path: Path, written: str) -> None:
+    given = f"{written}550e8400-e29b-41d4-a716-446655440000"
+    answer = with_settings(tmp_path).get("/live", headers={"X-Request-ID": given})
+    assert answer.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["<script>", "trace-12345678", "sk_live_51HabcdefSECRET", "jane.doe.1974"])
+def test_anything_else_is_no_request_id(tmp_path: Path, given: str) -> None:
+    answer = with_settings(tmp_path).get("/live", headers={"X-Request-ID": given})
+    assert re.fullmatch(r"req_[0-9a-f-]{36}", answer.headers["x-request-id"])
+
+
+def test_strangers_do_not_push_everything_else_out_of_the_log(tmp_path: Path) -> None:
+    names = {"TG_API_KEY": "k" * 20, "TG_ENVIRONMENT": "production"}
+    client = with_settings(tmp_path, **names)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(MOST_LINES + 80):
+            client.get("/nowhere")
+        client.get("/api/v1/training_clients", headers={"X-API-Key": "k" * 20})
+    asked = [line["status"] for line in lines if line["event"] == "request"]
+    assert asked == [404] * MOST_LINES + [200]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ DRAWERS = {"utils", "util", "helpers", "common", "misc", "manager", "base", "cor
 CATCHES_EVERYTHING = {
     "tg_workbench/execution/zygote.py": "a forked child must not unwind into the zygote",
     "tg_workbench/contracts/edges.py": "the last-resort 500",
+    "tg_workbench/observability/logs.py": "a line of log must not end what it tells of",
+    "tg_workbench/contracts/duties.py": "a duty that fails begins again, whatever it was",
     "tg_workbench/webhooks/courier.py": "one delivery must not end the others",
 }
 USED_WITHOUT_IMPORT = {

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tg_workbench.errors import QuotaExceeded, WorkbenchError
 from tg_workbench.execution import ANYTHING, AsyncBells
 from tg_workbench.identity import Principal
+from tg_workbench.observability.allowance import Allowance
 from tg_workbench.observability.announcements import Announcement, Channel, announcements, newest_event
 from tg_workbench.observability.logs import where
 from tg_workbench.storage import Database
@@ -77,6 +78,8 @@ class Broadcasts:
     def __init__(self) -> None:
         self._at_the_door: list[str | None] = []
         """The addresses of those who have opened a WebSocket and not said yet who they are."""
+        self.refusals = Allowance()
+        """Room in the log for WebSockets that were refused."""
         self._listeners: set[Listener] = set()
         self._position = 0
         self._joined = asyncio.Event()

@@ -1,14 +1,15 @@
 """What the API does beside answering, from when its database is open until it ends.
 
 It keeps the audit log signed, delivers webhooks, watches for what operators must know, and tells listeners.
-A duty that ends by mistake is in the log; the others go on.
+A duty that fails begins again, later each time; one that keeps failing makes the workbench unhealthy.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -18,23 +19,33 @@ from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.observability.conditions import CONDITIONS, Condition
-from tg_workbench.observability.logs import where
 from tg_workbench.observability.watch import Watch
 from tg_workbench.webhooks import Courier, Reach
 
 log = structlog.get_logger("tg_workbench")
 SIGN_SECONDS = 1.0
 """How long a new entry of the audit log may wait for the signature that covers it."""
+LEAST_PAUSE, MOST_PAUSE = 1.0, 60.0
+STEADY_SECONDS = 120.0
+"""A duty that went on for so long is well: its next failure is a first one."""
+MOST_FAILURES = 3
+"""How often a duty may fail in a row before the workbench is unhealthy."""
+Duty = Callable[[], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
 async def on_duty(premises: Premises, opening: asyncio.Task[None]) -> AsyncIterator[None]:
     """Begin every duty once `opening` has ended well, and end them with the block; the log is left signed."""
     closing = asyncio.Event()
-    signing = asyncio.create_task(_once_open(opening, _keep_signed(premises, closing)))
+
+    def begin(name: str, duty: Duty) -> asyncio.Task[None]:
+        return asyncio.create_task(_once_open(opening, _keep_up(name, duty, premises.failing, closing)))
+
+    signing = begin("signing", lambda: _keep_signed(premises, closing))
     others = [
-        asyncio.create_task(_once_open(opening, duty))
-        for duty in (_deliver(premises), _watch(premises), _tell(premises))
+        begin("webhooks", lambda: _deliver(premises)),
+        begin("alerts", lambda: _watch(premises)),
+        begin("broadcasts", lambda: _tell(premises)),
     ]
     try:
         yield
@@ -48,15 +59,32 @@ async def on_duty(premises: Premises, opening: asyncio.Task[None]) -> AsyncItera
 async def _once_open(opening: asyncio.Task[None], duty: Coroutine[Any, Any, None]) -> None:
     try:
         await asyncio.wait({opening})
-        if opening.cancelled() or opening.exception() is not None:
-            return
-        try:
+        if not opening.cancelled() and opening.exception() is None:
             await duty
-        except Exception as failure:
-            log.error("a duty has ended", reason=type(failure).__name__, **where(failure))
-            raise
     finally:
         duty.close()
+
+
+async def _keep_up(name: str, duty: Duty, failing: set[str], closing: asyncio.Event) -> None:
+    """Do a duty until it ends well, and begin again when it fails; one that keeps failing is in `failing`."""
+    failures = 0
+    while True:
+        is_last, began = closing.is_set(), time.monotonic()
+        well = asyncio.get_running_loop().call_later(STEADY_SECONDS, failing.discard, name)
+        try:
+            await duty()
+            return
+        except Exception:  # whatever it was: without the duty, operators and listeners would hear nothing
+            failures = 1 if time.monotonic() - began > STEADY_SECONDS else failures + 1
+            log.exception("a duty has failed", duty=name, failures=failures)
+        finally:
+            well.cancel()
+        if is_last:
+            return
+        if failures >= MOST_FAILURES:
+            failing.add(name)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), min(MOST_PAUSE, LEAST_PAUSE * 2 ** min(failures - 1, 10)))
 
 
 async def _keep_signed(premises: Premises, closing: asyncio.Event) -> None:

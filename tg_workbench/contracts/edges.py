@@ -17,8 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tg_workbench.contracts.limits import PROBES
-from tg_workbench.contracts.route import REQUEST_ID
+from tg_workbench.contracts.route import PRINCIPAL, REQUEST_ID
 from tg_workbench.contracts.table import render
+from tg_workbench.observability.allowance import Allowance
 from tg_workbench.observability.logs import where
 from tg_workbench.settings import Settings
 
@@ -30,14 +31,16 @@ SECURITY_HEADERS = {
 }
 HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 SLOW_MILLISECONDS = 1000
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_REQUEST_ID = re.compile(r"(?:req_)?[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+"""A UUID, or one as we write it: what a caller sends is written into logs, and might be anything else."""
 log = structlog.get_logger("tg_workbench.requests")
 
 
 class Edge:
     """Names each request, dresses each answer, writes it down: method, route, status, time, nothing else.
 
-    In development only what failed or was slow is written: a line costs a tenth of a request.
+    In development only what failed or was slow is written: a line costs a tenth of a request. In production
+    strangers have room for so many lines a minute.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -45,6 +48,7 @@ class Edge:
         headers = {**headers, **(HSTS if headers and settings.production else {})}
         self.app = app
         self.logs_everything = settings.production
+        self.strangers = Allowance() if settings.production else None
         self.headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,9 +71,18 @@ class Edge:
             await self.app(scope, receive, dress)
             took = round((time.perf_counter() - began) * 1000, 1)
             noted = self.logs_everything or status >= 400 or took > SLOW_MILLISECONDS
-            if noted and scope["path"] not in PROBES:
+            if noted and scope["path"] not in PROBES and self._has_room(scope):
                 route = getattr(scope.get("route"), "path", None)
                 log.info("request", method=scope["method"], route=route, status=status, milliseconds=took)
+
+    def _has_room(self, scope: Scope) -> bool:
+        """Whether the log has room for this request: always, when it is known who sent it."""
+        if PRINCIPAL in scope or self.strangers is None:
+            return True
+        has_room, left_out = self.strangers.take()
+        if left_out:
+            log.warning("requests of strangers are not in the log", count=left_out)
+        return has_room
 
 
 class LastResort:
@@ -131,6 +144,6 @@ class BodyLimit:
 
 
 def _request_id(scope: Scope) -> str:
-    """The id a caller or a proxy has given, if it is one; else a new one."""
+    """The id a caller or a proxy has given, if it is a UUID; else a new one."""
     given = Headers(scope=scope).get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4()}"

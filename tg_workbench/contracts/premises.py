@@ -43,6 +43,8 @@ class Premises:
     load: Load = field(default_factory=Load)
     figures: tuple[More, ...] = ()
     broadcasts: Broadcasts = field(default_factory=Broadcasts)
+    failing: set[str] = field(default_factory=set)
+    """The duties that keep failing, by name."""
     passwords: PasswordQueue = field(default_factory=PasswordQueue)
     started: float = field(default_factory=time.monotonic)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -10,7 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from sqlmodel import Session, col, select
 
-from tg_workbench.observability.conditions import MOST_READINGS, Grounds, Reading
+from tg_workbench.observability.conditions import Grounds, Reading, worst_of_each
 from tg_workbench.security import AuditEntries, AuditLog, verify
 from tg_workbench.storage.database import now
 from tg_workbench.webhooks import Delivery, DeliveryStatus, Subscription
@@ -34,11 +34,12 @@ def webhook_deliveries(session: Session, tenant_id: str | None) -> Iterator[Metr
 
 def webhook_disabled(grounds: Grounds) -> list[Reading]:
     """The webhooks that were switched off because their receivers fail."""
-    off = (Subscription.status == "disabled", Subscription.reason != BY_HAND)
-    query = select(Subscription).where(*off).order_by(col(Subscription.id)).limit(MOST_READINGS)
+    off = (col(Subscription.status) == "disabled", col(Subscription.reason) != BY_HAND)
+    tenant, failures = col(Subscription.tenant_id), col(Subscription.failures)
+    query = sa.select(col(Subscription.id), tenant, failures).where(*off)
     return [
         Reading(one.id, one.tenant_id, 1.0, f"webhook {one.id} was disabled after {one.failures} failures")
-        for one in grounds.session.exec(query)
+        for one in worst_of_each(grounds, query, tenant, sa.literal(1.0), col(Subscription.id))
     ]
 
 
@@ -58,7 +59,7 @@ class AuditScan:
             self._due = time.monotonic() + SCAN_SECONDS
             self.at, self._broken = now(), self._verified(grounds)
         what = "the audit log is not as it was written: run 'tg-workbench audit verify'"
-        tenants = sorted({*self._broken, *self.audit.broken})[:MOST_READINGS]
+        tenants = sorted({*self._broken, *self.audit.broken})
         return [Reading(f"audit:{tenant}", tenant, 1.0, what) for tenant in tenants]
 
     def _verified(self, grounds: Grounds) -> set[str]:

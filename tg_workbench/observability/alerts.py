@@ -1,4 +1,4 @@
-"""Alerts: they fire once, are acknowledged by somebody, and resolve when what was bad is over.
+"""Alerts: they fire once, are acknowledged by somebody, and resolve when what was bad is clearly over.
 
 A tenant sees its own; what concerns the machine belongs to the workbench's own tenant.
 """
@@ -6,6 +6,7 @@ A tenant sees its own; what concerns the machine belongs to the workbench's own 
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
@@ -16,7 +17,7 @@ from sqlmodel import Session, col, select
 from tg_workbench.errors import AlertNotFound, AlertRuleNotFound, InvalidRequest, PermissionDenied
 from tg_workbench.events import AlertChanged, Events, tenant_subject
 from tg_workbench.identity import Principal
-from tg_workbench.observability.conditions import Reading
+from tg_workbench.observability.conditions import MOST_READINGS, Reading
 from tg_workbench.observability.tables import Alert, AlertRule
 from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage.database import now
@@ -24,7 +25,8 @@ from tg_workbench.storage.database import now
 Severity = Literal["info", "warning", "critical"]
 State = Literal["firing", "resolved"]
 KEPT_SECONDS = 90 * 86_400.0
-MOST_ACTIVE = 1000
+RESOLVED_BELOW = 0.95
+"""The part of its threshold below which an alert resolves: what wavers about the threshold fires once."""
 
 
 class Alerts:
@@ -101,16 +103,15 @@ class Alerts:
     # ------------------------------------------------------------------------------- what the watch does
     def differ(self, rule: AlertRule, readings: Sequence[Reading]) -> bool:
         """Whether `settle` would change anything."""
-        return {alert.subject for alert in self._firing(rule)} != set(_bad(rule, readings))
+        return any(self._changes(rule, readings))
 
     def settle(self, rule: AlertRule, readings: Sequence[Reading]) -> None:
         """Fire what is bad and has not fired, resolve what is over, and tell of each."""
-        bad = _bad(rule, readings)
-        for alert in self._firing(rule):
-            if bad.pop(alert.subject, None) is None:
-                alert.resolved_at = now()
-                self._tell(alert, "resolved")
-        for reading in bad.values():
+        over, new = self._changes(rule, readings)
+        for alert in over:
+            alert.resolved_at = now()
+            self._tell(alert, "resolved")
+        for reading in new:
             alert = Alert(
                 id=f"alert-{uuid.uuid4()}",
                 rule_id=rule.id,
@@ -123,13 +124,37 @@ class Alerts:
             )
             self._tell(alert, "firing")
 
+    def _changes(self, rule: AlertRule, readings: Sequence[Reading]) -> tuple[list[Alert], list[Reading]]:
+        """The alerts that are over, and the readings that begin one.
+
+        Where a tenant has as many readings as are given there may be more of them, so nothing there is over.
+        """
+        firing = self._firing(rule)
+        if not rule.enabled:
+            return firing, []
+        seen = Counter(reading.tenant_id for reading in readings)
+        bad = {reading.subject for reading in readings if reading.value >= rule.threshold * RESOLVED_BELOW}
+        over = [
+            alert for alert in firing if alert.subject not in bad and seen[alert.tenant_id] < MOST_READINGS
+        ]
+        fires = {alert.subject for alert in firing}
+        places = Counter(alert.tenant_id for alert in firing)
+        new = []
+        for reading in readings:
+            if reading.value < rule.threshold or reading.subject in fires:
+                continue
+            places[reading.tenant_id] += 1
+            if places[reading.tenant_id] <= MOST_READINGS:
+                new.append(reading)
+        return over, new
+
     def forget(self, before: float) -> None:
         """Remove what was resolved before then."""
         self.session.connection().execute(sa.delete(Alert).where(col(Alert.resolved_at) < before))
 
     def _firing(self, rule: AlertRule) -> list[Alert]:
         query = select(Alert).where(Alert.rule_id == rule.id, col(Alert.resolved_at).is_(None))
-        return list(self.session.exec(query.limit(MOST_ACTIVE)))
+        return list(self.session.exec(query))
 
     def _tell(self, alert: Alert, state: str) -> None:
         self.session.add(alert)
@@ -145,12 +170,5 @@ class Alerts:
             message=alert.message,
         )
         Events(self.session).record(tenant_subject(alert.tenant_id), fact)
-        if state == "firing":
+        if state != "acknowledged":
             Outbox(self.session).put(alert.tenant_id, WebhookEvent.SECURITY_ALERT, asdict(fact))
-
-
-def _bad(rule: AlertRule, readings: Sequence[Reading]) -> dict[str, Reading]:
-    """The readings that have reached the rule's threshold, by subject; none while it is switched off."""
-    if not rule.enabled:
-        return {}
-    return {reading.subject: reading for reading in readings if reading.value >= rule.threshold}

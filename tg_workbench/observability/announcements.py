@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
+import structlog
 from sqlmodel import Session, col
 
 from tg_workbench.events import EventRow, tenant_subject
 from tg_workbench.identity import Principal
+from tg_workbench.observability.logs import where
 from tg_workbench.storage.statements import Statement
 from tg_workbench.training import OperationKind, TrainingClient
 
@@ -46,6 +48,7 @@ _AFTER = Statement(
     .limit(sa.bindparam("most"))
 )
 _NEWEST = Statement(sa.select(sa.func.max(col(EventRow.id))))
+log = structlog.get_logger("tg_workbench.broadcasts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +73,22 @@ class Announcement:
 def announcements(session: Session, after: int, limit: int) -> tuple[list[Announcement], int]:
     """What may be said of the events after one, and the id of the last that was looked at."""
     rows = _AFTER.rows(session, after=after, most=limit)
-    said = [announcement for row in rows if (announcement := _of(*row)) is not None]
+    said = [announcement for row in rows if (announcement := _read(row)) is not None]
     return said, rows[-1][0] if rows else after
 
 
 def newest_event(session: Session) -> int:
     """The id of the newest event; 0 when there is none."""
     return _NEWEST.value(session) or 0
+
+
+def _read(row: Any) -> Announcement | None:
+    """What a row says. One that cannot be read must not keep everybody from the later ones."""
+    try:
+        return _of(*row)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as failure:
+        log.error("an event cannot be read", event_id=row[0], **where(failure))
+        return None
 
 
 def _of(

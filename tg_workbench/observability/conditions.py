@@ -1,5 +1,7 @@
 """Conditions: what a rule looks at. Each gives readings; a rule's threshold says which of them are bad.
 
+Readings that are too small to matter are left out in the database, and each tenant has room for 500: however
+many one tenant has, another's are seen.
 A condition reads counts, budgets and the disk; nothing it says is a function of a row of data.
 """
 
@@ -8,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
-from sqlmodel import Session, col, select
+import sqlalchemy as sa
+from sqlmodel import Session, col
 
+from tg_workbench.datasets import Dataset
 from tg_workbench.execution import Work
 from tg_workbench.identity import LOCAL_PRINCIPAL
-from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import TrainingClient
 
 MOST_READINGS = 500
+"""Of each tenant, the worst first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,42 +37,54 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What a condition may look at."""
+    """What a condition may look at, and the value below which nobody cares."""
 
     session: Session
     home: Path
+    least: float = 0.0
 
 
 Condition = Callable[[Grounds], list[Reading]]
 
 
+def worst_of_each(grounds: Grounds, query: Any, tenant: Any, worst: Any, name: Any) -> list[Any]:
+    """The first rows of each tenant when the worst come first; `name` decides where two are as bad."""
+    place = sa.func.row_number().over(partition_by=tenant, order_by=(worst.desc(), name)).label("place")
+    ranked = query.where(worst >= grounds.least).add_columns(place).subquery()
+    few = sa.select(ranked).where(ranked.c.place <= MOST_READINGS).order_by(ranked.c.place)
+    return list(grounds.session.connection().execute(few))
+
+
 def budget_near_cap(grounds: Grounds) -> list[Reading]:
     """The part of each protected dataset's ε cap that is spent."""
+    spent, cap, tenant = col(Dataset.spent_epsilon), col(Dataset.epsilon_cap), col(Dataset.tenant_id)
+    used = sa.case((cap > 0, spent / cap), else_=1.0)
+    query = sa.select(col(Dataset.id), tenant, spent.label("spent"), cap.label("cap"), used.label("used"))
+    query = query.where(col(Dataset.privacy) == "protected", col(Dataset.deleted_at).is_(None))
     return [
         Reading(
-            budget.dataset_id,
-            budget.tenant_id,
-            budget.used,
-            f"dataset {budget.dataset_id} spent ε = {budget.spent_epsilon:.2f} of {budget.epsilon_cap:.2f}",
+            row.id, row.tenant_id, row.used, f"dataset {row.id} spent ε = {row.spent:.2f} of {row.cap:.2f}"
         )
-        for budget in Statistics(grounds.session).budgets(MOST_READINGS)
+        for row in worst_of_each(grounds, query, tenant, used, col(Dataset.id))
     ]
 
 
 def worker_lost(grounds: Grounds) -> list[Reading]:
     """How many workers each training client has lost in a row, without an operation done in between."""
+    failures, tenant = col(Work.failures), col(TrainingClient.tenant_id)
     query = (
-        select(Work.id, Work.failures, Work.last_exit, TrainingClient.tenant_id)
+        sa.select(col(Work.id), failures, col(Work.last_exit), tenant)
         .join(TrainingClient, col(TrainingClient.id) == col(Work.id))
-        .where(Work.failures > 0)
-        .order_by(col(Work.failures).desc(), col(Work.id))
-        .limit(MOST_READINGS)
+        .where(failures > 0)
     )
     return [
         Reading(
-            client, tenant, failures, f"training client {client} lost {failures} worker(s): {how or 'unseen'}"
+            row.id,
+            row.tenant_id,
+            row.failures,
+            f"training client {row.id} lost {row.failures} worker(s): {row.last_exit or 'unseen'}",
         )
-        for client, failures, how, tenant in grounds.session.exec(query)
+        for row in worst_of_each(grounds, query, tenant, failures, col(Work.id))
     ]
 
 

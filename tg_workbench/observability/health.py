@@ -7,6 +7,7 @@ asks nobody, because restarting the process would not help the database.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -33,9 +34,10 @@ class Check(BaseModel):
 
 
 class Checks(BaseModel):
-    """How each thing is that a workbench cannot do without."""
+    """How each thing is that a workbench cannot do without; `duties` is said only when one keeps failing."""
 
     database: Check
+    duties: Check | None = None
 
 
 class Health(BaseModel):
@@ -71,15 +73,16 @@ class Version(BaseModel):
     environment: str
 
 
-async def check(database: Database, settings: Settings) -> Health:
-    """How everything is, now."""
-    state: State = "healthy" if await database_answers(database) else "unhealthy"
+async def check(database: Database, settings: Settings, failing: Collection[str] = ()) -> Health:
+    """How everything is, now; `failing` are the duties that keep failing."""
+    answers: State = "healthy" if await database_answers(database) else "unhealthy"
+    duties = Check(status="unhealthy") if failing else None
     timestamp = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     return Health(
-        status=state,
+        status="unhealthy" if failing else answers,
         timestamp=timestamp,
         environment=settings.environment,
-        checks=Checks(database=Check(status=state)),
+        checks=Checks(database=Check(status=answers), duties=duties),
     )
 
 

@@ -1,7 +1,7 @@
 """The journal: the log's last lines on disk, in a few files of bounded size, read from their end.
 
-Several processes may share a folder: each takes the first name that nobody holds. A full disk costs lines,
-never a request.
+Several processes may share a folder: each takes the first name that nobody holds. A full disk, or a process
+that may open no more files, costs the lines that find no room, never those that are written, nor a request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_BYTES = 4 << 20
 MOST_FILES = 4
 MOST_NAMES = 8
 BLOCK_BYTES = 64 << 10
-SUFFIX = ".jsonl"
+SUFFIX, FRESH = ".jsonl", ".new"
 
 
 class Journal:
@@ -30,15 +30,17 @@ class Journal:
         self.most_bytes = most_bytes
         self._lock = threading.Lock()
         self._held, self.path = _first_free(folder, name)
-        self._file, self._size = self._open()
+        self._file, self._size = _opened(self.path)
 
     def append(self, line: str) -> None:
-        """Add one line, and begin another file when this one is full."""
+        """Add one line, and begin another file when this one is full; without one there is twice the room."""
         data = line.encode("utf-8", "replace") + b"\n"
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError, ValueError):
             if self._size + len(data) > self.most_bytes:
-                self._turn()
-            self._size += self._file.write(data)
+                with contextlib.suppress(OSError):
+                    self._turn()
+            if self._size + len(data) <= 2 * self.most_bytes:
+                self._size += self._file.write(data)
 
     def close(self) -> None:
         """Let go of the file and of its name."""
@@ -46,16 +48,20 @@ class Journal:
         self._held.close()
 
     def _turn(self) -> None:
+        """Begin another file. It is opened first: when that fails, nothing has changed."""
+        fresh = self.path.with_name(f"{self.path.name}{FRESH}")
+        file, size = _opened(fresh)
+        try:
+            for number in range(MOST_FILES - 1, 0, -1):
+                older, newer = _numbered(self.path, number), _numbered(self.path, number - 1)
+                if newer.exists():
+                    newer.replace(older)
+            fresh.replace(self.path)
+        except OSError:
+            file.close()
+            raise
         self._file.close()
-        for number in range(MOST_FILES - 1, 0, -1):
-            older, newer = _numbered(self.path, number), _numbered(self.path, number - 1)
-            if newer.exists():
-                newer.replace(older)
-        self._file, self._size = self._open()
-
-    def _open(self) -> tuple[IO[bytes], int]:
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        return os.fdopen(fd, "ab", buffering=0), os.fstat(fd).st_size
+        self._file, self._size = file, size
 
 
 def newest_first(folder: Path) -> list[Iterator[bytes]]:
@@ -90,6 +96,11 @@ def backwards(file: IO[bytes]) -> Iterator[bytes]:
         rest = first
     if rest and not is_last:
         yield rest
+
+
+def _opened(path: Path) -> tuple[IO[bytes], int]:
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    return os.fdopen(fd, "ab", buffering=0), os.fstat(fd).st_size
 
 
 def _numbered(path: Path, number: int) -> Path:

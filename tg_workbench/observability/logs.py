@@ -1,14 +1,15 @@
 """Logs: one JSON object per line, with the request's id and without anything the request carried.
 
 Lines go to standard error and into the journal. Only named fields are written: texts of exceptions and query
-strings are left out, and anything that looks like a key is struck out in case a library wrote it.
+strings are left out, and anything that looks like a key is struck out in case a library wrote it. Nothing
+that goes wrong here reaches whoever had something to say.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
-import re
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -18,23 +19,12 @@ from typing import Any
 
 import structlog
 
+from tg_workbench.observability.allowance import Allowance
 from tg_workbench.observability.journal import Journal
+from tg_workbench.observability.redaction import struck_out
 
-STRUCK_OUT = "[redacted]"
-_SECRETS = re.compile(
-    r"(?:tml-)?tgw[-.][A-Za-z0-9._-]{8,}"  # our keys, and tokens in a WebSocket's subprotocol
-    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"  # a JWT
-    r"|whsec_[A-Za-z0-9+/=_-]{8,}"  # a webhook's secret
-    r"|(?i:\b(?:sha256=|v1,)[A-Za-z0-9+/=]{16,})"  # a signature
-    r"|(?i:(?<=bearer )|(?<=basic ))[A-Za-z0-9._~+/=-]{6,}"  # whatever stands in Authorization
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
-)
-_SECRET_NAMES = re.compile(
-    r"(?i)(api[-_]?key|authorization|password|passphrase|secret|token|cookie|signature|credentials?|private[-_]?key)$"
-)
-_DEEPEST = 6
 _NAME = "tg_workbench"
-_UNWANTED = "WebSocket"
+_UNWANTED = ("WebSocket", "Traceback (")
 Record = MutableMapping[str, Any]
 
 
@@ -46,7 +36,6 @@ def configure(folder: Path | None = None, name: str = "api", level: int = loggin
         structlog.stdlib.add_logger_name,
         _component,
         _time,
-        redact,
     ]
     handler = _Lines(_journal(folder, name))
     handler.setFormatter(
@@ -72,6 +61,7 @@ def configure(folder: Path | None = None, name: str = "api", level: int = loggin
         logging.getLogger(server).handlers.clear()
         logging.getLogger(server).propagate = True
     logging.getLogger("uvicorn.error").addFilter(_says_no_query)
+    logging.getLogger("uvicorn.error").addFilter(_Strangers())
     for library in ("alembic", "httpx"):  # httpx writes whole URLs, which may hold a secret
         logging.getLogger(library).setLevel(logging.WARNING)
 
@@ -93,16 +83,58 @@ class _Lines(logging.Handler):
         self.journal = journal
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record)
+        try:
+            line = self.format(_without_texts_of_exceptions(record))
+        except Exception:  # noqa: BLE001 - a value that cannot be written, or words that do not fit their values
+            line = _that_a_line_is_lost(record)
         with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
             sys.stderr.write(line + "\n")
         if self.journal is not None:
             self.journal.append(line)
 
 
+class _Strangers(logging.Filter):
+    """Leaves room for others: uvicorn writes a line for whatever is no HTTP, and strangers can send a lot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._allowance = Allowance()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        has_room, left_out = self._allowance.take()
+        if left_out:
+            record.msg = f"{record.msg} ({left_out} such lines are not in the log)"
+        return has_room
+
+
+def _without_texts_of_exceptions(record: logging.LogRecord) -> logging.LogRecord:
+    """A library's line says an exception's type where it would have said its text."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            type(value).__name__ if isinstance(value, BaseException) else value for value in record.args
+        )
+    return record
+
+
+def _that_a_line_is_lost(record: logging.LogRecord) -> str:
+    said = {
+        "level": record.levelname.lower(),
+        "event": "a line could not be written",
+        "at": f"{record.pathname}:{record.lineno}",
+    }
+    said = _time(None, "", _component(None, "", {"logger": record.name, **said}))  # type: ignore[assignment]
+    return json.dumps(said)
+
+
 def _says_no_query(record: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's is fit to keep: on a WebSocket it writes the query, which is a caller's."""
-    return _UNWANTED not in str(record.msg)
+    """Whether a line of uvicorn's is fit to keep.
+
+    On a WebSocket it writes the query, which is a caller's; when the application cannot start, the texts of
+    exceptions: the application has said why.
+    """
+    return not any(words in str(record.msg) for words in _UNWANTED)
 
 
 def where(error: BaseException) -> dict[str, Any]:
@@ -121,22 +153,8 @@ def redact(_logger: Any, _method: str, record: Record) -> Record:
     """Strike out what looks like a secret, by name or by form."""
     for name, value in record.items():
         if not name.startswith("_") and name != "exc_info":
-            record[name] = _struck_out(name, value)
+            record[name] = struck_out(name, value)
     return record
-
-
-def _struck_out(name: str, value: Any, depth: int = 0) -> Any:
-    if _SECRET_NAMES.search(name) and value is not None:
-        return STRUCK_OUT
-    if isinstance(value, str):
-        return _SECRETS.sub(STRUCK_OUT, value)
-    if depth >= _DEEPEST:
-        return value if isinstance(value, int | float | None) else STRUCK_OUT
-    if isinstance(value, dict):
-        return {key: _struck_out(str(key), inner, depth + 1) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_struck_out("", inner, depth + 1) for inner in value]
-    return value
 
 
 def _component(_logger: Any, _method: str, record: Record) -> Record:

@@ -54,8 +54,10 @@ class Metrics:
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._ticks: dict[tuple[str, str, str], tuple[Tick, Tick]] = {}
 
-    def answered(self, method: str, route: str, status: str, seconds: float) -> None:
-        """Count one answer."""
+    def answered(
+        self, method: str, route: str, status: str, seconds: float, *, was_asked_to_wait: bool = False
+    ) -> None:
+        """Count one answer. One that waited because it was to says nothing of how quick we are."""
         key = (method, route, status)
         ticks = self._ticks.get(key)
         if ticks is None:  # as many as there are routes and statuses; looking the children up costs more
@@ -63,7 +65,8 @@ class Metrics:
             ticks = self._ticks[key] = (counted.inc, timed.observe)
         ticks[0](1)
         ticks[1](seconds)
-        self._recent.append(seconds)
+        if not was_asked_to_wait:
+            self._recent.append(seconds)
 
     @property
     def average_seconds(self) -> float | None:
@@ -91,7 +94,8 @@ class Measured:
             method = scope["method"]
             route = getattr(scope.get("route"), "path", NO_ROUTE)
             known = method if method in METHODS else "other"
-            metrics.answered(known, route, status, time.perf_counter() - began)
+            took = time.perf_counter() - began
+            metrics.answered(known, route, status, took, was_asked_to_wait=_asks_to_wait(scope))
 
         async def watch(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -105,3 +109,14 @@ class Measured:
             metrics.in_flight.dec()
             if not is_answered:
                 note(NO_ANSWER)
+
+
+def _asks_to_wait(scope: Scope) -> bool:
+    """Whether the caller wants an answer only when there is something to say: a feed, or a long poll."""
+    query = scope.get("query_string", b"")
+    if query.startswith(b"wait=") or b"&wait=" in query:
+        return True
+    return any(
+        (name == b"prefer" and b"wait" in value.lower()) or (name == b"accept" and b"event-stream" in value)
+        for name, value in scope.get("headers", ())
+    )

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
 
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.execution import AsyncBells, ring
-from tg_workbench.observability.alerts import KEPT_SECONDS, Alerts
+from tg_workbench.observability.alerts import KEPT_SECONDS, RESOLVED_BELOW, Alerts
 from tg_workbench.observability.conditions import Condition, Grounds, Reading
 from tg_workbench.observability.logs import where
+from tg_workbench.observability.tables import AlertRule
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import after_commit, now
 
@@ -54,9 +56,10 @@ class Watch:
     def look(self) -> bool:
         """Look once. Whether anything had changed."""
         with self.database.read() as session:
-            grounds, alerts = Grounds(session, self.home), Alerts(session)
-            readings = {rule.id: self._read(rule.id, grounds) for rule in alerts.rules()}
-            if not any(alerts.differ(rule, readings[rule.id]) for rule in alerts.rules()):
+            alerts = Alerts(session)
+            rules = alerts.rules()
+            readings = {rule.id: self._read(rule, session) for rule in rules}
+            if not any(alerts.differ(rule, readings[rule.id]) for rule in rules):
                 return False
         with self.database.write() as session:
             alerts = Alerts(session)
@@ -66,6 +69,8 @@ class Watch:
             after_commit(session, lambda: ring(self.folder, "api-*", TOLD))
         return True
 
-    def _read(self, rule_id: str, grounds: Grounds) -> list[Reading]:
-        condition = self.conditions.get(rule_id)
-        return condition(grounds) if condition is not None else []
+    def _read(self, rule: AlertRule, session: Session) -> list[Reading]:
+        condition = self.conditions.get(rule.id)
+        if condition is None or not rule.enabled:
+            return []
+        return condition(Grounds(session, self.home, rule.threshold * RESOLVED_BELOW))

@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
-from tg_workbench.errors import DatabaseTooNew, DatabaseUnavailable, StorageFull
+from tg_workbench.errors import DatabaseTooNew, DatabaseUnavailable, InvalidSetting, StorageFull
 from tg_workbench.storage.statements import CURSOR
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -40,7 +40,7 @@ _SIGNS_OF_ABSENCE = (
 
 
 class Database:
-    """One database, named by its URL. Cheap to make: connects on first use.
+    """One database, named by its URL. Cheap to make: connects on first use. Raises InvalidSetting.
 
     `patience_seconds` is how long to wait for a lock that another process holds.
     """
@@ -49,7 +49,11 @@ class Database:
         self.url = url
         parsed = make_url(url)
         self.path = Path(parsed.database or "").absolute()
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as failure:
+            expected = f"in a folder that you can make and write to ({failure.strerror})"
+            raise InvalidSetting("DATABASE_URL", f"sqlite:///{self.path}", expected) from failure
         self.engine = sa.create_engine(parsed, hide_parameters=True)  # a traceback must not print rows
         self.engine = self.engine.execution_options(tg_patience=patience_seconds)
         self._writing = self.engine.execution_options(tg_write=True)
@@ -131,7 +135,7 @@ class Database:
 
     @contextmanager
     def _named_failures(self) -> Iterator[None]:
-        """What the driver says, in our words: prepared statements raise it bare, the ORM wraps it."""
+        """What the driver says, in our words or SQLAlchemy's: prepared statements raise it bare."""
         try:
             yield
         except (DBAPIError, self.engine.dialect.loaded_dbapi.Error) as failure:
@@ -141,7 +145,10 @@ class Database:
             gone = isinstance(failure, DBAPIError) and failure.connection_invalidated
             if gone or any(sign in text for sign in _SIGNS_OF_ABSENCE):
                 raise DatabaseUnavailable from failure
-            raise
+            if isinstance(failure, DBAPIError):
+                raise
+            driver = self.engine.dialect.loaded_dbapi.Error
+            raise DBAPIError.instance(None, None, failure, driver, hide_parameters=True) from failure
 
     def _revision(self) -> str | None:
         try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tg_workbench.contracts import broadcasts as module
 from tg_workbench.contracts.broadcasts import MOST_OF_ONE, MOST_WAITING, Broadcasts, Listener, replay
@@ -16,7 +18,7 @@ from tg_workbench.errors import QuotaExceeded
 from tg_workbench.events import Events, StatusChanged
 from tg_workbench.execution import AsyncBells
 from tg_workbench.identity import Principal
-from tg_workbench.observability.announcements import Announcement
+from tg_workbench.observability.announcements import Announcement, announcements
 from tg_workbench.storage import Database
 from tg_workbench.training import TrainingClient
 
@@ -153,3 +155,43 @@ def test_a_thousand_events_reach_ten_listeners_in_order_and_once(database: Datab
 
     for heard in asyncio.run(scene()):
         assert heard == list(range(1, 1001))
+
+
+def test_an_event_that_cannot_be_read_is_passed_over(database: Database) -> None:
+    happen(database, 1)
+    with database.write() as session:
+        for data in ('"no object"', "[]", "{}", "null", '{"status": 1'):
+            session.connection().execute(
+                sa.text("INSERT INTO events (subject, type, at, data) VALUES ('tc-1', 'status', 0, :data)"),
+                {"data": data},
+            )
+    happen(database, 1)
+    with database.read() as session:
+        said, position = announcements(session, 0, 100)
+    assert [one.id for one in said] == [1, 7]
+    assert position == 7
+
+
+def test_a_driver_that_fails_bare_does_not_end_the_broadcasts(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([sqlite3.OperationalError("database schema has changed")])
+    read = announcements
+
+    def fails_once(*arguments: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return read(*arguments)
+
+    monkeypatch.setattr(module, "announcements", fails_once)
+
+    async def scene() -> list[Announcement]:
+        broadcasts, bells = Broadcasts(), AsyncBells(tmp_path)
+        reading = asyncio.create_task(broadcasts.run(database, bells))
+        with broadcasts.listening("training", ALICE, database) as listener:
+            happen(database, 1)
+            await listener.waits(10)
+            reading.cancel()
+            return listener.take()[1]
+
+    assert len(asyncio.run(scene())) == 1

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlmodel import col, select
 
 from tg_workbench.contracts.watched import AuditScan, webhook_deliveries, webhook_disabled
+from tg_workbench.observability import conditions
 from tg_workbench.observability.conditions import Grounds, Reading
 from tg_workbench.observability.watch import Watch
 from tg_workbench.outbox import Notice
@@ -84,3 +85,31 @@ def test_an_alert_that_fires_is_told_to_webhooks_once(database: Database, tmp_pa
         (notice,) = session.exec(select(Notice).order_by(col(Notice.id)))
     assert (notice.tenant_id, notice.event) == ("acme", "security.alert")
     assert json.loads(notice.data)["rule"] == "budget_near_cap"
+
+
+def test_an_alert_that_resolves_is_told_to_webhooks_too(database: Database, tmp_path: Path) -> None:
+    values = [0.9, 0.1]
+
+    def spent(grounds: Grounds) -> list[Reading]:
+        return [Reading("ds-1", "acme", values.pop(0), "so much is spent")]
+
+    watch = Watch(database, tmp_path, tmp_path, {"budget_near_cap": spent})
+    for _ in range(2):
+        watch.look()
+    with database.read() as session:
+        notices = session.exec(select(Notice).order_by(col(Notice.id)))
+        told = [(notice.event, json.loads(notice.data)["state"]) for notice in notices]
+    assert told == [("security.alert", "firing"), ("security.alert", "resolved")]
+
+
+def test_webhooks_of_one_tenant_leave_room_for_anothers(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "MOST_READINGS", 3)
+    with database.write() as session:
+        session.add_all(subscription(f"wh-{n}", "acme", "disabled", "it failed") for n in range(9))
+        session.add(subscription("wh-z", "bobs", "disabled", "it failed"))
+        session.flush()
+        readings = webhook_disabled(Grounds(session, tmp_path))
+    assert [reading.subject for reading in readings if reading.tenant_id == "bobs"] == ["wh-z"]
+    assert len(readings) == 4

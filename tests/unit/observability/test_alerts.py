@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tg_workbench.datasets import Dataset
 from tg_workbench.errors import AlertNotFound, AlertRuleNotFound, PermissionDenied
 from tg_workbench.events import Events, tenant_subject
 from tg_workbench.execution import Work
 from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
+from tg_workbench.observability import alerts as alerts_module
+from tg_workbench.observability import conditions
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.conditions import CONDITIONS, Condition, Grounds, Reading, worker_lost
 from tg_workbench.observability.tables import Alert
@@ -154,6 +157,63 @@ def test_a_worker_that_was_lost_is_told_to_its_clients_tenant(database: Database
         (reading,) = worker_lost(Grounds(session, tmp_path))
     assert (reading.subject, reading.tenant_id, reading.value) == ("tc-1", "acme", 2)
     assert "killed by signal 9" in reading.message
+
+
+def dataset(name: str, tenant: str, spent: float, cap: float = 1.0) -> Dataset:
+    return Dataset(
+        id=name, owner_id="x", tenant_id=tenant, name=name, privacy="protected", format="text", size=1,
+        blob="b", population=name, delta=1e-5, epsilon_cap=cap, spent_epsilon=spent,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def budgets(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """A watch over budgets that gives each tenant room for five readings."""
+    monkeypatch.setattr(conditions, "MOST_READINGS", 5)
+    monkeypatch.setattr(alerts_module, "MOST_READINGS", 5)
+    return Watch(database, tmp_path, tmp_path, CONDITIONS)
+
+
+def test_one_tenants_budgets_hide_and_resolve_nobody_elses(database: Database, budgets: Watch) -> None:
+    with database.write() as session:
+        session.add(dataset("ds-bob", "bobs", 0.9))
+    budgets.look()
+    with database.write() as session:
+        session.add_all(dataset(f"ds-{number}", "acme", 1e-9, 1e-9) for number in range(20))
+        session.add(dataset("ds-bob-2", "bobs", 0.85))
+    budgets.look()
+    assert sorted(seen(database, BOB)) == [("ds-bob", "firing"), ("ds-bob-2", "firing")]
+    assert len(seen(database)) == 5
+
+
+def test_what_there_was_no_room_for_is_not_resolved(database: Database, budgets: Watch) -> None:
+    with database.write() as session:
+        session.add_all(dataset(f"ds-{number}", "acme", 0.85) for number in range(5))
+    budgets.look()
+    with database.write() as session:
+        session.add_all(dataset(f"worse-{number}", "acme", 0.99) for number in range(5))
+    assert not budgets.look()
+    assert sorted(seen(database)) == [(f"ds-{number}", "firing") for number in range(5)]
+
+
+def test_budgets_that_are_far_from_their_cap_are_not_read(database: Database, tmp_path: Path) -> None:
+    with database.write() as session:
+        session.add_all(
+            [dataset("ds-1", "acme", 0.5), dataset("ds-2", "acme", 0.9), dataset("ds-3", "x", 0, 0)]
+        )
+        session.flush()
+        readings = conditions.budget_near_cap(Grounds(session, tmp_path, 0.76))
+    assert {(reading.subject, reading.value) for reading in readings} == {("ds-2", 0.9), ("ds-3", 1.0)}
+
+
+def test_what_wavers_about_its_threshold_fires_once(database: Database, watch: Watch, gauge: Gauge) -> None:
+    for value in (0.81, 0.79, 0.81, 0.77, 0.8):
+        gauge.values = {"ds-1": value}
+        watch.look()
+    assert told(database) == ["ds-1 firing"]
+    gauge.values = {"ds-1": 0.75}
+    watch.look()
+    assert told(database) == ["ds-1 firing", "ds-1 resolved"]
 
 
 def test_every_condition_of_ours_can_be_read(database: Database, tmp_path: Path) -> None:

@@ -35,6 +35,36 @@ def test_it_never_takes_more_than_its_files(tmp_path: Path) -> None:
     assert len(kept) > 250
 
 
+def test_a_file_that_cannot_be_opened_costs_nothing_that_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Journal(tmp_path, "api", most_bytes=1000)
+    for number in range(80):
+        writer.append(f"line {number:06}")
+    before = lines_in(tmp_path)
+
+    def no_more_files(*_: object, **__: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", no_more_files)
+        for number in range(80, 1000):
+            writer.append(f"line {number:06}")
+    kept = lines_in(tmp_path)
+    assert kept[-len(before) :] == before
+    assert len(kept) > len(before)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1000 * (journal.MOST_FILES + 1)
+    writer.append("and on")
+    assert lines_in(tmp_path)[:2] == ["and on", kept[0]]
+
+
+def test_a_journal_that_is_closed_takes_no_line_and_raises_nothing(tmp_path: Path) -> None:
+    writer = Journal(tmp_path, "api")
+    writer.close()
+    writer.append("too late")
+    assert lines_in(tmp_path) == []
+
+
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     writer = Journal(tmp_path / "home" / "logs", "api")
     assert writer.path.stat().st_mode & 0o777 == 0o600

@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY, generate_latest
 from starlette.types import Message, Receive, Scope, Send
 
@@ -76,6 +77,24 @@ def test_the_average_is_of_the_newest_answers() -> None:
     for _ in range(1000):
         metrics.answered("GET", "/", "200", 0.5)
     assert metrics.average_seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"query_string": b"wait=30"},
+        {"query_string": b"a=b&wait=30"},
+        {"headers": [(b"prefer", b"respond-async, Wait=10")]},
+        {"headers": [(b"accept", b"text/event-stream")]},
+    ],
+    ids=str,
+)
+def test_an_answer_that_was_to_wait_is_not_in_the_average(asked: dict[str, Any]) -> None:
+    metrics = Metrics()
+    ask(metrics, **asked)
+    assert metrics.average_seconds is None
+    ask(metrics, query_string=b"await=1&waiting=2", headers=[(b"accept", b"*/*")])
+    assert metrics.average_seconds is not None
 
 
 def test_no_process_wide_registry_is_used() -> None:

@@ -160,3 +160,12 @@ def test_what_must_outlive_a_power_cut_is_flushed_to_the_disk(database: Database
     for durable, level in [(True, 2), (False, 1), (True, 2)]:
         with database.write(durable=durable) as session:
             assert session.connection().exec_driver_sql("PRAGMA synchronous").scalar_one() == level
+
+
+def test_what_the_driver_says_bare_is_said_as_the_orm_says_it(database: Database) -> None:
+    add(database, "a")
+    with pytest.raises(sa.exc.IntegrityError) as failure:
+        add(database, "a")
+    assert isinstance(failure.value.orig, sqlite3.IntegrityError)
+    with pytest.raises(sa.exc.OperationalError), database.read() as session:
+        Statement(sa.text("SELECT nothing")).rows(session)

@@ -94,6 +94,7 @@ class Conversation:
         self.channel: Channel = channel
         self.token = _token_in(websocket.scope.get("subprotocols", ()))
         self.after = _event_id(websocket.query_params.get("last_event_id"))
+        self._welcome_until = 0.0
 
     async def open(self) -> Principal | None:
         """Find out who this is; None when it is over already."""
@@ -116,7 +117,7 @@ class Conversation:
             yield
         except Closed as end:
             if end.code in (NOT_SIGNED_IN, NOT_ALLOWED):
-                log.info("websocket refused", channel=self.channel, code=end.code)
+                self._note_refusal(end.code)
             await self._close(end.code, end.reason)
         except WebSocketDisconnect:
             return
@@ -194,22 +195,23 @@ class Conversation:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _tell(self, listener: Listener) -> None:
+        loop = asyncio.get_running_loop()
+        self._welcome_until = loop.time() + WELCOME_SECONDS
         await self._send("connected", {"channel": self.channel, "last_event_id": listener.position})
         if self.after is not None:
             for one in replay(self.premises.database, listener, self.after):
-                await self._say(one)
+                await self._say(one, listener)
         while True:
             if self.channel == "dashboard":
                 await self._send("system_status", SystemStatus.of(self.premises).model_dump())
-            loop = asyncio.get_running_loop()
             until = loop.time() + WELCOME_SECONDS
             while (left := until - loop.time()) > 0:
                 await listener.waits(left)
                 missed, waiting = listener.take()
                 if missed is not None:
-                    await self._say(missed_message(*missed))
+                    await self._say(missed_message(*missed), listener)
                 for announcement in waiting:
-                    await self._say(announcement)
+                    await self._say(announcement, listener)
             self._still_welcome(listener)
 
     async def _hear(self, listener: Listener) -> None:
@@ -223,6 +225,7 @@ class Conversation:
 
     def _still_welcome(self, listener: Listener) -> None:
         """Look at the credential again. A database that is away is no reason to hang up."""
+        self._welcome_until = asyncio.get_running_loop().time() + WELCOME_SECONDS
         try:
             listener.principal = principal_of(_as_request(self.websocket, self.token), CHANNELS[self.channel])
         except DatabaseUnavailable:
@@ -247,7 +250,10 @@ class Conversation:
                 if isinstance(value, dict):
                     yield value
 
-    async def _say(self, one: Announcement | dict[str, Any]) -> None:
+    async def _say(self, one: Announcement | dict[str, Any], listener: Listener) -> None:
+        """Say it, if they may still hear it: to tell somebody slow takes longer than a welcome lasts."""
+        if asyncio.get_running_loop().time() > self._welcome_until:
+            self._still_welcome(listener)
         if isinstance(one, dict):
             await self._send(one["type"], one["data"])
         else:
@@ -256,6 +262,13 @@ class Conversation:
     async def _send(self, kind: str, data: dict[str, Any], **more: Any) -> None:
         message = {"type": kind, "timestamp": timestamp(), "data": data, **more}
         await self.websocket.send_text(to_json(message, inf_nan_mode="null").decode())
+
+    def _note_refusal(self, code: int) -> None:
+        has_room, left_out = self.premises.broadcasts.refusals.take()
+        if left_out:
+            log.warning("refused websockets are not in the log", count=left_out)
+        if has_room:
+            log.info("websocket refused", channel=self.channel, code=code)
 
     async def _close(self, code: int, reason: str) -> None:
         if self.websocket.application_state is WebSocketState.CONNECTED:

@@ -40,11 +40,11 @@ Rows = Annotated[Payload, Depends(json_or_tensors(schemas.ForwardBackward))]
 
 
 # ----------------------------------------------------------------------------- health
-@probes.get("/health", responses={503: {"model": health.Health}})
+@probes.get("/health", response_model_exclude_none=True, responses={503: {"model": health.Health}})
 @public
 async def read_health(premises: ThePremises, answer: Response) -> health.Health:
     """Health check with detailed status; 503 when something is not healthy."""
-    found = await health.check(premises.database, premises.settings)
+    found = await health.check(premises.database, premises.settings, premises.failing)
     answer.status_code = 200 if found.status == "healthy" else 503
     return found
 
