@@ -28,6 +28,7 @@ from tg_workbench.security.refusals import ONE_BY_ONE
 RECORDED = [route for route in contract_routes() if route.is_audited]
 READ = {"export_artifact", "read_audit_log"}
 QUESTIONS = {"introspect", "plan_run"}
+DATASET = f"ds-{uuid.uuid4()}"
 CLIENT = {"model_ref": "mlp", "architecture": ARCHITECTURE}
 
 
@@ -87,13 +88,14 @@ def test_every_request_that_may_change_something_leaves_an_entry(
     api: httpx.Client, route: ContractRoute, request_id: str
 ) -> None:
     (method,) = route.methods or {"GET"}
-    path = re.sub(r"{\w+}", "none", route.path)
+    some_id = str(uuid.uuid4())
+    path = re.sub(r"{\w+}", some_id, route.path)
     answer = api.request(method, path, headers={"X-Request-ID": request_id})
     entry = entry_of(api, request_id)
     assert entry["action"] == f"{route.contract.name}.{route.name}"
     assert entry["actor"] == (None if route.is_public else "local")
     assert (entry["outcome"] == "done") == answer.is_success
-    assert entry["object_id"] == ("none" if re.search(r"{(\w+_)?id}", route.path) else None)
+    assert entry["object_id"] == (some_id if re.search(r"{(\w+_)?id}", route.path) else None)
 
 
 def test_a_change_and_its_entry_are_stored_together(api: httpx.Client, request_id: str) -> None:
@@ -129,15 +131,35 @@ def test_an_entry_names_the_key_that_was_used(api: httpx.Client, audited: Workbe
 def test_nothing_that_a_request_carried_is_in_the_log(
     api: httpx.Client, caller: Caller, audited: WorkbenchServer
 ) -> None:
-    marker = "patient 0815"
+    marker = "patient no0815"  # no digits that a hash might have
     texts = {"name": marker, "texts": [marker], "privacy": "public"}
     assert api.post("/workbench/v1/datasets", json=texts).status_code == 201
     assert api.post("/workbench/v1/api_keys", json={"name": marker}).status_code == 201
     assert api.post(f"/api/v1/training_clients/{marker}/optim_step?x={marker}").status_code == 422
     caller.post(caller.create(), "forward_backward", {"batch": ROWS})
     log = json.dumps(entries(api))
-    assert "0815" not in log
+    assert "no0815" not in log
     assert "tgw-" not in log
+
+
+def test_a_secret_in_the_place_of_an_id_is_nowhere(api: httpx.Client, audited: WorkbenchServer) -> None:
+    people = People(audited)
+    dora = people.register("dora")
+    secrets = [
+        dora.http.post("/workbench/v1/api_keys", json={"name": "x", "scopes": ["read"]}).json()["key"],
+        dora.signed_in["refresh_token"],
+        dora.http.post("/workbench/v1/invitations", json={"role": "viewer"}).json()["invitation_token"],
+        "jane.doe.at.hospital-HIV",
+    ]
+    for secret in secrets:
+        for path in ("api_keys", "sessions", "invitations", "members", "datasets"):
+            answer = dora.http.delete(f"/workbench/v1/{path}/{secret}", headers={"X-Request-ID": secret})
+            assert (answer.status_code, secret in answer.text) == (404, False)
+            people.client().delete(f"/workbench/v1/{path}/{secret}", headers={"X-Request-ID": secret})
+        shown = [] if secret.startswith("jane") else [answer.headers["x-request-id"]]
+        assert secret not in shown, "it would be in our lines, too"
+        assert secret not in json.dumps([entries(api), dora.http.get("/workbench/v1/audit").json()])
+    people.close()
 
 
 def test_what_was_asked_without_the_scope_is_refused_and_recorded(
@@ -146,12 +168,12 @@ def test_what_was_asked_without_the_scope_is_refused_and_recorded(
     key = api.post("/workbench/v1/api_keys", json={"name": "reader", "scopes": ["read"]}).json()
     headers = {"Authorization": f"Bearer {key['key']}", "X-Request-ID": request_id}
     with audited.client() as http:
-        assert http.delete("/workbench/v1/datasets/ds-1", headers=headers).status_code == 403
+        assert http.delete(f"/workbench/v1/datasets/{DATASET}", headers=headers).status_code == 403
         assert http.get("/workbench/v1/audit", headers=headers).status_code == 403
     first, second = (entry for entry in entries(api) if entry["request_id"] == request_id)
     assert (first["action"], second["action"]) == ("workbench.read_audit_log", "workbench.delete_dataset")
     assert (second["outcome"], second["reason"]) == ("refused", "PermissionDenied")
-    assert (second["credential_id"], second["object_id"]) == (key["key_id"], "ds-1")
+    assert (second["credential_id"], second["object_id"]) == (key["key_id"], DATASET)
 
 
 def test_accounts_leave_their_entries_in_the_log_of_their_organisation(

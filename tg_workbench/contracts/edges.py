@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tg_workbench.contracts.limits import PROBES
 from tg_workbench.contracts.route import REQUEST_ID
 from tg_workbench.contracts.table import render
-from tg_workbench.observability.logs import where
+from tg_workbench.observability.logs import holds_secret, where
 from tg_workbench.settings import Settings
 
 SECURITY_HEADERS = {
@@ -131,6 +131,10 @@ class BodyLimit:
 
 
 def _request_id(scope: Scope) -> str:
-    """The id a caller or a proxy has given, if it is one; else a new one."""
+    """The id a caller or a proxy has given, if it is one and no secret; else a new one.
+
+    It is in our answer and in our lines; the audit log takes fewer forms (`trail`), for it forgets nothing.
+    """
     given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4()}"
+    is_one = _REQUEST_ID.fullmatch(given) and not holds_secret(given)
+    return given if is_one else f"req_{uuid.uuid4()}"

@@ -14,6 +14,7 @@ nobody has to check.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -33,6 +34,13 @@ from tg_workbench.storage.database import after_commit, made_in
 
 log = structlog.get_logger("tg_workbench.audit")
 NOT_ALLOWED = (PermissionDenied, RateLimited, Unauthenticated)
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_OBJECT_ID = re.compile(
+    rf"(?:(?:tc|fut|art|ds|key|inv|ses|wh|whd|msg|alert)-)?{_UUID}|(?:app|mem)_[0-9a-f]{{32}}"
+    rf"|org_[0-9a-f]{{16}}|{LOCAL_PRINCIPAL.tenant_id}"
+)
+"""Every form of an id that this workbench gives. What else stands in its place may be a secret or a name."""
+_REQUEST_ID = re.compile(rf"(?i:{_UUID}|req[_-](?:{_UUID}|[0-9a-f]{{32}}))")
 _CURRENT: ContextVar[Trail | None] = ContextVar("tg_trail", default=None)
 
 
@@ -57,8 +65,11 @@ class Subject:
         return cls(action, None, None)
 
     def id_in(self, values: Mapping[str, Any]) -> str | None:
-        """The id in a request's path, if it is one."""
-        return None if self.parameter is None else _plain(str(values.get(self.parameter, "")))
+        """The id in a request's path, if it has the form of one of ours."""
+        if self.parameter is None:
+            return None
+        given = str(values.get(self.parameter, ""))
+        return given if _OBJECT_ID.fullmatch(given) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ class Trail:
         self.action = subject.action
         self.object_kind = subject.kind
         self.object_id = subject.id_in(request.path_params)
-        self.request_id = _plain(request_id)
+        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else None
         self.address = _address(request.client.host if request.client else "")
         self.actor: Actor | None = None  # until it is known, nothing is written with what is committed
         self.is_written = False
@@ -166,7 +177,7 @@ def write_trail(session: Session) -> None:
 
 
 def _plain(text: str) -> str | None:
-    """An id as it is; what is none is not repeated."""
+    """The id of a row of ours as it is; what is none is not repeated."""
     return text if PLAIN.fullmatch(text) else None
 
 

@@ -103,7 +103,7 @@ class Memberships:
         """A user's place in the asker's organisation. Raises UserNotFound."""
         place = self.seen_by(asking, user_id)
         if place is None:
-            raise UserNotFound(user_id)
+            raise UserNotFound
         return place
 
     def _check_owners(self, asking: Principal, place: Membership, *, becomes: str | None) -> None:

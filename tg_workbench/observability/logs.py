@@ -23,6 +23,7 @@ from tg_workbench.observability.journal import Journal
 STRUCK_OUT = "[redacted]"
 _SECRETS = re.compile(
     r"(?:tml-)?tgw[-.][A-Za-z0-9._-]{8,}"  # our keys, and tokens in a WebSocket's subprotocol
+    r"|tg[rio]_[A-Za-z0-9_-]{8,}"  # refresh tokens, invitations, secrets of applications
     r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"  # a JWT
     r"|whsec_[A-Za-z0-9+/=_-]{8,}"  # a webhook's secret
     r"|(?i:\b(?:sha256=|v1,)[A-Za-z0-9+/=]{16,})"  # a signature
@@ -115,6 +116,11 @@ def where(error: BaseException) -> dict[str, Any]:
     if error.__cause__ is not None:
         said["cause"] = type(error.__cause__).__name__
     return said
+
+
+def holds_secret(text: str) -> bool:
+    """Whether something in a text looks like a secret."""
+    return _SECRETS.search(text) is not None
 
 
 def redact(_logger: Any, _method: str, record: Record) -> Record:

@@ -33,7 +33,7 @@ from tg_workbench.storage.statements import Statement, insertion
 Outcome = Literal["done", "failed", "refused"]
 """`done`: what it changed was stored. `failed`: nothing was. `refused`: one may not, or not so often."""
 OUTCOMES = ("done", "failed", "refused")
-PLAIN = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
+PLAIN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 """What a text in an entry may be: ids, names of ours, addresses."""
 
 TEXTS = [name for name in FACTS if name not in ("number", "at", "count")]
