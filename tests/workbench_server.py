@@ -161,6 +161,7 @@ def workbench_server() -> Iterator[WorkbenchServer]:
 # one, named in the environment only while a notebook runs, and stopped with the session.
 
 _notebook_server = pytest.StashKey[WorkbenchServer]()
+_own_home = os.environ.get("TG_HOME", "")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -169,8 +170,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.path.suffix == ".ipynb":
         stash = item.config.stash
         if _notebook_server not in stash:
-            stash[_notebook_server] = WorkbenchServer()
-        os.environ.update(stash[_notebook_server].environment)
+            stash[_notebook_server] = WorkbenchServer(TG_WEBHOOK_ALLOW_LOOPBACK="true")  # as Jupyter has it
+        server = stash[_notebook_server]
+        os.environ.update(server.environment, TG_HOME=str(server.home))
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
@@ -178,6 +180,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     if item.path.suffix == ".ipynb":
         os.environ.pop("TG_SOCKET", None)
         os.environ.pop("TG_API_KEY", None)
+        os.environ["TG_HOME"] = _own_home
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

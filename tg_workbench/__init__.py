@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tg_workbench.errors import (
+    AccountTaken,
+    AlreadyExists,
     ApiKeyNotFound,
     ArtifactNotFound,
     BudgetExhausted,
@@ -29,14 +31,18 @@ from tg_workbench.errors import (
     InvalidBatch,
     InvalidRequest,
     InvalidSetting,
+    InvitationInvalid,
+    LastOwner,
     NoGradient,
     NotALanguageModel,
     NotFound,
     OperationCancelled,
+    PasswordUnfit,
     PermissionDenied,
     PrivacyRefused,
     QueueFull,
     Refused,
+    RegistrationClosed,
     SealBroken,
     StorageFull,
     TooManyWebhooks,
@@ -47,6 +53,7 @@ from tg_workbench.errors import (
     WebhookNotFound,
     WorkbenchError,
     WorkerLost,
+    WrongPassword,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +62,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccountTaken",
+    "AlreadyExists",
     "ApiKeyNotFound",
     "Architecture",
     "ArtifactNotFound",
@@ -74,17 +83,21 @@ __all__ = [
     "InvalidBatch",
     "InvalidRequest",
     "InvalidSetting",
+    "InvitationInvalid",
+    "LastOwner",
     "LoRA",
     "NoGradient",
     "NotALanguageModel",
     "NotFound",
     "OperationCancelled",
     "Optimizer",
+    "PasswordUnfit",
     "PermissionDenied",
     "Privacy",
     "PrivacyRefused",
     "QueueFull",
     "Refused",
+    "RegistrationClosed",
     "SealBroken",
     "StorageFull",
     "TooManyWebhooks",
@@ -97,6 +110,7 @@ __all__ = [
     "Workbench",
     "WorkbenchError",
     "WorkerLost",
+    "WrongPassword",
     "__version__",
     "recipes",
 ]

@@ -270,7 +270,12 @@ def _parser() -> argparse.ArgumentParser:
     creating.set_defaults(command=create_key)
     creating.add_argument("--name", required=True, help="what the key is for")
     creating.add_argument(
-        "--scopes", nargs="+", choices=SCOPES, default=list(SCOPES), help="what it may do (all)"
+        "--scopes",
+        nargs="+",
+        choices=SCOPES,
+        default=list(SCOPES),
+        metavar="SCOPE",
+        help=f"what it may do, of {', '.join(SCOPES)} (all of it)",
     )
     add("rotate-keys", rotate_keys)
     add("rotate-token-keys", rotate_token_keys)

@@ -42,7 +42,7 @@ from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
-from tg_workbench.contracts.workbench import alerts, webhooks
+from tg_workbench.contracts.workbench import alerts, own_account, webhooks
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
@@ -67,6 +67,7 @@ ROUTERS = (
     coordination.router,
     workbench.router,
     workbench_accounts.router,
+    own_account.router,
     workbench_oauth_clients.router,
     webhooks.router,
     alerts.router,

@@ -116,6 +116,8 @@ class WorkbenchExtension(ExtensionApp):
         environment = {name: value for name, value in os.environ.items() if name not in JUPYTER_SECRETS}
         return {
             "DATABASE_URL": f"sqlite:///{settings.home / 'tgsp.db'}",
+            # Whoever has a kernel reaches this machine's loopback without us, so webhooks may too.
+            "TG_WEBHOOK_ALLOW_LOOPBACK": "false" if settings.production else "true",
             **environment,
             "TG_HOME": str(settings.home),
             "PYTHONSAFEPATH": "1",  # a random.py beside a notebook is not the API's

@@ -27,6 +27,7 @@ PUBLIC = {
     "POST /auth/register",
     "POST /auth/login",
     "POST /auth/refresh",
+    "POST /workbench/v1/account",
     "POST /workbench/v1/sessions",
     "POST /workbench/v1/sessions/refresh",
 }
@@ -54,6 +55,7 @@ SCOPES = {
         "DELETE /workbench/v1/sessions",
         "DELETE /workbench/v1/sessions/current",
         "DELETE /workbench/v1/sessions/{session_id}",
+        "GET /workbench/v1/account",
         "PUT /workbench/v1/account/password",
         "POST /workbench/v1/account/close",
     },

@@ -95,3 +95,18 @@ READ = {
     "deep_learning": _deep_learning,
     "coordination": _coordination,
 }
+
+
+def oauth_refusal(answer: Answer) -> None:
+    """An error as RFC 6749, section 5.2, has it."""
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"error", "error_description"}
+    assert re.fullmatch("[a-z_]+", body["error"])
+
+
+def page_refusal(answer: Answer) -> None:
+    """An error that a person reads, in a page of ours that nobody else shows or stores."""
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]

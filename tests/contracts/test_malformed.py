@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.contracts.envelopes import refusal
+from tests.contracts.envelopes import oauth_refusal, page_refusal, refusal
 from tests.contracts.malformed import SECRET, TEXTS, WHOLE, Malformed, Operation
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import contract_routes
@@ -19,6 +19,7 @@ from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import PREFIXES, contract_name_at
 
 ROUTES = contract_routes()
+OF_OAUTH = {"/api/v1/auth/token", "/api/v1/auth/revoke", "/api/v1/auth/introspect"}
 TOGETHER = 12_000
 EACH = math.ceil(TOGETHER / len(ROUTES))
 
@@ -38,10 +39,16 @@ def send(http: httpx.Client, one: Malformed) -> httpx.Response:
 
 
 def check(answer: httpx.Response, contract: str, one: Malformed) -> None:
-    """What every answer has to keep to."""
+    """What every answer has to keep to. OAuth's routes speak as its standards do, or to a person."""
     assert answer.status_code < 500, (one, answer.text)
+    path = one.target.partition("?")[0]
     if answer.status_code >= 400:
-        refusal(answer, contract)
+        if path == "/api/v1/auth/authorize":
+            page_refusal(answer)
+        elif path in OF_OAUTH:
+            oauth_refusal(answer)
+        else:
+            refusal(answer, contract)
     assert SECRET not in answer.text, one
     assert SECRET not in str(answer.headers), one
     assert "x-evil" not in answer.headers, one

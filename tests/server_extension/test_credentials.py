@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.server_extension.jupyter import Jupyter, wait_until
+from tests.server_extension.jupyter import Jupyter, running_jupyter, wait_until
 
 
 def headers(seen: dict[str, list[list[str]]]) -> dict[str, str]:
@@ -89,6 +89,18 @@ def test_the_api_lives_where_jupyter_says(jupyter: Jupyter) -> None:
     assert environ["TG_HOME"] == str(home)
     assert environ["DATABASE_URL"] == f"sqlite:///{home / 'tgsp.db'}"
     assert environ["TG_SOCKET"] == str(jupyter.api_socket)
+
+
+def test_a_receiver_in_a_notebook_may_be_called(jupyter: Jupyter) -> None:
+    assert jupyter.seen()["environ"]["TG_WEBHOOK_ALLOW_LOOPBACK"] == "true"
+
+
+@pytest.mark.parametrize(
+    "variables", [{"TG_ENVIRONMENT": "production"}, {"TG_WEBHOOK_ALLOW_LOOPBACK": "false"}]
+)
+def test_no_webhook_calls_this_machine_in_production_or_where_it_may_not(variables: dict[str, str]) -> None:
+    with running_jupyter(**variables) as jupyter:
+        assert jupyter.seen()["environ"]["TG_WEBHOOK_ALLOW_LOOPBACK"] == "false"
 
 
 def test_the_socket_is_for_this_user_only(jupyter: Jupyter) -> None:

@@ -28,7 +28,7 @@ from starlette.requests import Request
 
 from tg_workbench.errors import PermissionDenied, RateLimited, Unauthenticated, WorkbenchError
 from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
-from tg_workbench.security import AuditLog, Deed
+from tg_workbench.security import AuditLog, Deed, WrappedDataKey
 from tg_workbench.security.audit import PLAIN, Outcome
 from tg_workbench.storage.database import after_commit, made_in
 
@@ -128,7 +128,8 @@ class Trail:
 
     def write(self, session: Session) -> None:
         """Write the entry with what `session` is about to commit."""
-        made = None if self.object_id is not None else next(iter(made_in(session)), None)
+        rows = (row for row in made_in(session) if not isinstance(row, WrappedDataKey))  # made in passing
+        made = None if self.object_id is not None else next(rows, None)
         if made is not None and isinstance(getattr(made, "id", None), str):
             self.object_kind, self.object_id = made.__tablename__.removesuffix("s"), _plain(made.id)
         self.audit.record(session, self.deed("done"))

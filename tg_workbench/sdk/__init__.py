@@ -16,19 +16,26 @@ Pitfalls:
   unless the client was created with some. Register a dataset instead.
 - A loss is exact: it is for the owner of the data, and not covered by ε.
 - A kernel that ends does not end its training clients. `client.terminate()` does.
+- `wb.login` changes who `wb` is, with everything made from it. Two people are two Workbenches.
 """
 
 from tg_workbench.sdk import recipes
+from tg_workbench.sdk.accounts import Account
+from tg_workbench.sdk.alerts import Alert, AlertRule, Alerts
 from tg_workbench.sdk.api_keys import ApiKey, ApiKeys
+from tg_workbench.sdk.audit_log import AuditEntry, AuditLog
 from tg_workbench.sdk.audits import Audit
 from tg_workbench.sdk.datasets import Dataset, Datasets
 from tg_workbench.sdk.events import Event, EventStream, Subscription
 from tg_workbench.sdk.futures import Future
+from tg_workbench.sdk.logs import LogLine
+from tg_workbench.sdk.organizations import Invitation, Organization, Organizations
 from tg_workbench.sdk.plans import Architecture, LoRA, Optimizer, Privacy
 from tg_workbench.sdk.privacy_plans import PrivacyPlan
 from tg_workbench.sdk.progress import Progress
 from tg_workbench.sdk.runs import TrainingRun
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
+from tg_workbench.sdk.users import User, Users
 from tg_workbench.sdk.values import (
     Checkpoint,
     ClientView,
@@ -46,10 +53,16 @@ from tg_workbench.sdk.webhooks import Webhook, WebhookDelivery, Webhooks
 from tg_workbench.sdk.workbench import Workbench
 
 __all__ = [
+    "Account",
+    "Alert",
+    "AlertRule",
+    "Alerts",
     "ApiKey",
     "ApiKeys",
     "Architecture",
     "Audit",
+    "AuditEntry",
+    "AuditLog",
     "Checkpoint",
     "ClientView",
     "Completion",
@@ -61,10 +74,14 @@ __all__ = [
     "EventStream",
     "ForwardBackward",
     "Future",
+    "Invitation",
     "Ledger",
     "LoRA",
+    "LogLine",
     "OptimStep",
     "Optimizer",
+    "Organization",
+    "Organizations",
     "Prediction",
     "Privacy",
     "PrivacyPlan",
@@ -75,6 +92,8 @@ __all__ = [
     "TrainingClient",
     "TrainingClients",
     "TrainingRun",
+    "User",
+    "Users",
     "Webhook",
     "WebhookDelivery",
     "Webhooks",

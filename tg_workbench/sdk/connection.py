@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from tg_workbench.errors import CallFailed, InvalidBatch, NotFound, WorkbenchError
@@ -28,6 +28,7 @@ Query = Mapping[str, Any]
 NO_QUERY: Query = {}
 JSON = "application/json"
 AWAY = (502, 503, 504)
+UNAUTHORIZED = 401
 ANSWER_SECONDS = 30.0
 """How long a call that waits for nothing may take before it is tried again."""
 
@@ -38,9 +39,9 @@ MOST_AWAITED = 64
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The bytes of a request, and what they are."""
+    """The bytes of a request, and what they are. They may hold a password, so `repr` leaves them out."""
 
-    content: bytes
+    content: bytes = field(repr=False)
     content_type: str = JSON
 
     @classmethod
@@ -64,19 +65,30 @@ class Call:
     body: Body | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     answer_seconds: float = ANSWER_SECONDS
+    is_anonymous: bool = False
+    """Sent without a credential: to sign in, say."""
+
+
+class Credential(Protocol):
+    """What calls are signed with, where that is more than an API key."""
+
+    def token(self) -> str:
+        """What to send now. Raises Unauthenticated when there is nothing any more, and WireBroken."""
+
+    def renew(self, refused: str) -> None:
+        """Have another token than the one that was refused. Raises Unauthenticated, WireBroken."""
 
 
 class Connection:
-    """Sends calls to one address. Safe to share between threads."""
+    """Sends calls to one address, with a credential or else its key. Safe to share between threads."""
 
     def __init__(self, address: Address, *, patience: float = 60.0) -> None:
         self.address = address
         self.patience = patience
+        self.credential: Credential | None = None
         self._wire = Wire(address)
         self._headers = {"Accept": JSON, "Accept-Encoding": "identity"}
         self._threads = ThreadPoolExecutor(MOST_AWAITED, "tg-await")
-        if address.api_key:
-            self._headers["Authorization"] = f"Bearer {address.api_key}"
 
     def get(self, path: str, query: Query = NO_QUERY, *, wait: float = 0.0) -> dict[str, Any]:
         """Read. `wait` asks the workbench to hold the answer back for up to so many seconds."""
@@ -104,26 +116,30 @@ class Connection:
         answer = self._answered(Call("GET", path, answer_seconds=DOWNLOAD_SECONDS))
         return b"" if answer is None else answer.content
 
+    def put(self, path: str, body: Body) -> dict[str, Any]:
+        """Say how something shall be."""
+        return self.send(Call("PUT", path, body=body))
+
     def delete(self, path: str) -> dict[str, Any]:
         """End something."""
         return self.send(Call("DELETE", path))
 
     def look(self, path: str) -> dict[str, Any]:
-        """Read once, without trying again. Raises CallFailed when nobody answers."""
+        """Read once, whoever is signed in, without trying again. Raises CallFailed when nobody answers."""
         try:
-            answer = self.answer(Call("GET", path))
+            answer = self.answer(Call("GET", path, is_anonymous=self.credential is not None))
         except WireBroken as failure:
             raise self.unreachable(failure) from failure
         if answer.status_code >= 500 and b'"error"' not in answer.content:
-            return _object(answer)
+            return object_in(answer)
         if answer.status_code >= 300:
             raise error_of(answer)
-        return _object(answer)
+        return object_in(answer)
 
     def send(self, call: Call) -> dict[str, Any]:
         """Send a call until it is answered. Raises the error the answer tells of, or CallFailed."""
         answer = self._answered(call)
-        return {} if answer is None else _object(answer)
+        return {} if answer is None else object_in(answer)
 
     def _answered(self, call: Call) -> Answer | None:
         """A good answer. None: what was to be deleted is gone, by a try whose answer was lost."""
@@ -160,8 +176,25 @@ class Connection:
         return answer
 
     def open(self, call: Call) -> Answer:
-        """Send a call once; its answer's body is still to be read. Raises WireBroken."""
+        """Send a call once; its answer's body is still to be read. Raises WireBroken.
+
+        A token that has expired is renewed, and the call sent once more: nothing was done the first time.
+        """
+        credential = None if call.is_anonymous else self.credential
+        if credential is None:
+            return self._sent(call, None if call.is_anonymous else self.address.api_key)
+        token = credential.token()
+        answer = self._sent(call, token)
+        if answer.status_code != UNAUTHORIZED:
+            return answer
+        answer.close()
+        credential.renew(token)
+        return self._sent(call, credential.token())
+
+    def _sent(self, call: Call, bearer: str | None) -> Answer:
         headers = {**self._headers, **call.headers}
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
         content = None
         if call.body is not None:
             headers["Content-Type"], content = call.body.content_type, call.body.content
@@ -200,7 +233,7 @@ def error_of(answer: Answer) -> WorkbenchError:
     return error_from(envelope, status=answer.status_code)
 
 
-def _object(answer: Answer) -> dict[str, Any]:
+def object_in(answer: Answer) -> dict[str, Any]:
     """A good answer's JSON object; empty where there is no content."""
     if answer.status_code == 204:
         return {}

@@ -46,12 +46,15 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     "STORAGE_FULL": errors.StorageFull,
     "FUTURE_TIMEOUT": errors.DeadlineExceeded,
     "DATABASE_UNAVAILABLE": errors.DatabaseUnavailable,
+    # where QFLARE's routes have other words
+    "INVALID_TOKEN": errors.Unauthenticated,
+    "INSUFFICIENT_PERMISSIONS": errors.PermissionDenied,
 }
 
 ADVICE: Mapping[str, str] = {
-    "AUTHENTICATION_REQUIRED": "; here that is Workbench(api_key='tgw-…') or the variable TG_API_KEY"
+    "CredentialMissing": "; here that is Workbench(api_key='tgw-…'), the variable TG_API_KEY or wb.login(…)"
 }
-"""What the SDK adds to a message that was written for callers of the API."""
+"""What the SDK adds to a kind's message, where that was written for callers of the API."""
 
 
 def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
@@ -59,8 +62,8 @@ def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
     if not isinstance(error, Mapping) or not isinstance(error.get("code"), str):
         return CallFailed(f"the workbench answered {status} without saying why", status=status)
     code = error["code"]
-    message = str(error.get("message") or code) + ADVICE.get(code, "")
     details = error.get("details") if isinstance(error.get("details"), dict) else {}
+    message = str(error.get("message") or code) + ADVICE.get(str((details or {}).get("kind")), "")
     request_id = error.get("request_id")
     kind = CLASSES.get(code)
     if kind is None:

@@ -7,12 +7,18 @@ from types import TracebackType
 from typing import Any
 
 from tg_workbench.errors import InvalidRequest
+from tg_workbench.sdk.accounts import Account, Accounts
 from tg_workbench.sdk.address import Address
+from tg_workbench.sdk.alerts import Alerts
 from tg_workbench.sdk.api_keys import ApiKeys
+from tg_workbench.sdk.audit_log import AuditLog
 from tg_workbench.sdk.audits import Audit
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, Datasets, dataset_id_of
 from tg_workbench.sdk.futures import Future
+from tg_workbench.sdk.logs import LogLine
+from tg_workbench.sdk.moments import Moment, as_iso
+from tg_workbench.sdk.organizations import Organizations
 from tg_workbench.sdk.plans import (
     Architecture,
     ClientPlan,
@@ -25,6 +31,7 @@ from tg_workbench.sdk.plans import (
 )
 from tg_workbench.sdk.privacy_plans import PrivacyPlan
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
+from tg_workbench.sdk.users import Users
 from tg_workbench.sdk.values import RESULTS, ClientView, Ledger, Value
 from tg_workbench.sdk.webhooks import Webhooks
 
@@ -34,7 +41,8 @@ PLAN_SECONDS = 90.0
 class Workbench:
     """A workbench. In a notebook `Workbench()` is enough: it finds its socket and key in the environment.
 
-    Elsewhere give `base_url` and `api_key`, or set TG_BASE_URL and TG_API_KEY. `timeout` is how long a call
+    Elsewhere give `base_url` and `api_key`, or set TG_BASE_URL and TG_API_KEY; or give `base_url` alone, and
+    `login`, which comes before a key for as long as it lasts. `timeout` is how long a call
     is tried again while the workbench does not answer. Safe to share between threads.
     """
 
@@ -53,6 +61,57 @@ class Workbench:
         self.datasets = Datasets(self._connection)
         self.api_keys = ApiKeys(self._connection)
         self.webhooks = Webhooks(self._connection)
+        self.organizations = Organizations(self._connection)
+        self.users = Users(self._connection)
+        self.alerts = Alerts(self._connection)
+        self.audit_log = AuditLog(self._connection)
+        self._accounts = Accounts(self._connection)
+
+    # ------------------------------------------------------------------------- who is asking
+    def register(
+        self,
+        username: str,
+        email: str,
+        password: str,
+        *,
+        full_name: str | None = None,
+        invitation_token: str | None = None,
+    ) -> Account:
+        """Make yourself an account, in an organisation of your own or where the invitation leads.
+
+        `login` comes after it. Raises AccountTaken, PasswordUnfit, InvitationInvalid, RegistrationClosed.
+        """
+        applicant = {
+            "username": username,
+            "email": email,
+            "password": password,
+            "full_name": full_name,
+            "invitation_token": invitation_token,
+        }
+        return self._accounts.register(applicant)
+
+    def login(self, login: str, password: str, *, organization_id: str | None = None) -> Workbench:
+        """Sign in by user name or e-mail address, and be that person from here on, in every thread.
+
+        The session goes on by itself until `logout`; the password is not kept. Returns this Workbench. Raises
+        WrongPassword, and Refused while somebody else is signed in with it.
+        """
+        self._accounts.sign_in(login, password, organization_id)
+        return self
+
+    def logout(self) -> None:
+        """End the session. What was here before it is back: the API key, or nothing."""
+        self._accounts.sign_out()
+
+    def logout_everywhere(self) -> int:
+        """End every session that you have, on every device; how many that were. API keys stay."""
+        return self._accounts.sign_out_everywhere()
+
+    def me(self) -> Account:
+        """Who you are to the workbench now, and what you may do. Raises Unauthenticated."""
+        return self._accounts.me()
+
+    # ------------------------------------------------------------------------- training
 
     def create_training_client(
         self,
@@ -205,6 +264,31 @@ class Workbench:
         """How the workbench is. Asks once: raises CallFailed at once when it does not answer."""
         return self._connection.look("/health")
 
+    def status(self) -> dict[str, Any]:
+        """How it does: response time in milliseconds, memory and processor in percent."""
+        return self._connection.get("/api/v1/status")
+
+    def metrics(self) -> str:
+        """Its metrics, as Prometheus reads them. Raises PermissionDenied without the scope `monitoring`."""
+        return self._connection.download("/api/v1/monitoring/metrics").decode()
+
+    def logs(
+        self,
+        *,
+        level: str | None = None,
+        component: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int = 100,
+    ) -> list[LogLine]:
+        """What it wrote down, newest first; `level` is info, warning or error.
+
+        Only the workbench's own key reads them, for they are of the whole machine. Raises PermissionDenied.
+        """
+        asked = {"level": level, "component": component, "since": as_iso(since), "until": as_iso(until)}
+        answer = self._connection.get("/api/v1/monitoring/logs", {**asked, "limit": limit})
+        return [LogLine.from_wire(line) for line in answer.get("logs", [])]
+
     def close(self) -> None:
         """Close its connections. What runs on the workbench goes on."""
         self._connection.close()
@@ -220,5 +304,7 @@ class Workbench:
         self.close()
 
     def __repr__(self) -> str:
-        """Where it answers; never the key."""
-        return f"<Workbench at {self._connection.address}>"
+        """Where it answers, and who is signed in; never a key or a token."""
+        session = self._accounts.session
+        who = "" if session is None else f", {session.username}{' (ended)' if session.over else ''}"
+        return f"<Workbench at {self._connection.address}{who}>"

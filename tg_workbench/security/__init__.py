@@ -9,7 +9,7 @@ from tg_workbench.security.audit_heads import Head, HeadFiles
 from tg_workbench.security.audit_log import HEADS, AuditLog
 from tg_workbench.security.audit_verifying import Break, Verdict, verify
 from tg_workbench.security.data_keys import DataKey, DataKeys
-from tg_workbench.security.tables import AuditEntry
+from tg_workbench.security.tables import AuditEntry, WrappedDataKey
 
 __all__ = [
     "HEADS",
@@ -24,5 +24,6 @@ __all__ = [
     "Head",
     "HeadFiles",
     "Verdict",
+    "WrappedDataKey",
     "verify",
 ]

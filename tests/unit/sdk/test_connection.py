@@ -98,7 +98,8 @@ def test_what_a_lost_try_has_deleted_is_deleted(server: ScriptedServer, connecti
 def test_a_missing_key_is_asked_for_in_the_words_of_the_sdk(
     server: ScriptedServer, connection: Connection
 ) -> None:
-    server.script = [refusal("AUTHENTICATION_REQUIRED", 401, "send an API key")]
+    missing = {"kind": "CredentialMissing"}
+    server.script = [refusal("AUTHENTICATION_REQUIRED", 401, "send an API key", **missing)]
     with pytest.raises(Unauthenticated, match=r"Workbench\(api_key="):
         connection.get("/x")
 

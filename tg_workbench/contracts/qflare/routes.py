@@ -140,7 +140,7 @@ async def update_permissions(
     users: UsersRoom,
     members: MembershipsRoom,
 ) -> accounts.UserView:
-    """Update what a user may do in your organisation. It holds at once, for sessions and keys alike."""
+    """Update what a user may do in your organisation. What it takes is gone at once."""
     user = users.get(owner, user_id)
     place = members.permit(owner, members.of_member(owner, user_id), body.role, body.scopes)
     return accounts.UserView.of(user, place)
