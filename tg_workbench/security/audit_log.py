@@ -13,11 +13,13 @@ from functools import cached_property
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from tg_workbench.crypto.signatures import SigningKey
-from tg_workbench.security.audit import AuditEntries, Deed, sealing_secret
-from tg_workbench.security.audit_heads import HeadFiles, sign_head
+from tg_workbench.errors import WorkbenchError
+from tg_workbench.security.audit import WORKBENCH, AuditEntries, Deed, sealing_secret
+from tg_workbench.security.audit_heads import ALL, Head, HeadFiles, keep_heads, next_head
 from tg_workbench.security.refusals import Refusals
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import after_commit
@@ -51,17 +53,26 @@ class AuditLog:
 
     @property
     def broken(self) -> dict[str, str]:
-        """Whose heads cannot be signed any more, because the log is not as it was, and why."""
+        """Whose heads cannot be signed any more, because the log is not as it was, and why.
+
+        The head over all heads is the workbench's own.
+        """
         with self._lock:
-            return dict(self._broken)
+            found = dict(self._broken)
+        over_all = found.pop(ALL, None)
+        return found if over_all is None else {WORKBENCH: over_all, **found}
 
     def open(self) -> None:
         """Have the key ready, and sign what another process has left unsigned."""
         if self.secret:
-            with self.database.read() as session:
-                tenants = AuditEntries(session).tenants()
+            try:
+                with self.database.read() as session:
+                    tenants = AuditEntries(session).tenants()
+            except SQLAlchemyError:
+                self._found(ALL, "a tenant's id cannot be read")
+                tenants = []
             with self._lock:
-                self._unsigned.update(tenants)
+                self._unsigned.update(tenant_id for tenant_id in tenants if isinstance(tenant_id, str))
         self.settle()
 
     def record(self, session: Session, deed: Deed) -> None:
@@ -85,20 +96,34 @@ class AuditLog:
             self.note(deed)
         with self._lock:
             tenants, self._unsigned = self._unsigned, set()
-        for tenant_id in sorted(tenants):
-            self._sign(tenant_id)
-
-    def _sign(self, tenant_id: str) -> None:
+        if not tenants:
+            return
+        heads = [head for tenant_id in sorted(tenants) if (head := self._next_head(tenant_id)) is not None]
         try:
-            problem = sign_head(self.database, self.files, self.key, tenant_id)
+            problem = keep_heads(self.database, self.files, self.key, heads)
         except BaseException:
-            self._is_new(tenant_id)
+            for tenant_id in tenants:
+                self._is_new(tenant_id)
             raise
+        self._found(ALL, problem)
+
+    def _next_head(self, tenant_id: str) -> Head | None:
+        """A tenant's new head, if there is one to keep. What fails for one tenant stops no other."""
+        try:
+            found = next_head(self.database, self.files, self.key, tenant_id)
+        except (WorkbenchError, OSError) as failure:
+            self._is_new(tenant_id)  # it may go well a second later
+            log.error("audit log not signed", tenant_id=tenant_id, reason=type(failure).__name__)
+            return None
+        except Exception as failure:  # noqa: BLE001  (somebody may have written anything)
+            found = f"it cannot be read: {type(failure).__name__}"
+        self._found(tenant_id, found if isinstance(found, str) else None)
+        return found if isinstance(found, Head) else None
+
+    def _found(self, tenant_id: str, problem: str | None) -> None:
         with self._lock:
-            known = self._broken.get(tenant_id)
-            if problem is None:
-                self._broken.pop(tenant_id, None)
-            else:
+            known = self._broken.pop(tenant_id, None)
+            if problem is not None:
                 self._broken[tenant_id] = problem
         if problem is not None and problem != known:
             log.error("audit log broken", tenant_id=tenant_id, problem=problem)
