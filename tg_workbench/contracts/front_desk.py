@@ -13,7 +13,7 @@ from fastapi import Depends
 
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import ThePremises
-from tg_workbench.contracts.trail import Actor, acts
+from tg_workbench.contracts.trail import Actor, acts, aims
 from tg_workbench.crypto.access_tokens import AccessToken
 from tg_workbench.crypto.passwords import needs_rehash
 from tg_workbench.errors import InvalidRequest, RegistrationClosed, Unauthenticated, WrongPassword
@@ -150,6 +150,9 @@ class FrontDesk:
         """Whose name and password this is; nobody's takes as long. Raises WrongPassword, TooManyAttempts."""
         with self.premises.database.read() as session:
             user = Users(session).find_by_login(login)
+            place = Memberships(session).find("" if user is None else user.id)  # asked of nobody, too
+        if place is not None:
+            aims(place.organization_id, place.user_id)
         stored = None if user is None else user.password_hash
         right = await self.premises.passwords.verify(compared(login), password, stored)
         if user is None or stored is None or not right:

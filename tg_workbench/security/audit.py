@@ -65,7 +65,8 @@ class Deed:
     object_kind: str | None = None
     object_id: str | None = None
     reason: str | None = None
-    """The kind of error it ended in; its text may repeat what was sent, so it is not here."""
+    """The kind of error it ended in, whose text may repeat what was sent and so is not here; or what was
+    given: `role:viewer`, `scopes:read/train`."""
     count: int = 1
     """How many requests it stands for, where many refused ones are told of together."""
     request_id: str | None = None

@@ -89,7 +89,8 @@ class Head:
 
 
 _KINDS = {"tenant_id": str, "number": int, "hash": str, "at": int, "key_id": str, "signature": bytes}
-_ROWS = sa.select(*map(sa.literal_column, _KINDS)).select_from(sa.inspect(AuditHead).local_table)
+_COLUMNS: list[sa.ColumnElement[Any]] = [sa.literal_column(name) for name in _KINDS]
+_ROWS = sa.select(*_COLUMNS).select_from(sa.inspect(AuditHead).local_table)
 """As the database holds them, and not as their types would have them: somebody may have written anything."""
 
 

@@ -1,7 +1,8 @@
 """The audit log of one process: what is recorded, sealed with the workbench's key, and signed soon after.
 
 `record` is for a change and its entry in one transaction, `note` for what has no transaction, `note_some` for
-what anybody may do to us without end. `settle` signs what is new, and is called once a second and at the end.
+what anybody may do to us without end, `note_soon` for what nobody may notice by the time it takes. `settle`
+writes what waits and signs what is new, and is called once a second and at the end.
 
 Pitfalls: an entry that cannot be written is an error like any other, so what must be recorded fails with it.
 """
@@ -38,6 +39,7 @@ class AuditLog:
         self.files = HeadFiles(home / HEADS)
         self.refusals = Refusals()
         self._unsigned: set[str] = set()
+        self._waiting: list[Deed] = []
         self._lock = threading.Lock()
         self._broken: dict[str, str] = {}
 
@@ -86,14 +88,22 @@ class AuditLog:
             self.record(session, deed)
 
     def note_some(self, deed: Deed) -> None:
-        """Write an entry about what was not allowed, unless there are too many: then count it."""
+        """Write an entry about what led to nothing, unless there are too many: then count it."""
         if self.refusals.admit(deed):
             self.note(deed)
 
+    def note_soon(self, deed: Deed) -> None:
+        """The same, a second later: that there is something to write takes the caller no time."""
+        if self.refusals.admit(deed):
+            with self._lock:
+                self._waiting.append(deed)
+
     def settle(self, *, closing: bool = False) -> None:
-        """Tell of the refusals that were counted, and sign the heads of the logs that have grown."""
-        for deed in self.refusals.over(now=closing):
-            self.note(deed)
+        """Write what waits, tell of what was counted, and sign the heads of the logs that have grown."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for deed in (*waiting, *self.refusals.over(now=closing)):
+            self._note_or_keep(deed)
         with self._lock:
             tenants, self._unsigned = self._unsigned, set()
         if not tenants:
@@ -106,6 +116,15 @@ class AuditLog:
                 self._is_new(tenant_id)
             raise
         self._found(ALL, problem)
+
+    def _note_or_keep(self, deed: Deed) -> None:
+        try:
+            self.note(deed)
+        except (WorkbenchError, OSError):
+            with self._lock:
+                self._waiting.append(deed)
+        except Exception as failure:  # noqa: BLE001  (one tenant's log must not stand in the others' way)
+            log.error("audit entry lost", action=deed.action, reason=type(failure).__name__)
 
     def _next_head(self, tenant_id: str) -> Head | None:
         """A tenant's new head, if there is one to keep. What fails for one tenant stops no other."""
