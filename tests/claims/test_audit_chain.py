@@ -336,6 +336,16 @@ def test_what_stands_in_one_tenants_way_stops_no_other(place: Place, content: by
     assert ({one.tenant_id for one in found.breaks}, found.unsigned) == ({"us", "?"}, 0)
 
 
+def test_an_entry_that_cannot_be_read_stops_no_other_tenant(place: Place) -> None:
+    place.tamper("UPDATE audit_entries SET action=cast(x'ff41' AS text) WHERE tenant_id='us' AND number=7")
+    with place.log() as log:
+        for tenant_id in ("another", "us", "them"):
+            log.note(replace(DEED, tenant_id=tenant_id))
+        log.settle()
+        assert log.broken == {"us": "it cannot be read: OperationalError"}
+    assert ({found.tenant_id for found in place.verdict().breaks}, place.verdict().unsigned) == ({"us"}, 0)
+
+
 @pytest.mark.parametrize("value", ["'soon'", "x'00'", "1.5", "cast(x'ff41' AS text)"])
 @pytest.mark.parametrize("column", ["tenant_id", "number", "hash", "at", "key_id", "signature"])
 def test_a_head_that_is_malformed_is_named_and_signed_over_no_more(

@@ -273,8 +273,8 @@ def test_what_was_given_is_told(people: People) -> None:
 
 SIGN_INS = [
     ("workbench.sign_in", "/workbench/v1/sessions", "login"),
-    ("deep_learning.login", "/auth/login", "username"),
-    ("aitip.login", "/api/v1/auth/login", "email"),
+    ("deep_learning.log_in", "/auth/login", "username"),
+    ("aitip.log_in", "/api/v1/auth/login", "email"),
 ]
 
 

@@ -32,6 +32,7 @@ CATCHES_EVERYTHING = {
     "tg_workbench/execution/zygote.py": "a forked child must not unwind into the zygote",
     "tg_workbench/contracts/edges.py": "the last-resort 500",
     "tg_workbench/webhooks/courier.py": "one delivery must not end the others",
+    "tg_workbench/contracts/duties.py": "entries wait for their signature a second later, whatever it was",
 }
 USED_WITHOUT_IMPORT = {
     "fastapi-offline": "the pages at /docs and /redoc come from its files",

@@ -9,6 +9,7 @@ Pitfalls: an entry that cannot be written is an error like any other, so what mu
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,16 @@ from tg_workbench.storage.database import after_commit
 log = structlog.get_logger("tg_workbench.audit")
 HEADS = Path("audit") / "heads"
 """Where in the home folder the newest heads lie."""
+UNREADABLE = (
+    SQLAlchemyError,
+    sqlite3.Error,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What comes of rows that somebody else has written."""
 
 
 class AuditLog:
@@ -123,7 +134,7 @@ class AuditLog:
         except (WorkbenchError, OSError):
             with self._lock:
                 self._waiting.append(deed)
-        except Exception as failure:  # noqa: BLE001  (one tenant's log must not stand in the others' way)
+        except UNREADABLE as failure:  # one tenant's log must not stand in the others' way
             log.error("audit entry lost", action=deed.action, reason=type(failure).__name__)
 
     def _next_head(self, tenant_id: str) -> Head | None:
@@ -134,7 +145,7 @@ class AuditLog:
             self._is_new(tenant_id)  # it may go well a second later
             log.error("audit log not signed", tenant_id=tenant_id, reason=type(failure).__name__)
             return None
-        except Exception as failure:  # noqa: BLE001  (somebody may have written anything)
+        except UNREADABLE as failure:
             found = f"it cannot be read: {type(failure).__name__}"
         self._found(tenant_id, found if isinstance(found, str) else None)
         return found if isinstance(found, Head) else None
