@@ -14,6 +14,7 @@ PASSWORD_MARK = "horse-battery"
 SECRETS = {
     "an API key": r"tgw-[A-Za-z0-9_-]{43}",
     "a signed token": r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.",
+    "a refresh token, an invitation or an application's secret": r"tg[rio]_[A-Za-z0-9_-]{43}",
     "a webhook's secret": r"whsec_[A-Za-z0-9+/=_-]{16,}",
     "a password's hash": r"\$argon2",
     "a password": PASSWORD_MARK,

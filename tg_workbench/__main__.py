@@ -209,16 +209,29 @@ def rotate_token_keys(options: argparse.Namespace, settings: Settings) -> int:
 @contextlib.contextmanager
 def _recorded(database: Database, settings: Settings, action: str) -> Iterator[Session]:
     """A durable transaction of a command, with its entry in the audit log, signed at once."""
-    from tg_workbench.identity import LOCAL_PRINCIPAL
+    from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKey
+    from tg_workbench.identity.gifts import gift_of
     from tg_workbench.observability import logs
     from tg_workbench.security import AuditLog, Deed
+    from tg_workbench.storage.database import made_in
 
     logs.configure()
     audit = AuditLog(database, settings.make_home())
     actor = LOCAL_PRINCIPAL.id
     with database.write(durable=True) as session:
         yield session
-        deed = Deed(tenant_id=actor, action=action, outcome="done", actor_kind="command", actor_id=actor)
+        session.flush()
+        made = [row for row in made_in(session) if isinstance(row, ApiKey)]
+        deed = Deed(
+            tenant_id=actor,
+            action=action,
+            outcome="done",
+            actor_kind="command",
+            actor_id=actor,
+            object_kind="api_key" if made else None,
+            object_id=made[0].id if made else None,
+            reason=gift_of(made),
+        )
         audit.record(session, deed)
     audit.settle()
 

@@ -100,105 +100,105 @@ class RegistrationClosed(PermissionDenied):
 
 # ----------------------------------------------------------------------------- not found
 class NotFound(WorkbenchError):
-    """There is no such thing, or it is not yours to see."""
+    """There is no such thing, or it is not yours to see. What was sent for an id may be a secret: unsaid."""
 
 
 class TrainingClientNotFound(NotFound):
     """No training client has this id."""
 
-    def __init__(self, client_id: str) -> None:
-        super().__init__(f"there is no training client {client_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no training client with this id")
 
 
 class FutureNotFound(NotFound):
     """No future has this id."""
 
-    def __init__(self, future_id: str) -> None:
-        super().__init__(f"there is no future {future_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no future with this id")
 
 
 class ArtifactNotFound(NotFound):
     """No artifact has this id."""
 
-    def __init__(self, artifact_id: str) -> None:
-        super().__init__(f"there is no artifact {artifact_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no artifact with this id")
 
 
 class DatasetNotFound(NotFound):
     """No dataset has this id."""
 
-    def __init__(self, dataset_id: str) -> None:
-        super().__init__(f"there is no dataset {dataset_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no dataset with this id")
 
 
 class ApiKeyNotFound(NotFound):
     """No API key has this id."""
 
-    def __init__(self, key_id: str) -> None:
-        super().__init__(f"there is no API key {key_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no API key with this id")
 
 
 class AlertNotFound(NotFound):
     """No alert has this id."""
 
-    def __init__(self, alert_id: str) -> None:
-        super().__init__(f"there is no alert {alert_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no alert with this id")
 
 
 class AlertRuleNotFound(NotFound):
     """No rule of alerts has this name."""
 
-    def __init__(self, rule_id: str) -> None:
-        super().__init__(f"there is no alert rule {rule_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no alert rule of this name")
 
 
 class UserNotFound(NotFound):
     """No user has this id."""
 
-    def __init__(self, user_id: str) -> None:
-        super().__init__(f"there is no user {user_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no user with this id")
 
 
 class OrganizationNotFound(NotFound):
     """No organisation has this id."""
 
-    def __init__(self, organization_id: str) -> None:
-        super().__init__(f"there is no organization {organization_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no organization with this id")
 
 
 class InvitationNotFound(NotFound):
     """No open invitation has this id."""
 
-    def __init__(self, invitation_id: str) -> None:
-        super().__init__(f"there is no open invitation {invitation_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no open invitation with this id")
 
 
 class SessionNotFound(NotFound):
     """No living session has this id."""
 
-    def __init__(self, session_id: str) -> None:
-        super().__init__(f"there is no session {session_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no session with this id")
 
 
 class OAuthClientNotFound(NotFound):
     """No OAuth client has this id."""
 
-    def __init__(self, client_id: str) -> None:
-        super().__init__(f"there is no OAuth client {client_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no OAuth client with this id")
 
 
 class WebhookNotFound(NotFound):
     """No webhook subscription has this id."""
 
-    def __init__(self, webhook_id: str) -> None:
-        super().__init__(f"there is no webhook {webhook_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no webhook with this id")
 
 
 class DeliveryNotFound(NotFound):
     """No delivery of a webhook has this id."""
 
-    def __init__(self, delivery_id: str) -> None:
-        super().__init__(f"there is no delivery {delivery_id}")
+    def __init__(self) -> None:
+        super().__init__("there is no delivery with this id")
 
 
 # ----------------------------------------------------------------------------- bad input

@@ -28,7 +28,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tg_workbench.crypto.signatures import SigningKey
-from tg_workbench.security import AuditEntries, AuditLog, AuditQuery, Deed, Verdict, verify
+from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Organizations
+from tg_workbench.security import HEADS, AuditEntries, AuditLog, AuditQuery, Deed, Verdict, verify
 from tg_workbench.security.audit_chain import FIELDS, GENESIS, encode, hash_of
 from tg_workbench.security.audit_reports import export
 from tg_workbench.settings import Settings
@@ -63,6 +64,13 @@ class Place:
     @property
     def settings(self) -> Settings:
         return Settings(home=self.home, database_url=f"sqlite:///{self.file}")
+
+    @property
+    def heads(self) -> Path:
+        return self.home / HEADS
+
+    def head_file(self, tenant_id: str) -> Path:
+        return self.heads / f"{sha256(tenant_id.encode()).hexdigest()[:32]}.json"
 
     @contextlib.contextmanager
     def log(self) -> Iterator[AuditLog]:
@@ -278,7 +286,7 @@ def test_heads_that_are_gone_are_missed(place: Place, monkeypatch: pytest.Monkey
     shutil.rmtree(place.home / "audit")
     later = time.time() + 120
     monkeypatch.setattr("tg_workbench.security.audit_verifying.now", lambda: later)
-    assert {found.tenant_id for found in place.verdict().breaks} == {"us", "them"}
+    assert {found.tenant_id for found in place.verdict().breaks} == {"us", "them", "local"}
     place.tamper("DELETE FROM audit_heads")
     assert {found.tenant_id for found in place.verdict().breaks} == {"us", "them"}
 
@@ -295,6 +303,146 @@ def test_a_head_signed_by_another_key_is_found(place: Place, tmp_path: Path) -> 
 def test_a_file_that_holds_no_head_is_found(place: Place) -> None:
     next((place.home / "audit" / "heads").glob("*.json")).write_text("[]")
     assert place.first_break()[0] == "?"
+
+
+REST = b'"hash": "x", "at": 1, "key_id": "", "signature": ""}'
+MALFORMED = {
+    "a list": b"[]",
+    "a tenant that is a list": b'{"tenant_id": [], "number": 1, ' + REST,
+    "a number that is none": b'{"tenant_id": "us", "number": true, ' + REST,
+    "a part": b'{"tenant_id": "us"}',
+    "many brackets": b"[" * 60_000,
+    "no text": b'{"tenant_id": "\xff"}',
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED)
+def test_a_file_that_is_malformed_is_named(place: Place, content: bytes) -> None:
+    (place.heads / "zzz.json").write_bytes(content)
+    assert place.first_break() == place.first_break(as_outsider=True) == ("?", None)
+
+
+@pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED)
+def test_what_stands_in_one_tenants_way_stops_no_other(place: Place, content: bytes) -> None:
+    place.head_file("us").write_bytes(content)
+    place.tamper("UPDATE audit_entries SET action=cast(x'ff41' AS text) WHERE tenant_id='us' AND number=7")
+    with place.log() as log:
+        for tenant_id in ("another", "us", "them"):
+            log.note(replace(DEED, tenant_id=tenant_id))
+        log.settle()
+        assert list(log.broken) == ["us"]
+    found = place.verdict()
+    assert ({one.tenant_id for one in found.breaks}, found.unsigned) == ({"us", "?"}, 0)
+
+
+def test_an_entry_that_cannot_be_read_stops_no_other_tenant(place: Place) -> None:
+    place.tamper("UPDATE audit_entries SET action=cast(x'ff41' AS text) WHERE tenant_id='us' AND number=7")
+    with place.log() as log:
+        for tenant_id in ("another", "us", "them"):
+            log.note(replace(DEED, tenant_id=tenant_id))
+        log.settle()
+        assert log.broken == {"us": "it cannot be read: OperationalError"}
+    assert ({found.tenant_id for found in place.verdict().breaks}, place.verdict().unsigned) == ({"us"}, 0)
+
+
+@pytest.mark.parametrize("value", ["'soon'", "x'00'", "1.5", "cast(x'ff41' AS text)"])
+@pytest.mark.parametrize("column", ["tenant_id", "number", "hash", "at", "key_id", "signature"])
+def test_a_head_that_is_malformed_is_named_and_signed_over_no_more(
+    place: Place, column: str, value: str
+) -> None:
+    place.tamper(f"UPDATE audit_heads SET {column}={value} WHERE tenant_id='us'")
+    assert not place.verdict().holds
+    assert not place.verdict(as_outsider=True).holds
+    place.write(1, "them")
+    assert not place.verdict().holds
+
+
+@pytest.mark.parametrize("value", ["x'00'", "cast(x'ff41' AS text)", "1.5"])
+@pytest.mark.parametrize("column", COLUMNS)
+def test_an_entry_that_is_malformed_is_named(place: Place, column: str, value: str) -> None:
+    place.tamper(f"UPDATE audit_entries SET {column}={value} WHERE tenant_id='us' AND number=2")
+    for as_outsider in (False, True):
+        breaks = place.verdict(as_outsider=as_outsider).breaks
+        assert ("us", 2) in {(found.tenant_id, found.number) for found in breaks}
+        assert all(str(found).isascii() for found in breaks)
+    with place.log() as log:
+        log.open()
+
+
+def test_a_time_that_is_none_is_found_by_everybody(place: Place) -> None:
+    place.rewrite(1, at="soon")
+    assert place.first_break() == place.first_break(as_outsider=True) == ("us", 1)
+
+
+# ----------------------------------------------------------------------------- a whole log
+@pytest.mark.parametrize("as_outsider", [False, True])
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_log_that_vanished_with_its_head_and_its_file_is_missed(
+    place: Place, goes_on: bool, as_outsider: bool
+) -> None:
+    place.tamper(*(f"DELETE FROM audit_{table} WHERE tenant_id='us'" for table in ("entries", "heads")))
+    place.head_file("us").unlink()
+    if goes_on:
+        place.write(2)
+        place.write(1, "them")
+        with place.log() as log:
+            log.open()
+            assert list(log.broken) == ["local"]
+    assert place.first_break(as_outsider=as_outsider) == ("local", None)
+
+
+@pytest.mark.parametrize("as_outsider", [False, True])
+def test_an_older_log_of_one_tenant_is_noticed(place: Place, tmp_path: Path, as_outsider: bool) -> None:
+    older = copy_of(place, tmp_path / "backup")
+    place.write(1)
+    place.write(1, "them")
+    shutil.copy(older.head_file("us"), place.head_file("us"))
+    place.tamper(
+        f"ATTACH '{older.file}' AS older",
+        f"DELETE FROM audit_entries WHERE tenant_id='us' AND number>{ENTRIES}",
+        "DELETE FROM audit_heads WHERE tenant_id='us'",
+        "INSERT INTO audit_heads SELECT * FROM older.audit_heads WHERE tenant_id='us'",
+    )
+    assert place.first_break(as_outsider=as_outsider) == ("local", None)
+
+
+@pytest.mark.parametrize("change", ["number=number+1", "hash=hash||'x'", "at=at+1", "signature=x'00'"])
+def test_an_edited_head_over_all_heads_is_found(place: Place, change: str) -> None:
+    place.tamper(f"UPDATE audit_heads SET {change} WHERE tenant_id='*'")
+    assert place.first_break() == place.first_break(as_outsider=True) == ("local", None)
+
+
+def test_a_head_over_all_heads_that_is_gone_is_missed(place: Place) -> None:
+    place.tamper("DELETE FROM audit_heads WHERE tenant_id='*'")
+    assert place.first_break() == ("local", None)
+    place.head_file("*").unlink()
+    place.write(1)
+    assert place.first_break() == ("local", None)
+
+
+def test_an_organisation_without_a_log_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with place.log() as log, log.database.write() as session:
+        made = Organizations(session).found("Ours")
+    assert place.verdict().holds, "its first entry may be on its way"
+    later = time.time() + 120
+    monkeypatch.setattr("tg_workbench.security.audit_verifying.now", lambda: later)
+    assert (made.id, 1) in {(found.tenant_id, found.number) for found in place.verdict().breaks}
+
+
+def test_a_workbench_that_was_used_has_a_log(place: Place) -> None:
+    with place.log() as log, log.database.write() as session:
+        ApiKeys(session).issue(LOCAL_PRINCIPAL, "mine", ["read"])
+    assert place.verdict().holds
+    place.tamper("DELETE FROM audit_entries", "DELETE FROM audit_heads")
+    shutil.rmtree(place.home / "audit")
+    assert place.first_break() == place.first_break(as_outsider=True) == ("local", 1)
+
+
+def test_a_workbench_that_was_never_used_needs_none(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.write(0)
+    assert place.verdict().holds
 
 
 # ----------------------------------------------------------------------------- an older database

@@ -15,8 +15,7 @@ from typing import Any
 from tg_workbench.contracts.route import ContractRoute
 
 SECRET = "patient-4711"
-"""What no answer may repeat: it is in many of the values below. Only an id that has the form of one is said
-again, in "there is no dataset …", as QFLARE's own example does."""
+"""What no answer may repeat: it is in many of the values below, and stands for an id, too."""
 LITERALS = [
     *("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e308", "0.1", "-1", "0", "true", "null", "[]"),
     *(
@@ -53,7 +52,7 @@ TEXTS = [
     *("", "%00", "%ff", "%f0%28", "%ed%a0%80", "%E2%80%AE", "%25", "%", "%7B%7D", "%0d%0aX-Evil:%201"),
     *("-1", "0", "1e3", "NaN", "1e999", "9223372036854775808", "9" * 400, "x" * 3000, "true", "2020-13-45"),
     *("..%2f..%2fetc%2fpasswd", "%252e%252e", "a%20b", "'", "%27%20OR", "*", "[]"),
-    *(f"{SECRET}%20", f"{SECRET}%00", f"%3Cscript%3E{SECRET}"),
+    *(SECRET, f"{SECRET}%20", f"{SECRET}%00", f"%3Cscript%3E{SECRET}"),
 ]
 """What stands in a query, or for an id, as it goes over the wire."""
 HEADERS = {

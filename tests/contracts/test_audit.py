@@ -9,6 +9,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import psutil
 import pytest
 
 from tests.contracts.conftest import ARCHITECTURE, ROWS, Caller
-from tests.contracts.people import People
+from tests.contracts.people import PASSWORD, People, Person
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import contract_routes
 from tg_workbench.contracts.route import ContractRoute
@@ -28,6 +29,7 @@ from tg_workbench.security.refusals import ONE_BY_ONE
 RECORDED = [route for route in contract_routes() if route.is_audited]
 READ = {"export_artifact", "read_audit_log"}
 QUESTIONS = {"introspect", "plan_run"}
+DATASET = f"ds-{uuid.uuid4()}"
 CLIENT = {"model_ref": "mlp", "architecture": ARCHITECTURE}
 
 
@@ -71,6 +73,14 @@ def api(audited: WorkbenchServer) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
+def people(audited: WorkbenchServer) -> Iterator[People]:
+    """Who registers and signs in."""
+    known = People(audited)
+    yield known
+    known.close()
+
+
+@pytest.fixture(scope="module")
 def caller(api: httpx.Client) -> Caller:
     """Somebody who uses it."""
     return Caller(api)
@@ -84,16 +94,18 @@ def test_only_reads_and_questions_leave_no_entry() -> None:
 
 @pytest.mark.parametrize("route", RECORDED, ids=name_of)
 def test_every_request_that_may_change_something_leaves_an_entry(
-    api: httpx.Client, route: ContractRoute, request_id: str
+    api: httpx.Client, people: People, route: ContractRoute, request_id: str
 ) -> None:
+    owner = people.register("owner")  # a new one each time: what one person fails at is bounded
     (method,) = route.methods or {"GET"}
-    path = re.sub(r"{\w+}", "none", route.path)
-    answer = api.request(method, path, headers={"X-Request-ID": request_id})
-    entry = entry_of(api, request_id)
+    some_id = str(uuid.uuid4())
+    path = re.sub(r"{\w+}", some_id, route.path)
+    answer = owner.http.request(method, path, headers={"X-Request-ID": request_id})
+    entry = entry_of(api if route.is_public else people.sign_in(owner.name).http, request_id)
     assert entry["action"] == f"{route.contract.name}.{route.name}"
-    assert entry["actor"] == (None if route.is_public else "local")
+    assert entry["actor"] == (None if route.is_public else owner.user_id)
     assert (entry["outcome"] == "done") == answer.is_success
-    assert entry["object_id"] == ("none" if re.search(r"{(\w+_)?id}", route.path) else None)
+    assert entry["object_id"] == (some_id if re.search(r"{(\w+_)?id}", route.path) else None)
 
 
 def test_a_change_and_its_entry_are_stored_together(api: httpx.Client, request_id: str) -> None:
@@ -129,15 +141,39 @@ def test_an_entry_names_the_key_that_was_used(api: httpx.Client, audited: Workbe
 def test_nothing_that_a_request_carried_is_in_the_log(
     api: httpx.Client, caller: Caller, audited: WorkbenchServer
 ) -> None:
-    marker = "patient 0815"
+    marker = "patient no0815"  # no digits that a hash might have
     texts = {"name": marker, "texts": [marker], "privacy": "public"}
     assert api.post("/workbench/v1/datasets", json=texts).status_code == 201
     assert api.post("/workbench/v1/api_keys", json={"name": marker}).status_code == 201
     assert api.post(f"/api/v1/training_clients/{marker}/optim_step?x={marker}").status_code == 422
     caller.post(caller.create(), "forward_backward", {"batch": ROWS})
     log = json.dumps(entries(api))
-    assert "0815" not in log
+    assert "no0815" not in log
     assert "tgw-" not in log
+
+
+def test_a_secret_in_the_place_of_an_id_is_nowhere() -> None:
+    server = WorkbenchServer()
+    people = People(server)
+    dora = people.register("dora")
+    secrets = [
+        dora.http.post("/workbench/v1/api_keys", json={"name": "x", "scopes": ["read"]}).json()["key"],
+        dora.signed_in["refresh_token"],
+        dora.http.post("/workbench/v1/invitations", json={"role": "viewer"}).json()["invitation_token"],
+    ]
+    for secret in secrets:
+        for path in ("api_keys", "sessions", "invitations", "members", "datasets"):
+            for http, status in ((dora.http, 404), (people.client(), 401)):
+                answer = http.delete(f"/workbench/v1/{path}/{secret}", headers={"X-Request-ID": secret})
+                assert (answer.status_code, secret in answer.text) == (status, False)
+                assert answer.headers["x-request-id"].startswith("req_")
+    name = "jane.doe-HIV-positive"
+    assert name not in dora.http.delete(f"/workbench/v1/sessions/{name}").text
+    with server.client() as operator:
+        log = json.dumps([entries(operator), dora.http.get("/workbench/v1/audit").json()])
+    assert not any(text in log for text in (*secrets, name))
+    people.close()
+    server.stop()
 
 
 def test_what_was_asked_without_the_scope_is_refused_and_recorded(
@@ -146,12 +182,12 @@ def test_what_was_asked_without_the_scope_is_refused_and_recorded(
     key = api.post("/workbench/v1/api_keys", json={"name": "reader", "scopes": ["read"]}).json()
     headers = {"Authorization": f"Bearer {key['key']}", "X-Request-ID": request_id}
     with audited.client() as http:
-        assert http.delete("/workbench/v1/datasets/ds-1", headers=headers).status_code == 403
+        assert http.delete(f"/workbench/v1/datasets/{DATASET}", headers=headers).status_code == 403
         assert http.get("/workbench/v1/audit", headers=headers).status_code == 403
     first, second = (entry for entry in entries(api) if entry["request_id"] == request_id)
     assert (first["action"], second["action"]) == ("workbench.read_audit_log", "workbench.delete_dataset")
     assert (second["outcome"], second["reason"]) == ("refused", "PermissionDenied")
-    assert (second["credential_id"], second["object_id"]) == (key["key_id"], "ds-1")
+    assert (second["credential_id"], second["object_id"]) == (key["key_id"], DATASET)
 
 
 def test_accounts_leave_their_entries_in_the_log_of_their_organisation(
@@ -177,6 +213,95 @@ def test_accounts_leave_their_entries_in_the_log_of_their_organisation(
     assert (newest["action"], newest["outcome"]) == ("qflare.read_audit_log", "refused")
     assert (newest["actor"], newest["credential_id"]) == (erin.user_id, erin.signed_in["session_id"])
     people.close()
+
+
+def of_user(person: Person, user_id: str, action: str) -> list[tuple[Any, ...]]:
+    """What the log of somebody's organisation says of a user, the newest first."""
+    found = [entry for entry in entries(person.http, action=action) if entry["object_id"] == user_id]
+    return [(entry["actor"], entry["outcome"], entry["reason"]) for entry in found]
+
+
+def test_what_the_operator_does_in_an_organisation_is_in_its_log(api: httpx.Client, people: People) -> None:
+    dora = people.register("dora")
+    erin = people.invite(dora, "erin")
+    where = {"organization_id": dora.organization_id}
+    name = f"spy-{uuid.uuid4().hex[:8]}"
+    body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "role": "admin", **where}
+    spy = api.post("/api/v1/users", json=body).json()["id"]
+    assert api.put(f"/api/v1/users/{erin.user_id}/permissions", json={"role": "viewer"}).status_code == 200
+    assert api.delete(f"/workbench/v1/members/{spy}").status_code == 200
+    invitation = api.post("/workbench/v1/invitations", json={"role": "admin", **where}).json()
+    assert api.delete(f"/workbench/v1/invitations/{invitation['invitation_id']}").status_code == 200
+    assert api.put(f"/api/v1/organizations/{dora.organization_id}", json={"name": "Ours"}).status_code == 200
+    told = [(entry["action"], entry["actor"], entry["reason"]) for entry in entries(dora.http)]
+    assert told[:6] == [
+        ("qflare.update_organization", "local", None),
+        ("workbench.withdraw_invitation", "local", None),
+        ("workbench.invite", "local", "role:admin"),
+        ("workbench.remove_member", "local", None),
+        ("qflare.update_permissions", "local", "role:viewer"),
+        ("qflare.create_user", "local", "role:admin"),
+    ]
+    assert told[:6] == [(entry["action"], entry["actor"], entry["reason"]) for entry in entries(api)[:6]]
+    assert api.delete(f"/workbench/v1/members/{erin.user_id}").status_code == 200
+    assert entries(dora.http)[0]["action"] == "workbench.remove_member"
+
+
+def test_a_new_organisation_has_a_log_and_so_has_every_one_that_a_person_leaves(people: People) -> None:
+    dora = people.register("dora")
+    made = dora.http.post("/api/v1/organizations", json={"name": "Second"}).json()["id"]
+    there = people.sign_in(dora.name, organization_id=made)
+    assert [entry["action"] for entry in entries(there.http)] == [
+        "workbench.sign_in",
+        "qflare.create_organization",
+    ]
+
+
+def test_what_was_given_is_told(people: People) -> None:
+    dora = people.register("dora")
+    erin = people.invite(dora, "erin")
+    path = f"/api/v1/users/{erin.user_id}/permissions"
+    for body in ({"role": "viewer"}, {"permissions": ["train", "read"]}):
+        assert dora.http.put(path, json=body).status_code == 200
+    assert of_user(dora, erin.user_id, "qflare.update_permissions") == [
+        (dora.user_id, "done", "scopes:read/train"),
+        (dora.user_id, "done", "role:viewer"),
+    ]
+    dora.http.post("/workbench/v1/api_keys", json={"name": "x", "scopes": ["read"]})
+    assert entries(dora.http, action="workbench.issue_api_key")[0]["reason"] == "scopes:read"
+
+
+SIGN_INS = [
+    ("workbench.sign_in", "/workbench/v1/sessions", "login"),
+    ("deep_learning.log_in", "/auth/login", "username"),
+    ("aitip.log_in", "/api/v1/auth/login", "email"),
+]
+
+
+@pytest.mark.parametrize(("action", "path", "field"), SIGN_INS, ids=[action for action, *_ in SIGN_INS])
+def test_whose_password_was_tried_is_in_the_log_of_their_organisation(
+    api: httpx.Client, people: People, action: str, path: str, field: str
+) -> None:
+    dora = people.register("dora")
+    erin = people.invite(dora, "erin")
+    for _ in range(2):
+        body = {field: erin.email if field == "email" else erin.name, "password": "wrong-horse"}
+        assert people.client().post(path, json=body).status_code == 401
+    deadline = time.monotonic() + 10
+    while len(told := of_user(dora, erin.user_id, action)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert told == [(None, "refused", "WrongPassword")] * 2
+    assert erin.user_id not in json.dumps(entries(api))
+
+
+def test_what_somebody_fails_at_again_and_again_does_not_fill_the_log(people: People) -> None:
+    dora = people.register("dora")
+    erin = people.invite(dora, "erin", "viewer")
+    for _ in range(ONE_BY_ONE + 10):
+        assert erin.http.delete(f"/workbench/v1/sessions/ses-{uuid.uuid4()}").status_code == 404
+    assert erin.http.delete(f"/workbench/v1/members/{dora.user_id}").status_code == 403
+    mine = [entry["outcome"] for entry in entries(dora.http, actor=erin.user_id)]
+    assert (mine[0], mine.count("failed")) == ("refused", ONE_BY_ONE)
 
 
 def test_reading_is_not_recorded_but_reading_the_log_is(api: httpx.Client) -> None:
@@ -246,6 +371,8 @@ def test_a_stopped_workbench_leaves_a_signed_log_that_verifies_offline(tmp_path:
             "door.refused_more",
         ]
         assert told[-1]["count"] == 30
+        assert (told[-2]["object_id"], told[-2]["object_kind"]) == (created.stdout.split()[0], "api_key")
+        assert told[-2]["reason"].startswith("scopes:admin/")
         assert {entry["actor_kind"] for entry in told[1 : ONE_BY_ONE + 1]} == {"unknown"}
         key = tmp_path / "public.pem"
         key.write_text(run(server, "audit", "public-key").stdout)

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.watched import webhook_disabled
@@ -95,7 +94,7 @@ async def _keep_signed(premises: Premises, closing: asyncio.Event) -> None:
         is_open = not closing.is_set()
         try:
             await asyncio.to_thread(premises.audit.settle, closing=not is_open)
-        except (WorkbenchError, SQLAlchemyError, OSError) as failure:
+        except Exception as failure:  # noqa: BLE001  (whatever it was: entries wait for their signature)
             known = isinstance(failure, WorkbenchError)
             log.error("audit log not signed", reason=str(failure) if known else type(failure).__name__)
 

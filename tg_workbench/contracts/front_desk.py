@@ -16,7 +16,7 @@ from tg_workbench.contracts.limits import address_in
 from tg_workbench.contracts.password_queue import Tried
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import ThePremises
-from tg_workbench.contracts.trail import Actor, acts
+from tg_workbench.contracts.trail import Actor, acts, aims
 from tg_workbench.crypto.access_tokens import AccessToken
 from tg_workbench.crypto.passwords import needs_rehash
 from tg_workbench.errors import InvalidRequest, RegistrationClosed, Unauthenticated, WrongPassword
@@ -167,6 +167,9 @@ class FrontDesk:
         await self._count()
         with self.premises.database.read() as session:
             user = Users(session).find_by_login(login)
+            place = Memberships(session).find("" if user is None else user.id)  # asked of nobody, too
+        if place is not None:
+            aims(place.organization_id, place.user_id)
         if user is None:
             return await self._proven(None, Tried("name", compared(login), self.address), password)
         return await self._proven(user, Tried("user", user.id, self.address), password)

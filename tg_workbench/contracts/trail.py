@@ -6,6 +6,11 @@ that the request commits, so it is there exactly when the change is; without one
 request has ended, and a request that cannot be recorded fails. Probes, reads and what workers do leave none:
 what a step has cost is in the ledger.
 
+What changes rows of another tenant than the actor's is in that tenant's log too, under the same actor: what
+the operator does in an organisation its own people see. Who tries passwords for somebody's account is in the
+log of the account's first organisation; in ours the account is not named. What was refused, or failed, is
+bounded (`security.refusals`).
+
 **Why every step over HTTP.** `forward_backward` and `optim_step` are recorded like everything else: an entry
 costs 0.1 ms and 360 bytes, the log of operations beside it more, and a rule without exceptions is one that
 nobody has to check.
@@ -14,9 +19,10 @@ nobody has to check.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -26,13 +32,21 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from tg_workbench.errors import PermissionDenied, RateLimited, Unauthenticated, WorkbenchError
-from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
+from tg_workbench.identity import LOCAL_PRINCIPAL, Organization, Principal
+from tg_workbench.identity.gifts import gift_of
 from tg_workbench.security import AuditLog, Deed, WrappedDataKey
 from tg_workbench.security.audit import PLAIN, Outcome
-from tg_workbench.storage.database import after_commit, made_in
+from tg_workbench.storage.database import after_commit, changed_in, made_in
 
 log = structlog.get_logger("tg_workbench.audit")
 NOT_ALLOWED = (PermissionDenied, RateLimited, Unauthenticated)
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_OBJECT_ID = re.compile(
+    rf"(?:(?:tc|fut|art|ds|key|inv|ses|wh|whd|msg|alert)-)?{_UUID}|(?:app|mem)_[0-9a-f]{{32}}"
+    rf"|org_[0-9a-f]{{16}}|{LOCAL_PRINCIPAL.tenant_id}"
+)
+"""Every form of an id that this workbench gives. What else stands in its place may be a secret or a name."""
+_REQUEST_ID = re.compile(rf"(?i:{_UUID}|req[_-](?:{_UUID}|[0-9a-f]{{32}}))")
 _CURRENT: ContextVar[Trail | None] = ContextVar("tg_trail", default=None)
 
 
@@ -57,8 +71,11 @@ class Subject:
         return cls(action, None, None)
 
     def id_in(self, values: Mapping[str, Any]) -> str | None:
-        """The id in a request's path, if it is one."""
-        return None if self.parameter is None else _plain(str(values.get(self.parameter, "")))
+        """The id in a request's path, if it has the form of one of ours."""
+        if self.parameter is None:
+            return None
+        given = str(values.get(self.parameter, ""))
+        return given if _OBJECT_ID.fullmatch(given) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +107,12 @@ class Trail:
         self.action = subject.action
         self.object_kind = subject.kind
         self.object_id = subject.id_in(request.path_params)
-        self.request_id = _plain(request_id)
+        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else None
         self.address = _address(request.client.host if request.client else "")
         self.actor: Actor | None = None  # until it is known, nothing is written with what is committed
         self.is_written = False
+        self.aim: tuple[str, str] | None = None  # a tenant, and the user whose password is tried
+        self.gift: str | None = None
         self.status = 200
 
     def __enter__(self) -> Trail:
@@ -107,21 +126,28 @@ class Trail:
         if self.is_written:
             return
         self.is_written = True
-        is_refused = isinstance(error, NOT_ALLOWED)
-        is_bounded = is_refused or self.actor is None  # anybody can do it as often as they like
-        write = self.audit.note_some if is_bounded else self.audit.note
+        if self.aim is not None and self.actor is None:
+            tenant_id, user_id = self.aim
+            tried = self.deed("refused", error)
+            tried = replace(tried, tenant_id=tenant_id, object_kind="user", object_id=user_id)
+            self.audit.note_soon(tried)
         if error is None and self.status < 400:
+            write = self.audit.note_some if self.actor is None else self.audit.note
             write(self.deed("done"))
         else:
-            self._try(write, self.deed("refused" if is_refused else "failed", error))
+            self._try(self.deed("refused" if isinstance(error, NOT_ALLOWED) else "failed", error))
 
     def write(self, session: Session) -> None:
         """Write the entry with what `session` is about to commit."""
-        rows = (row for row in made_in(session) if not isinstance(row, WrappedDataKey))  # made in passing
-        made = None if self.object_id is not None else next(rows, None)
+        new = (row for row in made_in(session) if not isinstance(row, WrappedDataKey))  # made in passing
+        made = None if self.object_id is not None else next(new, None)
         if made is not None and isinstance(getattr(made, "id", None), str):
             self.object_kind, self.object_id = made.__tablename__.removesuffix("s"), _plain(made.id)
-        self.audit.record(session, self.deed("done"))
+        rows = [*made_in(session), *changed_in(session)]
+        self.gift = gift_of(rows)
+        deed = self.deed("done")
+        for tenant_id in {deed.tenant_id: None} | dict.fromkeys(filter(None, map(_tenant_of, rows))):
+            self.audit.record(session, replace(deed, tenant_id=tenant_id))
         after_commit(session, self._is_stored)
 
     def deed(self, outcome: Outcome, error: BaseException | None = None) -> Deed:
@@ -136,7 +162,7 @@ class Trail:
             credential_id=actor.credential_id,
             object_kind=self.object_kind,
             object_id=self.object_id,
-            reason=None if error is None else type(error).__name__,
+            reason=self.gift if error is None else type(error).__name__,
             request_id=self.request_id,
             address=self.address,
         )
@@ -144,10 +170,10 @@ class Trail:
     def _is_stored(self) -> None:
         self.is_written = True
 
-    def _try(self, write: Callable[[Deed], None], deed: Deed) -> None:
+    def _try(self, deed: Deed) -> None:
         """The caller gets the error there was; that it left no entry is in the log."""
         try:
-            write(deed)
+            self.audit.note_some(deed)
         except WorkbenchError as failure:
             log.error("audit entry lost", action=self.action, reason=type(failure).__name__)
 
@@ -159,6 +185,13 @@ def acts(actor: Actor) -> None:
         trail.actor = actor
 
 
+def aims(tenant_id: str, user_id: str) -> None:
+    """Behind a `@public` door: say whose password is tried, in case it is not theirs who try."""
+    trail = _CURRENT.get()
+    if trail is not None:
+        trail.aim = tenant_id, user_id
+
+
 def write_trail(session: Session) -> None:
     """Called by the database before each commit: the entry of the request that commits, if it needs one."""
     trail = _CURRENT.get()
@@ -166,8 +199,16 @@ def write_trail(session: Session) -> None:
         trail.write(session)
 
 
+def _tenant_of(row: Any) -> str | None:
+    """Whose a row is, if it is a tenant's."""
+    if isinstance(row, Organization):
+        return row.id
+    tenant_id: str | None = getattr(row, "organization_id", None) or getattr(row, "tenant_id", None)
+    return tenant_id
+
+
 def _plain(text: str) -> str | None:
-    """An id as it is; what is none is not repeated."""
+    """The id of a row of ours as it is; what is none is not repeated."""
     return text if PLAIN.fullmatch(text) else None
 
 

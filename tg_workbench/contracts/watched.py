@@ -12,6 +12,8 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.observability.conditions import Grounds, Reading, worst_of_each
 from tg_workbench.security import AuditEntries, AuditLog, verify
+from tg_workbench.security.audit import WORKBENCH
+from tg_workbench.security.audit_verifying import is_used
 from tg_workbench.storage.database import now
 from tg_workbench.webhooks import Delivery, DeliveryStatus, Subscription
 
@@ -64,7 +66,7 @@ class AuditScan:
 
     def _verified(self, grounds: Grounds) -> set[str]:
         """Whose log does not hold. Where nothing was ever written no key is loaded, which takes 12 MB."""
-        if not AuditEntries(grounds.session).tenants() and not any(self.audit.files.all()):
-            return set()
+        if AuditEntries(grounds.session).is_empty() and not any(self.audit.files.all()):
+            return {WORKBENCH} if is_used(grounds.session) else set()
         verdict = verify(self.audit.database, key=self.audit.key, files=self.audit.files)
         return {found.tenant_id for found in verdict.breaks}

@@ -109,9 +109,9 @@ class Datasets:
         """The dataset. Raises DatasetNotFound, also when it is somebody else's."""
         dataset = self.session.get(Dataset, dataset_id)
         if dataset is None or dataset.owner_id != owner.id:
-            raise DatasetNotFound(dataset_id)
+            raise DatasetNotFound
         if dataset.deleted_at is not None and not even_deleted:
-            raise DatasetNotFound(dataset_id)
+            raise DatasetNotFound
         return dataset
 
     def list_page(self, owner: Principal, *, limit: int = 50, offset: int = 0) -> tuple[list[Dataset], int]:

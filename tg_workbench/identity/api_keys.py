@@ -98,7 +98,7 @@ class ApiKeys:
         """End a key now and for good. Raises ApiKeyNotFound, also when it is somebody else's."""
         key = self.session.get(ApiKey, key_id)
         if key is None or key.principal_id != owner.id or key.revoked_at is not None:
-            raise ApiKeyNotFound(key_id)
+            raise ApiKeyNotFound
         key.revoked_at = now()
         self.session.add(key)
         self.session.flush()

@@ -90,7 +90,7 @@ class Invitations:
         mine = (*self._readable(asking), *_open(), col(Invitation.id) == invitation_id)
         invitation = self.session.exec(select(Invitation).where(*mine)).one_or_none()
         if invitation is None:
-            raise InvitationNotFound(invitation_id)
+            raise InvitationNotFound
         invitation.ended_at = now()
         self.session.add(invitation)
         self.session.flush()

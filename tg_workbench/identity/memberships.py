@@ -118,7 +118,7 @@ class Memberships:
         else:
             place = self.find(user_id, asking.meant(organization_id))
         if place is None:
-            raise UserNotFound(user_id)
+            raise UserNotFound
         return place
 
     def _check_owners(self, asking: Principal, place: Membership, *, becomes: str | None) -> None:

@@ -92,7 +92,7 @@ class OAuthClients:
         query = select(OAuthClient).where(*self._readable(asking), OAuthClient.id == client_id)
         client = self.session.exec(query).one_or_none()
         if client is None:
-            raise OAuthClientNotFound(client_id)
+            raise OAuthClientNotFound
         client.deleted_at = now()
         self.session.add(client)
         self.session.flush()

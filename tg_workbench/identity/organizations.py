@@ -40,7 +40,7 @@ class Organizations:
         mine = (*self._readable(asking), col(Organization.id) == organization_id)
         found = self.session.exec(select(Organization).where(*mine)).one_or_none()
         if found is None:
-            raise OrganizationNotFound(organization_id)
+            raise OrganizationNotFound
         return found
 
     def list_page(

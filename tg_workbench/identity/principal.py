@@ -59,7 +59,7 @@ class Principal:
         if organization_id is None or organization_id == self.tenant_id:
             return self.tenant_id
         if not self.is_operator:
-            raise OrganizationNotFound(organization_id)
+            raise OrganizationNotFound
         return organization_id
 
 

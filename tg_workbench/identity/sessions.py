@@ -140,7 +140,7 @@ class Sessions:
         if asking.client_id is not None and asking.session_id != session_id:
             raise PermissionDenied("an application ends its own session and no other")
         if not self._end(*self._readable(asking), UserSession.id == session_id):
-            raise SessionNotFound(session_id)
+            raise SessionNotFound
 
     def end_everywhere(self, asking: Principal) -> int:
         """Sign the asker out everywhere; how many sessions that were. Raises PermissionDenied."""

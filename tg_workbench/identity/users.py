@@ -67,7 +67,7 @@ class Users:
         query = select(User).where(User.id == user_id, self._readable(asking))
         found = self.session.exec(query).one_or_none()
         if found is None:
-            raise UserNotFound(user_id)
+            raise UserNotFound
         return found
 
     def of(self, asking: Principal) -> User | None:

@@ -54,7 +54,7 @@ class Alerts:
             raise PermissionDenied("rules are for all tenants: only the workbench's own may change them")
         rule = self.session.get(AlertRule, rule_id)
         if rule is None:
-            raise AlertRuleNotFound(rule_id)
+            raise AlertRuleNotFound
         if (threshold, severity, enabled) == (None, None, None):
             raise InvalidRequest("give a threshold, a severity or whether the rule is enabled")
         rule.threshold = rule.threshold if threshold is None else threshold
@@ -70,7 +70,7 @@ class Alerts:
         """The alert. Raises AlertNotFound, also when it is another tenant's."""
         alert = self.session.get(Alert, alert_id)
         if alert is None or alert.tenant_id != owner.tenant_id:
-            raise AlertNotFound(alert_id)
+            raise AlertNotFound
         return alert
 
     def list_page(

@@ -3,15 +3,18 @@
 An entry says who, what, to which object, when, from where and how it went: never a payload, a row, a name
 that somebody gave, or the text of an error. What it may say is a closed list, checked by `Deed`.
 
-Editing, inserting, removing or reordering entries, and putting back an older database, is found by
-`audit_verifying`, because each entry is sealed and chained (`audit_chain`) and the head of each chain is
-signed at most a second later (`audit_heads`), in the database and in a file beside it.
+Editing, inserting, removing or reordering entries, taking a tenant's whole log away, and putting back an
+older database or one tenant's older log, is found by `audit_verifying`, because each entry is sealed and
+chained (`audit_chain`), the head of each chain is signed at most a second later, and so is one head over all
+heads (`audit_heads`), in the database and in files beside it.
 
 Pitfalls, and what nobody can find: whoever has the signing key and the disk can write a new history; only a
 head that somebody else has kept (a copy of its file, an export) shows it. Who may write the database but not
 read the key can take away the entries of the last second before a crash, when no head covered them yet.
-Whoever puts back the database together with the files of its heads shows a true, older log. And the log knows
-what the workbench was asked, not what somebody did with a copy of its files.
+Whoever puts back the whole database together with the files of its heads shows a true, older log. Whoever
+takes away every head, in the database and in files, makes the workbench sign anew the entries that are left:
+what was cut off then is missed only where an organisation is left without a log. And the log knows what the
+workbench was asked, not what somebody did with a copy of its files.
 """
 
 from __future__ import annotations
@@ -25,15 +28,18 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from tg_workbench.crypto.signatures import SigningKey
+from tg_workbench.identity import LOCAL_PRINCIPAL
 from tg_workbench.security.audit_chain import FACTS, GENESIS, SEAL_PURPOSE, seal_and_hash
 from tg_workbench.security.tables import AuditEntry
 from tg_workbench.storage.database import now
 from tg_workbench.storage.statements import Statement, insertion
 
+WORKBENCH = LOCAL_PRINCIPAL.tenant_id
+"""Whose log tells of the workbench itself: its operator's."""
 Outcome = Literal["done", "failed", "refused"]
 """`done`: what it changed was stored. `failed`: nothing was. `refused`: one may not, or not so often."""
 OUTCOMES = ("done", "failed", "refused")
-PLAIN = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
+PLAIN = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 """What a text in an entry may be: ids, names of ours, addresses."""
 
 TEXTS = [name for name in FACTS if name not in ("number", "at", "count")]
@@ -59,7 +65,8 @@ class Deed:
     object_kind: str | None = None
     object_id: str | None = None
     reason: str | None = None
-    """The kind of error it ended in; its text may repeat what was sent, so it is not here."""
+    """The kind of error it ended in, whose text may repeat what was sent and so is not here; or what was
+    given: `role:viewer`, `scopes:read/train`."""
     count: int = 1
     """How many requests it stands for, where many refused ones are told of together."""
     request_id: str | None = None
@@ -126,6 +133,11 @@ class AuditEntries:
         """The number and the hash of a tenant's newest entry."""
         found = _NEWEST.first(self.session, tenant=tenant_id)
         return None if found is None else (found.number, found.hash)
+
+    def is_empty(self) -> bool:
+        """Whether no tenant has a log."""
+        query = sa.select(sa.literal(1)).select_from(AuditEntry).limit(1)
+        return self.session.execute(query).first() is None
 
     def tenants(self) -> list[str]:
         """Every tenant that has a log. It looks at every entry."""

@@ -1,7 +1,8 @@
 """The audit log for people outside: a report of whether it holds, and an export that proves itself.
 
 An export is JSON Lines. Each entry is `{"entry": {…}}` with the members of `audit_chain.FIELDS` and `hash`;
-after them come `{"head": {…}}` for each tenant and `{"public_key": "PEM", "algorithm": "ML-DSA-65"}`. To
+after them come `{"head": {…}}` for each tenant, and for `*` the head over all heads (see `audit_heads`), and
+`{"public_key": "PEM", "algorithm": "ML-DSA-65"}`. To
 verify one without this program: encode each entry as `audit_chain` says and compare its SHA-256 with `hash`,
 `previous` with the hash of the tenant's entry before (64 zeros before the first) and `number` with its place;
 then verify the head's `signature` (base64, context `tg-audit-head-1`) over the same encoding of the label
@@ -15,13 +16,10 @@ import json
 from pathlib import Path
 from typing import TextIO
 
-from sqlmodel import select
-
 from tg_workbench.crypto.signatures import ALGORITHM, FILE, SigningKey, VerifyingKey
-from tg_workbench.security.audit_heads import Head, HeadFiles
+from tg_workbench.security.audit_heads import HeadFiles, heads_in
 from tg_workbench.security.audit_log import HEADS
 from tg_workbench.security.audit_verifying import reading, rows, verify
-from tg_workbench.security.tables import AuditHead
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Database
 
@@ -57,9 +55,9 @@ def export(settings: Settings, out: TextIO, database: str | None, tenant_id: str
     with reading(_database(settings, database)) as session:
         for entry in rows(session, tenant_id):
             out.write(json.dumps({"entry": dict(entry)}, default=repr) + "\n")
-        for row in session.exec(select(AuditHead)):
-            if tenant_id in (None, row.tenant_id):
-                out.write(json.dumps({"head": Head(**row.model_dump()).as_json()}) + "\n")
+        for owner, head in heads_in(session):
+            if head is not None and tenant_id in (None, owner):
+                out.write(json.dumps({"head": head.as_json()}) + "\n")
     out.write(json.dumps({"public_key": public.pem.decode(), "algorithm": ALGORITHM}) + "\n")
     return 0
 

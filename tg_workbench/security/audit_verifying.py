@@ -1,8 +1,9 @@
 """Verifying the audit log, offline: from a database, its heads, and a public key.
 
 Every entry is hashed again, in order, and must follow from the one before; every signed head must hold and be
-in the log; with the signing key at hand every seal is checked too. The first broken entry of each tenant is
-named. It reads a row at a time, so a log of any length will do.
+in the log, and the head over all heads must fit them; every organisation must have a log; with the signing
+key at hand every seal is checked too. The first broken entry of each tenant is named, whatever somebody has
+written in its place. It reads a row at a time, so a log of any length will do.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -18,15 +20,17 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.errors import AuditUnreadable, SigningKeyUnreadable
-from tg_workbench.security.audit import microseconds, sealing_secret
+from tg_workbench.identity import Organization
+from tg_workbench.security.audit import WORKBENCH, AuditEntries, microseconds, sealing_secret
 from tg_workbench.security.audit_chain import FIELDS, GENESIS, hash_of, seal_of
-from tg_workbench.security.audit_heads import Head, HeadFiles
-from tg_workbench.security.tables import AuditEntry, AuditHead
+from tg_workbench.security.audit_heads import ALL, Head, HeadFiles, heads_in, problem_of_all
+from tg_workbench.security.tables import AuditEntry
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import now
 
 COLUMNS = (*FIELDS, "hash")
 ROWS_AT_ONCE = 1000
+USED = {"api_keys", "datasets", "training_clients", "users", "webhook_subscriptions"}
 YOUNG_SECONDS = 60.0
 """A log that began so lately may have no head yet, and a head signed so lately no file."""
 
@@ -58,6 +62,11 @@ class Verdict:
     def holds(self) -> bool:
         """Whether nothing was found."""
         return not self.breaks
+
+    def add(self, tenant_id: str, number: int | None, problem: str) -> None:
+        """Something was found. What somebody has written for a tenant's id may be no text at all."""
+        readable = str(tenant_id).encode("ascii", "backslashreplace").decode()
+        self.breaks.append(Break(readable, number, problem))
 
     def has(self, tenant_id: str) -> bool:
         """Whether something was found in this tenant's log."""
@@ -105,10 +114,14 @@ def verify(
         for tenant_id, entries in groupby(rows(session), key=lambda entry: entry["tenant_id"]):
             verdict.tenants += 1
             _follow(str(tenant_id), entries, heads.pop(tenant_id, _Heads()), secret, verdict)
-    for tenant_id, left in heads.items():
-        if left.hashes:
-            problem = f"it and all others up to entry {left.newest} are gone: an older database, or removed"
-            verdict.breaks.append(Break(tenant_id, 1, problem))
+        for tenant_id, left in heads.items():
+            if left.hashes:
+                problem = (
+                    f"it and all others up to entry {left.newest} are gone: an older database, or removed"
+                )
+                verdict.add(tenant_id, 1, problem)
+        _look_for_what_is_gone(session, verdict)
+        _look_at_all_heads(session, public, kept, verdict)
     return verdict
 
 
@@ -120,7 +133,12 @@ def reading(database: Database) -> Iterator[Session]:
     with database.read() as session:
         if not sa.inspect(session.connection()).has_table(AuditEntry.__tablename__):
             raise AuditUnreadable(str(database.path))
-        yield session
+        driver: Any = session.connection().connection.driver_connection
+        driver.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+        try:
+            yield session
+        finally:
+            driver.text_factory = str
 
 
 def rows(session: Session, tenant_id: str | None = None) -> Iterator[Mapping[str, Any]]:
@@ -138,22 +156,58 @@ def _signed_heads(
     session: Session, public: VerifyingKey, kept: list[tuple[str, Head | None]] | None, verdict: Verdict
 ) -> dict[str, _Heads]:
     """Every head that somebody kept, by tenant; one that is not signed is a break by itself."""
-    stored = [Head(**row.model_dump()) for row in session.exec(select(AuditHead))]
+    stored = list(heads_in(session))
     filed = {head.tenant_id for _, head in kept or () if head is not None}
-    for head in stored if kept is not None else ():
-        if head.tenant_id not in filed and head.at < microseconds(now() - YOUNG_SECONDS):
-            verdict.breaks.append(Break(head.tenant_id, None, "the file of its head is gone"))
-    found: list[tuple[str, Head | None]] = [("the database", head) for head in stored]
-    found += kept or ()
+    for _, head in stored if kept is not None else ():
+        if head is not None and head.tenant_id not in filed and _is_old(head.at):
+            owner = WORKBENCH if head.tenant_id == ALL else head.tenant_id
+            verdict.add(owner, None, "the file of its head is gone")
+    for tenant_id, head in stored:
+        if head is None:
+            verdict.add(tenant_id, None, "the database holds no head where its head was")
+    found = [("the database", head) for _, head in stored if head is not None]
     heads: dict[str, _Heads] = {}
-    for place, told in found:
+    for place, told in (*found, *(kept or ())):
         if told is None:
-            verdict.breaks.append(Break("?", None, f"{place} holds no head"))
+            verdict.add("?", None, f"{place} holds no head")
+            continue
+        if told.tenant_id == ALL:
             continue
         problem = heads.setdefault(told.tenant_id, _Heads()).add(told, public)
         if problem is not None:
-            verdict.breaks.append(Break(told.tenant_id, told.number, f"{problem} ({place})"))
+            verdict.add(told.tenant_id, told.number, f"{problem} ({place})")
     return heads
+
+
+def _look_for_what_is_gone(session: Session, verdict: Verdict) -> None:
+    """Whose log is not there at all: making an organisation leaves an entry in its log, so each has one."""
+    logs = set(AuditEntries(session).tenants())
+    for organization_id, made_at in session.exec(select(Organization.id, Organization.created_at)):
+        is_young = isinstance(made_at, float) and not _is_old(microseconds(made_at))
+        if organization_id not in logs and organization_id != WORKBENCH and not is_young:
+            verdict.add(organization_id, 1, "it and all others are gone: it has no log")
+    if not logs and is_used(session):
+        verdict.add(WORKBENCH, 1, "it and all others are gone: the workbench was used")
+
+
+def is_used(session: Session) -> bool:
+    """Whether there is anything that nobody makes without leaving an entry."""
+    known = set(sa.inspect(session.connection()).get_table_names())
+    asked = (sa.select(sa.literal(1)).select_from(sa.table(name)).limit(1) for name in USED & known)
+    return any(session.execute(query).first() is not None for query in asked)
+
+
+def _look_at_all_heads(
+    session: Session, public: VerifyingKey, kept: list[tuple[str, Head | None]] | None, verdict: Verdict
+) -> None:
+    filed = next((head for _, head in kept or () if head is not None and head.tenant_id == ALL), None)
+    problem = problem_of_all(heads_in(session), filed, public)
+    if problem is not None:
+        verdict.add(WORKBENCH, None, problem)
+
+
+def _is_old(at: int) -> bool:
+    return at < microseconds(now() - YOUNG_SECONDS)
 
 
 def _follow(
@@ -167,18 +221,17 @@ def _follow(
     number, previous, began = 0, GENESIS, 0
     for entry in entries:
         number += 1
-        began = began or entry["at"]
         verdict.entries += 1
         problem = _problem(entry, number, previous, heads, secret)
         if problem is not None:
-            verdict.breaks.append(Break(tenant_id, number, problem))
+            verdict.add(tenant_id, number, problem)
             return
-        previous = entry["hash"]
+        began, previous = began or entry["at"], entry["hash"]
     if heads.hashes:
         problem = f"it and what followed up to entry {heads.newest} are gone: an older database, or removed"
-        verdict.breaks.append(Break(tenant_id, number + 1, problem))
-    elif not heads.newest and began < microseconds(now() - YOUNG_SECONDS) and not verdict.has(tenant_id):
-        verdict.breaks.append(Break(tenant_id, None, "it has no signed head"))
+        verdict.add(tenant_id, number + 1, problem)
+    elif not heads.newest and _is_old(began) and not verdict.has(tenant_id):
+        verdict.add(tenant_id, None, "it has no signed head")
     verdict.unsigned += max(number - heads.newest, 0)
 
 
@@ -187,6 +240,8 @@ def _problem(
 ) -> str | None:
     if entry["number"] != number:
         return "it is missing"
+    if type(entry["at"]) is not int:
+        return "it holds what no entry holds"
     try:
         computed, sealed = hash_of(entry), secret is None or seal_of(secret, entry) == entry["seal"]
     except TypeError:

@@ -27,7 +27,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 15.0
 LOCK_LOOK_SECONDS = 0.0001
 AFTER_COMMIT = "after_commit_calls"
-MADE = "made_rows"
+MADE, CHANGED = "made_rows", "changed_rows"
 _SIGNS_OF_ABSENCE = (
     "unable to open",
     "database is locked",
@@ -169,10 +169,18 @@ def made_in(session: Session) -> list[Any]:
     return rows
 
 
+def changed_in(session: Session) -> list[Any]:
+    """The rows that `session` has changed through the ORM and flushed, once for each time."""
+    rows: list[Any] = session.info.get(CHANGED, [])
+    return rows
+
+
 @event.listens_for(Session, "after_flush")
-def _note_made(session: Session, _flush: Any) -> None:
+def _note_rows(session: Session, _flush: Any) -> None:
     if session.new:
         session.info.setdefault(MADE, []).extend(session.new)
+    if session.dirty:
+        session.info.setdefault(CHANGED, []).extend(session.dirty)
 
 
 def now() -> float:

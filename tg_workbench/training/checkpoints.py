@@ -97,7 +97,7 @@ class Checkpoints:
         with self.database.read() as session:
             artifact = session.get(Artifact, artifact_id)
             if artifact is None or artifact.owner_id != self.client.owner_id:
-                raise ArtifactNotFound(artifact_id)
+                raise ArtifactNotFound
             held = opened(session, self.home, self.blobs, artifact)
         try:
             return Loaded(artifact, safetensors.torch.load(held.tensors), held.metadata)

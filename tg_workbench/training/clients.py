@@ -86,7 +86,7 @@ class TrainingClients:
         """The client. Raises TrainingClientNotFound, also when it is somebody else's."""
         client = self.session.get(TrainingClient, client_id)
         if client is None or client.owner_id != owner.id:
-            raise TrainingClientNotFound(client_id)
+            raise TrainingClientNotFound
         return client
 
     def look_at(self, owner: Principal, client_id: str) -> TrainingClient:
@@ -96,7 +96,7 @@ class TrainingClients:
         """
         row = _SEEN.first(self.session, client=client_id)
         if row is None or row.owner_id != owner.id:
-            raise TrainingClientNotFound(client_id)
+            raise TrainingClientNotFound
         return TrainingClient.of(row)
 
     def list_page(
@@ -125,7 +125,7 @@ class TrainingClients:
         """
         standing = _STANDING.first(self.session, client=client_id)
         if standing is None or standing.owner_id != owner.id:
-            raise TrainingClientNotFound(client_id)
+            raise TrainingClientNotFound
         if standing.status in ENDED and not self.operations.knows(client_id, idempotency_key):
             raise ClientTerminated(client_id, standing.reason)
         return self.operations.submit(
@@ -233,5 +233,5 @@ class TrainingClients:
             return None
         dataset = self.session.get(Dataset, dataset_id)
         if dataset is None or dataset.deleted_at is not None or dataset.owner_id != owner.id:
-            raise DatasetNotFound(dataset_id)
+            raise DatasetNotFound
         return dataset

@@ -46,7 +46,7 @@ class Exports:
         """A zip of the export's files. Raises ArtifactNotFound, SealBroken, InvalidRequest."""
         artifact = self.session.get(Artifact, artifact_id)
         if artifact is None or artifact.owner_id != owner.id:
-            raise ArtifactNotFound(artifact_id)
+            raise ArtifactNotFound
         if artifact.size_bytes > MOST_BYTES:
             raise InvalidRequest(
                 f"this checkpoint is larger than {MOST_BYTES >> 20} MiB: adapters (lora) and networks of "

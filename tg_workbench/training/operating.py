@@ -393,7 +393,7 @@ class Operator:
             with self.database.read() as session:
                 dataset = session.get(Dataset, dataset_id)
             if dataset is None or dataset.deleted_at is not None or dataset.owner_id != self.client.owner_id:
-                raise DatasetNotFound(dataset_id)
+                raise DatasetNotFound
             rows = DatasetRows.load(dataset, self.blobs, self.trainer, should_stop=self.should_stop)
             self._datasets[dataset_id] = (dataset, rows)
         return self._datasets[dataset_id]

@@ -98,7 +98,7 @@ class Operations:
         """The operation, without its payload. Raises FutureNotFound, also when it is somebody else's."""
         row = _BY_ID.first(self.session, future=future_id)
         if row is None or row.owner_id != owner.id:
-            raise FutureNotFound(future_id)
+            raise FutureNotFound
         return Operation.of(row)
 
     def cancel(self, owner: Principal, future_id: str) -> bool:

@@ -54,7 +54,7 @@ class Deliveries:
         """The delivery. Raises DeliveryNotFound, also when it is another subscription's."""
         delivery = self.session.exec(select(Delivery).where(Delivery.id == delivery_id)).first()
         if delivery is None or delivery.subscription_id != self.subscription.id:
-            raise DeliveryNotFound(delivery_id)
+            raise DeliveryNotFound
         return delivery
 
     def redeliver(self, delivery_id: str) -> Delivery:

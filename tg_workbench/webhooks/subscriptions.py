@@ -83,7 +83,7 @@ class Subscriptions:
         """The subscription. Raises WebhookNotFound, also when it is another organisation's."""
         subscription = self.session.get(Subscription, subscription_id)
         if subscription is None or subscription.tenant_id != owner.tenant_id:
-            raise WebhookNotFound(subscription_id)
+            raise WebhookNotFound
         return subscription
 
     def list_page(

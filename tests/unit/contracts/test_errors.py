@@ -55,7 +55,7 @@ NOT_VALID = RequestValidationError(
     ]
 )
 HAPPENED: dict[str, Exception] = {
-    "not found": errors.DatasetNotFound("ds-1"),
+    "not found": errors.DatasetNotFound(),
     "exists": errors.AlreadyExists("a user with this name"),
     "no credential": errors.CredentialMissing(),
     "expired": errors.TokenExpired(),
@@ -161,7 +161,7 @@ def test_the_deep_learning_platform_says_which_field() -> None:
     [
         (errors.Unauthenticated(), 401, "unauthorized"),
         (errors.PermissionDenied("no"), 403, "forbidden"),
-        (errors.DatasetNotFound("x"), 404, "not_found"),
+        (errors.DatasetNotFound(), 404, "not_found"),
         (errors.AlreadyExists("a user with this name"), 400, "validation_error"),
         (RuntimeError("secret"), 500, "internal_error"),
     ],

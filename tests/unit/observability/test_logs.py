@@ -73,6 +73,7 @@ logging.getLogger("uvicorn.error").info("Started")
         ({"url": "postgresql://me:secret@db/x"}, {"url": "postgresql://[redacted]@db/x"}),
         ({"text": "tml-tgw-abcdefghijk"}, {"text": "[redacted]"}),
         ({"text": "whsec_" + "A" * 32}, {"text": "[redacted]"}),
+        ({"text": "tgr_" + "A" * 43}, {"text": "[redacted]"}),
         ({"text": "sha256=" + "a1" * 32}, {"text": "[redacted]"}),
         ({"text": "Authorization: Bearer abcdefgh.ij"}, {"text": "Authorization: Bearer [redacted]"}),
         ({"text": "tgw.bearer.abcdefghijk"}, {"text": "[redacted]"}),

@@ -25,7 +25,9 @@ def log(tmp_path: Path) -> Iterator[AuditLog]:
     database.close()
 
 
-@pytest.mark.parametrize("text", ["", "two words", "a\nb", "a\0", "ä", '{"row": 1}', "x" * 129, "a%0d"])
+@pytest.mark.parametrize(
+    "text", ["", "two words", "a\nb", "a\0", "ä", '{"row": 1}', "x" * 129, "a%0d", "jane@example.org"]
+)
 @pytest.mark.parametrize("field", ["tenant_id", "action", "actor_id", "object_id", "reason", "request_id"])
 def test_an_entry_holds_no_text_of_a_callers(field: str, text: str) -> None:
     with pytest.raises(ValueError, match="nothing else"):
@@ -65,6 +67,29 @@ def test_a_flood_of_refusals_is_told_of_in_few_entries() -> None:
     assert (summary.count, summary.tenant_id, summary.outcome) == (10_000 - ONE_BY_ONE, "us", "refused")
     assert refusals.over(now=True) == []
     assert refusals.admit(DEED), "a new minute begins"
+
+
+def test_a_flood_of_one_actor_does_not_hide_what_another_was_refused() -> None:
+    refusals = Refusals()
+    stranger = replace(DEED, actor_id=None, actor_kind="unknown", outcome="refused")
+    for _ in range(ONE_BY_ONE + 3):
+        refusals.admit(stranger)
+        refusals.admit(replace(DEED, outcome="failed"))
+    assert refusals.admit(replace(DEED, outcome="refused"))
+    assert not refusals.admit(stranger)
+    told = [(deed.action, deed.outcome, deed.actor_id, deed.count) for deed in refusals.over(now=True)]
+    assert told == [("door.refused_more", "refused", None, 4), ("door.failed_more", "failed", "alice", 3)]
+
+
+def test_what_is_noted_soon_is_written_when_the_log_is_settled(log: AuditLog) -> None:
+    for _ in range(ONE_BY_ONE + 5):
+        log.note_soon(replace(DEED, outcome="refused"))
+    with log.database.read() as session:
+        assert AuditEntries(session).is_empty()
+    log.settle(closing=True)
+    with log.database.read() as session:
+        page, total = AuditEntries(session).list_page("us", AuditQuery())
+    assert (total, page[0].count) == (ONE_BY_ONE + 1, 5)
 
 
 def test_a_flood_at_one_tenant_does_not_silence_another() -> None:

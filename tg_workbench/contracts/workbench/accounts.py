@@ -209,7 +209,7 @@ async def sign_out_everywhere(owner: SignedIn, sessions: SessionsRoom) -> Ended:
 async def sign_out(owner: SignedIn, sessions: SessionsRoom) -> Ended:
     """Sign out here."""
     if owner.session_id is None:
-        raise SessionNotFound("current")
+        raise SessionNotFound
     sessions.end(owner, owner.session_id)
     return Ended(ended=1)
 
