@@ -14,6 +14,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.transport import Response
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -58,6 +59,15 @@ def http() -> Iterator[TestClient]:
     APP.state.premises.database.close()
 
 
+def ask(http: TestClient, case: schemathesis.Case[Any]) -> Any:
+    """Send a case, signed in."""
+    arguments = case.as_transport_kwargs(base_url="http://localhost", headers={"X-API-Key": KEY})
+    body = arguments.pop("data", None)
+    arguments["data" if isinstance(body, dict) else "content"] = body  # a form, or anything else
+    del arguments["cookies"]
+    return http.request(**arguments)
+
+
 @schema.parametrize()
 @settings(
     max_examples=10,
@@ -67,11 +77,29 @@ def http() -> Iterator[TestClient]:
     suppress_health_check=list(HealthCheck),
 )
 def test_every_operation_keeps_to_its_description(case: schemathesis.Case[Any], http: TestClient) -> None:
-    arguments = case.as_transport_kwargs(base_url="http://localhost", headers={"X-API-Key": KEY})
-    body = arguments.pop("data", None)
-    arguments["data" if isinstance(body, dict) else "content"] = body  # a form, or anything else
-    del arguments["cookies"]
-    answer = http.request(**arguments)
+    answer = ask(http, case)
     case.validate_response(answer, checks=CHECKS)
     if answer.status_code >= 400:
         refusal(answer, contract_name_at(case.operation.path))
+
+
+def test_what_was_made_is_used_changed_and_deleted_in_any_order(http: TestClient) -> None:
+    """Stories over several operations: ids of what one has made go into the next."""
+
+    class Stories(schema.as_state_machine()):  # type: ignore[misc]  # made from the document
+        def call(self, case: schemathesis.Case[Any], **_: Any) -> Response:
+            return Response.from_any(ask(http, case))
+
+        def validate_response(self, response: Response, case: schemathesis.Case[Any], **_: Any) -> None:
+            case.validate_response(response, checks=CHECKS)
+
+    Stories.run(
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=12,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+    )
