@@ -86,7 +86,7 @@ def test_every_operation_keeps_to_its_description(case: schemathesis.Case[Any], 
 def test_what_was_made_is_used_changed_and_deleted_in_any_order(http: TestClient) -> None:
     """Stories over several operations: ids of what one has made go into the next."""
 
-    class Stories(schema.as_state_machine()):  # type: ignore[misc]  # made from the document
+    class Stories(schema.as_state_machine()):
         def call(self, case: schemathesis.Case[Any], **_: Any) -> Response:
             return Response.from_any(ask(http, case))
 
