@@ -12,6 +12,7 @@ from tg_workbench.crypto import tokens
 LINES = {
     "an API key": f"asked with {tokens.new_api_key()}",
     "a signed token": "asked with eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1c3ItMSJ9.c2lnbmF0dXJl",
+    "a refresh token, an invitation or an application's secret": f"goes on with tgr_{'A' * 43}",
     "a webhook's secret": "signs with whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "a password's hash": "stored $argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA",
     "a password": "signed in with correct-horse-battery-staple",

@@ -106,7 +106,7 @@ def test_of_many_changes_the_newest_is_answered(wire: Wire, workbench: Workbench
         ({"target_epsilon": None}, "Target ε must be a number above zero."),
         ({"given": "noise_multiplier"}, "Noise multiplier must be a number above zero."),
         ({"given": "luck"}, "Give a target ε or a noise multiplier."),
-        ({"dataset_id": "ds-of-nobody"}, "There is no dataset ds-of-nobody."),
+        ({"dataset_id": "ds-of-nobody"}, "There is no dataset with this id."),
     ],
 )
 def test_what_cannot_be_planned_is_said(

@@ -24,6 +24,7 @@ _SECRETS = re.compile(
     r"(?<![/a-z0-9])(?:tml-)?tgw[-.][a-z0-9._-]{8,}"  # our keys; a folder /tmp/tgw-… is none
     r"|(?:tml-)?tgw[-.][a-z0-9._-]{20,}"
     r"|eyJ[a-z0-9_-]{8,}\.[a-z0-9_.-]+"  # a JWT
+    r"|tg[rio]_[a-z0-9_-]{8,}"  # refresh tokens, invitations, secrets of applications
     r"|whsec_[a-z0-9+/=_-]{8,}"  # a webhook's secret
     r"|\b(?:sha256=|v1,)[a-z0-9+/=]{16,}",  # a signature
     re.IGNORECASE,
@@ -38,7 +39,7 @@ _AFTER_A_SIGN = re.compile(
     r"|(://)[^\s\"'<>]{1,512}(?=@)",  # a URL's user and password, whatever is in them
     re.IGNORECASE,
 )
-_WORTH_A_LOOK = re.compile(r"[:=]|tgw|eyj|whsec_|v1,|bearer|basic", re.IGNORECASE)
+_WORTH_A_LOOK = re.compile(r"[:=]|tgw|tg[rio]_|eyj|whsec_|v1,|bearer|basic", re.IGNORECASE)
 
 
 def struck_out(name: str, value: Any, depth: int = 0) -> Any:
