@@ -1,4 +1,4 @@
-"""The parts of an account as every contract takes them: names, addresses, passwords, and a time as text."""
+"""The parts of an account as every contract takes and tells them: names, addresses, passwords, times."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ Password = Annotated[str, Field(max_length=1024, repr=False)]
 Login = Annotated[str, Field(min_length=1, max_length=320)]
 Secret = Annotated[str, Field(min_length=1, max_length=512)]
 """A refresh token, or an invitation's."""
+UNSTORED = {"Cache-Control": "no-store"}
+"""For answers that hold a token."""
 
 
 def utc(seconds: float) -> str:

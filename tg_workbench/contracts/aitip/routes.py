@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from tg_workbench.contracts.accounts import UNSTORED
 from tg_workbench.contracts.aitip import schemas
 from tg_workbench.contracts.aitip.errors import AITIP_FAILURES, AitipRoute
 from tg_workbench.contracts.front_desk import TheDesk
@@ -11,7 +12,6 @@ from tg_workbench.contracts.providers import SignedIn, UsersRoom
 from tg_workbench.contracts.route import public
 
 router = APIRouter(prefix="/api/v1", route_class=AitipRoute, tags=["AITIP"], responses=AITIP_FAILURES)
-UNSTORED = {"Cache-Control": "no-store"}
 
 
 # ----------------------------------------------------------------------------- authentication

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from tg_workbench.contracts.accounts import UNSTORED
 from tg_workbench.contracts.deep_learning import schemas
 from tg_workbench.contracts.deep_learning.errors import DEEP_LEARNING_FAILURES, DeepLearningRoute
 from tg_workbench.contracts.front_desk import TheDesk
@@ -12,7 +13,6 @@ from tg_workbench.contracts.route import public
 router = APIRouter(
     route_class=DeepLearningRoute, tags=["Deep Learning Platform"], responses=DEEP_LEARNING_FAILURES
 )
-UNSTORED = {"Cache-Control": "no-store"}
 
 
 # ----------------------------------------------------------------------------- authentication

@@ -24,11 +24,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.broadcasts import Broadcasts, Listener, missed_message, replay
 from tg_workbench.contracts.limits import address_in
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare.errors import timestamp
-from tg_workbench.contracts.qflare.monitoring_views import SystemStatus, moment
+from tg_workbench.contracts.qflare.monitoring_views import SystemStatus
 from tg_workbench.contracts.strict_json import parse
 from tg_workbench.contracts.visitors import principal_of
 from tg_workbench.errors import (
@@ -257,7 +258,7 @@ class Conversation:
         if isinstance(one, dict):
             await self._send(one["type"], one["data"])
         else:
-            await self._send(one.type, one.data, id=one.id, timestamp=moment(one.at))
+            await self._send(one.type, one.data, id=one.id, timestamp=utc(one.at))
 
     async def _send(self, kind: str, data: dict[str, Any], **more: Any) -> None:
         message = {"type": kind, "timestamp": timestamp(), "data": data, **more}

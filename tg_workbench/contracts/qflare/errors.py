@@ -6,13 +6,14 @@ come with the rooms that raise them.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from typing import Any
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from tg_workbench import errors
+from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.failures import BodyTooLarge, Failure, MethodNotAllowed
 from tg_workbench.contracts.route import Contract, failures_in, route_of
 
@@ -71,7 +72,7 @@ class QflareFailure(BaseModel):
 
 def timestamp() -> str:
     """Now, as QFLARE writes a time."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc(time.time())
 
 
 def render(failure: Failure, request_id: str) -> Response:

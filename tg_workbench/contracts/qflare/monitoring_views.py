@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.observability.log_queries import LogLine
 from tg_workbench.observability.tables import Alert
@@ -46,7 +46,7 @@ class SystemStatus(BaseModel):
     def of(cls, premises: Premises) -> SystemStatus:
         """How it is now. There are no devices and no rounds here yet, so none are counted."""
         average = premises.metrics.average_seconds
-        scan = moment(premises.scan.at) if premises.scan.at is not None else None
+        scan = utc(premises.scan.at) if premises.scan.at is not None else None
         return cls(
             federated_learning=FederatedLearning(active_rounds=0, total_devices=0, online_devices=0),
             security=Security(quantum_keys_rotation=None, last_security_scan=scan),
@@ -84,8 +84,8 @@ class ActiveAlert(BaseModel):
             subject=alert.subject,
             value=alert.value,
             threshold=alert.threshold,
-            triggered_at=moment(alert.fired_at),
-            acknowledged_at=moment(alert.acknowledged_at) if alert.acknowledged_at else None,
+            triggered_at=utc(alert.fired_at),
+            acknowledged_at=utc(alert.acknowledged_at) if alert.acknowledged_at else None,
         )
 
 
@@ -122,8 +122,3 @@ class Logs(BaseModel):
     """The lines that fit."""
 
     logs: list[LogEntry]
-
-
-def moment(seconds: float) -> str:
-    """A time of ours as QFLARE writes it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from tg_workbench.contracts.accounts import Login, NewPassword, Password, Secret
+from tg_workbench.contracts.accounts import UNSTORED, Login, NewPassword, Password, Secret
 from tg_workbench.contracts.front_desk import Admission, TheDesk
 from tg_workbench.contracts.providers import (
     AnyOrganization,
@@ -30,7 +30,6 @@ from tg_workbench.errors import SessionNotFound
 from tg_workbench.identity import Invitation, Principal, UserSession
 
 router = APIRouter(prefix="/workbench/v1", route_class=WorkbenchRoute, tags=["Accounts"], responses=FAILURES)
-UNSTORED = {"Cache-Control": "no-store"}
 Role = Literal["owner", "admin", "member", "viewer"]
 
 
