@@ -150,10 +150,10 @@ def dispatch(options: argparse.Namespace, settings: Settings) -> int:
     """Start and watch workers; a child of `serve`."""
     from tg_workbench.execution.dispatcher import dispatch as run
     from tg_workbench.observability import logs
-    from tg_workbench.training import WORK_KIND, WORKER_ENTRY_POINT
+    from tg_workbench.training import work_kinds as of_training
 
     logs.configure(settings.home / "logs", "dispatcher")
-    run(settings, {WORK_KIND: WORKER_ENTRY_POINT})
+    run(settings, (*of_training(settings),))
     return 0
 
 

@@ -52,6 +52,12 @@ class Settings:
     """`TG_AUTH_DISABLED`: no credential needed; only in development, on a loopback or Unix-socket bind."""
     max_workers: int = 4
     """`TG_MAX_WORKERS`: how many training clients may hold a worker process at once."""
+    max_jobs: int = 2
+    """`TG_MAX_JOBS`: how many jobs may run at once; the others wait their turn."""
+    max_inference_workers: int = 8
+    """`TG_MAX_INFERENCE_WORKERS`: how many processes may answer for models at once."""
+    max_upload_bytes: int = 2 * 1024**3
+    """`TG_MAX_UPLOAD_BYTES`: the largest dataset file that is taken."""
     worker_idle_seconds: float = 900.0
     """`TG_WORKER_IDLE_SECONDS`: an idle worker saves itself and leaves after this long."""
     max_body_bytes: int = 64 * 1024 * 1024
@@ -88,6 +94,11 @@ class Settings:
             public_url=values.get("TG_PUBLIC_URL", "").strip().rstrip("/") or None,
             auth_disabled=_flag(values, "TG_AUTH_DISABLED", default.auth_disabled),
             max_workers=_whole(values, "TG_MAX_WORKERS", default.max_workers, 1, 1024),
+            max_jobs=_whole(values, "TG_MAX_JOBS", default.max_jobs, 1, 1024),
+            max_inference_workers=_whole(
+                values, "TG_MAX_INFERENCE_WORKERS", default.max_inference_workers, 1, 1024
+            ),
+            max_upload_bytes=_whole(values, "TG_MAX_UPLOAD_BYTES", default.max_upload_bytes, 1024, 2**44),
             worker_idle_seconds=float(
                 _whole(values, "TG_WORKER_IDLE_SECONDS", int(default.worker_idle_seconds), 1, 10**7)
             ),

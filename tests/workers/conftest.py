@@ -32,8 +32,9 @@ PEOPLE = itertools.count()
 DISPATCH = """
 from tg_workbench.execution.dispatcher import dispatch
 from tg_workbench.settings import Settings
-from tg_workbench.training import WORK_KIND, WORKER_ENTRY_POINT
-dispatch(Settings.from_environment(), {WORK_KIND: WORKER_ENTRY_POINT})
+from tg_workbench.training import work_kinds
+settings = Settings.from_environment()
+dispatch(settings, work_kinds(settings))
 """
 PATIENCE_SECONDS = 60.0
 

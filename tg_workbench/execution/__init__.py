@@ -9,7 +9,15 @@ from tg_workbench.execution.bells import ANYTHING, AsyncBells, Bell, ring, run_f
 from tg_workbench.execution.process import DispatcherProcess
 from tg_workbench.execution.tables import Work
 from tg_workbench.execution.watched import Watched
-from tg_workbench.execution.work import Assignment, Fence, Fenced, release_work, request_worker
+from tg_workbench.execution.work import (
+    Assignment,
+    Fence,
+    Fenced,
+    Turn,
+    WorkKind,
+    release_work,
+    request_worker,
+)
 
 __all__ = [
     "ANYTHING",
@@ -19,8 +27,10 @@ __all__ = [
     "DispatcherProcess",
     "Fence",
     "Fenced",
+    "Turn",
     "Watched",
     "Work",
+    "WorkKind",
     "release_work",
     "request_worker",
     "ring",

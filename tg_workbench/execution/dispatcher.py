@@ -18,6 +18,8 @@ import signal
 import threading
 import time
 import uuid
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -28,7 +30,7 @@ from tg_workbench.execution.bells import Bell, ring, run_folder
 from tg_workbench.execution.forking import Zygote
 from tg_workbench.execution.tables import DispatcherLease, Work
 from tg_workbench.execution.watched import Watched
-from tg_workbench.execution.work import LEASE_SECONDS, Assignment, LifeLock
+from tg_workbench.execution.work import LEASE_SECONDS, Assignment, LifeLock, WorkKind
 from tg_workbench.settings import Settings
 from tg_workbench.storage.database import Database, now
 
@@ -46,14 +48,11 @@ DISPATCHER = "dispatcher"
 
 
 class Dispatcher:
-    """Starts, watches and stops workers.
+    """Starts, watches and stops workers of each of some kinds."""
 
-    `entry_points` names the function (`module:name`) for each kind of work.
-    """
-
-    def __init__(self, settings: Settings, entry_points: dict[str, str]) -> None:
+    def __init__(self, settings: Settings, kinds: Iterable[WorkKind]) -> None:
         self.settings = settings
-        self.entry_points = entry_points
+        self.kinds = {kind.name: kind for kind in kinds}
         # A worker that hangs may hold the lock, and this is who has to end it: not waiting, but looking.
         self.database = Database(settings.database_url, patience_seconds=LOCK_PATIENCE_SECONDS)
         self.folder = run_folder(settings.home)
@@ -64,7 +63,13 @@ class Dispatcher:
         self.leases = Watched()
         self._trimmed = 0.0
         self.stopping = threading.Event()
-        self.zygote = Zygote(settings.home / "logs", entry_points, on_exit=self.wake)
+        self.zygotes = {with_torch: self._make_zygote(with_torch) for with_torch in (True, False)}
+
+    def _make_zygote(self, with_torch: bool) -> Zygote:
+        entry_points = {
+            kind.name: kind.entry_point for kind in self.kinds.values() if kind.with_torch is with_torch
+        }
+        return Zygote(self.settings.home / "logs", entry_points, on_exit=self.wake)
 
     def run(self) -> None:
         """Work until `stop` is called; then let every worker save itself and leave."""
@@ -80,7 +85,8 @@ class Dispatcher:
             if self._hold_lease():  # else they are another dispatcher's
                 self._stop_workers()
         finally:
-            self.zygote.close()
+            for zygote in self.zygotes.values():
+                zygote.close()
             with contextlib.suppress(DatabaseUnavailable):
                 self._release_lease()
             bell.close()
@@ -109,21 +115,41 @@ class Dispatcher:
             if row.id in alive:
                 self._end_if_hung(row)
         for row in rows:
-            if self._look_at(row, is_alive=row.id in alive, has_room=len(alive) < self.settings.max_workers):
-                alive.add(row.id)
-        self._make_room([row for row in rows if row.wanted], alive)
+            if row.id not in alive and row.pid is not None:
+                self._note_exit(row)
+        for kind in self.kinds.values():
+            self._serve([row for row in rows if row.kind == kind.name], kind, alive)
         if time.monotonic() - self._trimmed > TRIM_SECONDS:
             self._trimmed = time.monotonic()
-            self.zygote.trim_log()
+            self.zygotes[True].trim_log()  # both write the one log
 
-    def _look_at(self, row: Work, *, is_alive: bool, has_room: bool) -> bool:
-        """See to one piece of work. True when a worker was started."""
-        if is_alive:
-            return False
-        if row.pid is not None:
-            self._note_exit(row)
+    def _serve(self, rows: list[Work], kind: WorkKind, alive: set[str]) -> None:
+        """Give the workers that a kind has left to those who wait for one, in their turn."""
+        wanted_ids = {row.id for row in rows if row.wanted}
+        waiting = [row for row in rows if row.id not in alive and self._is_due(row)]
+        held = Counter(row.share for row in rows if row.id in alive)
+        room = kind.most - sum(row.id in alive for row in rows)
+        while waiting and room > 0:
+            row = min(waiting, key=lambda row: (-row.priority, held[row.share], row.wanted_since, row.id))
+            waiting.remove(row)
+            if self._start(row, kind):
+                alive.add(row.id)
+                held[row.share] += 1
+                room -= 1
+        if room <= 0 and not wanted_ids <= alive:
+            self._make_room([row for row in rows if row.wanted], alive)
+
+    def _is_due(self, row: Work) -> bool:
+        """Whether it is to get a worker now: it rests after losses, and may wait for other work."""
         rested = time.monotonic() - self.starts.get(row.id, -math.inf) > _pause(row.failures)
-        return row.wanted and row.pid is None and has_room and rested and self._start(row)
+        return row.wanted and row.pid is None and rested and not self._is_held_up(row)
+
+    def _is_held_up(self, row: Work) -> bool:
+        if row.waits_for is None:
+            return False
+        with self.database.read() as session:
+            query = select(Work.wanted).where(Work.id == row.waits_for)
+            return bool(session.exec(query).one_or_none())
 
     def _end_if_hung(self, row: Work) -> None:
         """Kill a worker that lives but has not renewed its lease for the whole length of it."""
@@ -139,13 +165,17 @@ class Dispatcher:
         if LifeLock(self.folder, row.id).is_held():
             return True
         pid = self.pids.get(row.id)
-        if pid is None or pid != row.pid or pid in self.zygote.exits:
+        if pid is None or pid != row.pid or pid in self._zygote_of(row).exits:
             return False
         return time.monotonic() - self.starts.get(row.id, -math.inf) < LEASE_SECONDS
 
+    def _zygote_of(self, row: Work) -> Zygote:
+        kind = self.kinds.get(row.kind)
+        return self.zygotes[kind is None or kind.with_torch]
+
     def _note_exit(self, row: Work) -> None:
         pid = row.pid or 0
-        how = self.zygote.exits.get(pid, "ended unseen")
+        how = self._zygote_of(row).exits.get(pid, "ended unseen")
         lost = how != "ended with code 0"
         with self.database.write() as session:
             stored = session.get(Work, row.id)
@@ -158,14 +188,15 @@ class Dispatcher:
                 stored.last_exit = how
                 stored.failures += 1
             session.add(stored)
-        self.zygote.exits.pop(pid, None)
+        self._zygote_of(row).exits.pop(pid, None)
         self.pids.pop(row.id, None)
         row.pid = None
         row.failures += int(lost)
         row.last_exit = how if lost else None
 
-    def _start(self, row: Work) -> bool:
-        if not self.zygote.is_ready():
+    def _start(self, row: Work, kind: WorkKind) -> bool:
+        zygote = self.zygotes[kind.with_torch]
+        if not zygote.is_ready():
             return False
         with self.database.write() as session:
             stored = session.get(Work, row.id)
@@ -185,7 +216,7 @@ class Dispatcher:
         # Forked only now: a crash in between costs an epoch, never two workers. The worker writes the pid
         # as well.
         self.starts[row.id] = time.monotonic()
-        pid = self.pids[row.id] = self.zygote.fork(assignment)
+        pid = self.pids[row.id] = zygote.fork(assignment)
         with self.database.write() as session:
             session.connection().execute(
                 sa.update(Work)
@@ -200,8 +231,6 @@ class Dispatcher:
         SIGUSR1 asks; a worker that has something to do stays, and the next one is asked. (SIGTERM would end
         one that is still loading.)
         """
-        if len(alive) < self.settings.max_workers or all(row.id in alive for row in wanted):
-            return
         moment = time.monotonic()
         self.asked = {key: at for key, at in self.asked.items() if moment - at < ASK_AGAIN_SECONDS}
         resting = [
@@ -269,9 +298,9 @@ def _pause(failures: int) -> float:
     return min(LONGEST_PAUSE_SECONDS, LOOK_SECONDS * 2**failures) if failures > 1 else 0.0
 
 
-def dispatch(settings: Settings, entry_points: dict[str, str]) -> None:
+def dispatch(settings: Settings, kinds: Iterable[WorkKind]) -> None:
     """Run a dispatcher until SIGTERM (workers save and leave) or the end of its input (workers stay)."""
-    dispatcher = Dispatcher(settings, entry_points)
+    dispatcher = Dispatcher(settings, kinds)
     signal.signal(signal.SIGTERM, lambda *_: dispatcher.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, args=(dispatcher.folder,), daemon=True).start()

@@ -53,6 +53,8 @@ class DispatcherProcess:
             "TG_HOME": str(self.settings.home),
             "DATABASE_URL": self.settings.database_url,
             "TG_MAX_WORKERS": str(self.settings.max_workers),
+            "TG_MAX_JOBS": str(self.settings.max_jobs),
+            "TG_MAX_INFERENCE_WORKERS": str(self.settings.max_inference_workers),
             "TG_WORKER_IDLE_SECONDS": str(int(self.settings.worker_idle_seconds)),
         }
         environment.pop("TG_API_KEY", None)  # the dispatcher and the workers authenticate nobody

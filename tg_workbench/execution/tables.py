@@ -6,7 +6,10 @@ from sqlmodel import Field, SQLModel
 
 
 class Work(SQLModel, table=True):
-    """Something that wants a worker process. `epoch` counts its workers: only the newest may write."""
+    """Something that wants a worker process. `epoch` counts its workers: only the newest may write.
+
+    Who waits for a worker is served by `priority`, then whoever's `share` holds the fewest, then by age.
+    """
 
     __tablename__ = "work"
 
@@ -19,6 +22,13 @@ class Work(SQLModel, table=True):
     last_active: float = 0.0
     failures: int = 0
     last_exit: str | None = None
+    share: str = ""
+    """Whose part of the machine it takes: a user, say. Shares are served in turn."""
+    priority: int = 0
+    """A higher one is served first."""
+    wanted_since: float = 0.0
+    waits_for: str | None = None
+    """Another piece of work: while that is wanted, this one gets no worker."""
 
 
 class DispatcherLease(SQLModel, table=True):

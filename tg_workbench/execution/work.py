@@ -29,13 +29,31 @@ LOCKS = "locks"
 _WANT = Statement(
     sa.update(Work)
     .where(col(Work.id) == sa.bindparam("work"))
-    .values(wanted=True, last_active=sa.bindparam("time"))
+    .values(
+        wanted=True,
+        last_active=sa.bindparam("time"),
+        wanted_since=sa.case(
+            (col(Work.wanted), col(Work.wanted_since)), else_=sa.bindparam("time", type_=sa.Float)
+        ),
+    )
 )
 _EPOCH = Statement(sa.select(col(Work.epoch)).where(col(Work.id) == sa.bindparam("work")).with_for_update())
 
 
 class Fenced(WorkbenchError):
     """The worker was replaced; whatever it was doing must not be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkKind:
+    """A kind of work: what does it, and how many workers of it there may be at once."""
+
+    name: str
+    entry_point: str
+    """`module:function`, called with an `Assignment` in a forked process."""
+    most: int
+    with_torch: bool = True
+    """Whether its workers are forked with torch in memory; without, they are small and start as quickly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +76,21 @@ class Assignment:
         return cls(**json.loads(line))
 
 
-def request_worker(session: Session, folder: Path, work_id: str, kind: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When a piece of work is served; said when it is first asked for."""
+
+    share: str = ""
+    priority: int = 0
+    waits_for: str | None = None
+
+
+def request_worker(session: Session, folder: Path, work_id: str, kind: str, turn: Turn | None = None) -> None:
     """Make sure `work_id` has a worker that looks at its queue, from the moment this transaction commits."""
-    if not _WANT.change(session, work=work_id, time=now()):
-        session.add(Work(id=work_id, kind=kind, last_active=now()))
+    moment = now()
+    if not _WANT.change(session, work=work_id, time=moment):
+        said = asdict(turn or Turn())
+        session.add(Work(id=work_id, kind=kind, last_active=moment, wanted_since=moment, **said))
     worker_bell = folder / bell_name(work_id)
 
     def wake() -> None:

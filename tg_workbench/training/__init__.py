@@ -12,16 +12,15 @@ from tg_workbench.training.clients import TrainingClients
 from tg_workbench.training.operations import Operations
 from tg_workbench.training.specs import (
     WORK_KIND,
-    WORKER_ENTRY_POINT,
     ClientSpec,
     DPSpec,
     OperationKind,
     Status,
+    work_kinds,
 )
 from tg_workbench.training.tables import Artifact, Operation, OperationRow, TrainingClient
 
 __all__ = [
-    "WORKER_ENTRY_POINT",
     "WORK_KIND",
     "Architecture",
     "Artifact",
@@ -36,4 +35,5 @@ __all__ = [
     "Status",
     "TrainingClient",
     "TrainingClients",
+    "work_kinds",
 ]

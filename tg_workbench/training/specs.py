@@ -14,9 +14,16 @@ from tg_workbench.engine.specs import (
     OptimizerSpec,
     check_precision,
 )
+from tg_workbench.execution import WorkKind
+from tg_workbench.settings import Settings
 
 WORK_KIND = "training_client"
-WORKER_ENTRY_POINT = "tg_workbench.training.worker:run"
+
+
+def work_kinds(settings: Settings) -> tuple[WorkKind, ...]:
+    """The work that training makes, for the dispatcher."""
+    return (WorkKind(WORK_KIND, "tg_workbench.training.worker:run", settings.max_workers),)
+
 
 ROW_MODELS = ("mlp", "cnn", "tempered-cnn", "scattering")
 LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")
