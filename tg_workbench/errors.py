@@ -7,12 +7,12 @@ WorkbenchError
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
-│                              AlertNotFound, AlertRuleNotFound
+│                              AlertNotFound, AlertRuleNotFound, UploadNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
 │                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
 │                              ScopeInvalid
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
-│                              TooManyWebhooks
+│                              TooManyWebhooks, DatasetNotReady, UploadBusy, UploadOffsetWrong
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -24,7 +24,8 @@ WorkbenchError
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
 ├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
 ├── AuditUnreadable            there is no audit log to verify
-├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable, DatabaseTooNew
+├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
+├── DeadlineExceeded           ValidationUnfinished
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
 Errors hold facts and say what to do; contracts decide on codes and numbers.
@@ -129,6 +130,13 @@ class DatasetNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("there is no dataset with this id")
+
+
+class UploadNotFound(NotFound):
+    """No upload has this id, or no longer."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no upload with this id, or no longer: begin a new one")
 
 
 class ApiKeyNotFound(NotFound):
@@ -314,6 +322,30 @@ class DatasetInUse(Refused):
     def __init__(self, dataset_id: str, clients: int) -> None:
         super().__init__(f"dataset {dataset_id} is used by {clients} training client(s); delete those first")
         self.clients = clients
+
+
+class DatasetNotReady(Refused):
+    """A dataset that is still being processed, or whose file was no good."""
+
+    def __init__(self, dataset_id: str, status: str, reason: str | None = None) -> None:
+        why = f"could not be read: {reason}" if status == "failed" else "is still being processed: wait for it"
+        super().__init__(f"dataset {dataset_id} {why}")
+        self.status = status
+
+
+class UploadBusy(Refused):
+    """Somebody else is sending a piece of this upload now."""
+
+    def __init__(self) -> None:
+        super().__init__("another request is sending a piece of this upload: let it end first")
+
+
+class UploadOffsetWrong(Refused):
+    """A piece of an upload that does not begin where the last one ended."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"{offset} bytes of this upload are here: go on from there")
+        self.offset = offset
 
 
 class LastOwner(Refused):
@@ -531,6 +563,15 @@ class DeadlineExceeded(WorkbenchError):
     def __init__(self, future_id: str, message: str | None = None) -> None:
         super().__init__(message or f"not finished yet; ask for future {future_id} again")
         self.future_id = future_id
+
+
+class ValidationUnfinished(DeadlineExceeded):
+    """A file could not be looked at in time. Nothing of it was kept."""
+
+    def __init__(self) -> None:
+        WorkbenchError.__init__(
+            self, "the file could not be looked at in time: upload it as a dataset, which may take as long"
+        )
 
 
 class DatabaseUnavailable(WorkbenchError):
