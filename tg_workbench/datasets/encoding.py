@@ -1,0 +1,1 @@
+"""Encoding: how raw columns become features, and class numbers become names again."""
