@@ -95,7 +95,7 @@ class BlobWriter:
         self.size = 0
         self._blobs = blobs
         self._digest = hashlib.sha256()
-        self._file, self._path = _locked(blobs.folder)
+        self._file, self.path = _locked(blobs.folder)
 
     def __enter__(self) -> BlobWriter:
         return self
@@ -125,7 +125,7 @@ class BlobWriter:
         with room_on_disk():
             target = self._blobs._path(name)
             target.parent.mkdir(exist_ok=True, mode=0o700)
-            self._path.replace(target)
+            self.path.replace(target)
             settle(target.parent)
         self._file.close()
         return name
@@ -134,7 +134,7 @@ class BlobWriter:
         """Forget it; what is a blob already stays one."""
         if self._file.closed:
             return
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # what could not be written any more need not be
             self._file.close()
 

@@ -58,20 +58,23 @@ class PartialFile:
                 with room_on_disk():
                     os.fsync(file.fileno())
 
-    def keep(self, expected: str | None = None) -> str:
-        """Make the file a blob too, and return the blob's name; `forget` it when that is known elsewhere.
+    def digest(self, expected: str | None = None) -> str:
+        """The SHA-256 of what is here, which takes a second for a gigabyte.
 
-        Raises InvalidRequest when its SHA-256 is not the `expected` one.
+        Raises InvalidRequest when it is not the `expected` one: then it has to be sent anew.
         """
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             while piece := file.read(PIECE_BYTES):
                 digest.update(piece)
-        name = digest.hexdigest()
-        if expected is not None and name != expected:
+        if expected is not None and digest.hexdigest() != expected:
+            os.truncate(self.path, 0)
             raise InvalidRequest("what has arrived is not the file whose sha256 was said: send it anew")
+        return digest.hexdigest()
+
+    def adopt(self, name: str) -> None:
+        """Make the file, whose SHA-256 is `name`, a blob too; `forget` it when that is known elsewhere."""
         self.blobs.adopt(self.path, name)
-        return name
 
     def forget(self) -> None:
         """Remove it; what became a blob stays."""
