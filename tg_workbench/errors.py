@@ -356,9 +356,7 @@ class DatasetNotReady(Refused):
     """A dataset that is still being processed, or whose file was no good."""
 
     def __init__(self, dataset_id: str, status: str, reason: str | None = None) -> None:
-        why = (
-            f"could not be read: {reason}" if status == "failed" else "is still being processed"
-        )
+        why = f"could not be read: {reason}" if status == "failed" else "is still being processed"
         super().__init__(f"dataset {dataset_id} {why}")
         self.status = status
 
