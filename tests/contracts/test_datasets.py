@@ -1,4 +1,4 @@
-"""Datasets as three documents and our own contract see them: uploaded, looked at, listed, got back, deleted."""
+"""Datasets as three documents and our own contract see them: uploaded, looked at, got back, deleted."""
 
 from __future__ import annotations
 

@@ -388,7 +388,7 @@ class Operator:
         return True
 
     def dataset_rows(self, dataset_id: str) -> tuple[Dataset, DatasetRows]:
-        """A dataset of the client's owner, read once. Raises DatasetNotFound, DatasetNotReady, Interrupted."""
+        """A dataset of the client's owner, read once. Raises what is no dataset with rows, Interrupted."""
         if dataset_id not in self._datasets:
             with self.database.read() as session:
                 dataset = session.get(Dataset, dataset_id)

@@ -59,7 +59,8 @@ class ObjectsTable:
                 part = [values[start : start + size] for values in self._columns.values()]
                 yield start + 1, frame_of(part)
             return
-        first, held = 1, []
+        held: list[list[Any]] = []
+        first = 1
         for row in self._rows():
             held.append(self._checked(row, first + len(held)))
             if len(held) == size:
@@ -102,12 +103,10 @@ class ObjectsTable:
                 raise DatasetInvalid(f"is not UTF-8 at its byte {failure.start + 1:,}", where) from None
             except (ValueError, RecursionError) as failure:
                 raise DatasetInvalid(_said(failure), where) from None
-            if not isinstance(row, dict):
-                raise DatasetInvalid("is not a JSON object", where)
-            yield row
+            yield _row(row, where)
 
     def _object_of_columns(self) -> dict[str, list[Any]] | None:
-        """The columns, when the file is an object of lists of plain values; None when it is a list of rows."""
+        """The columns of an object of lists; None when the file is a list of rows."""
         with self._source.open("rb") as file:
             file.seek(bom_of(file.read(4))[0])
             if _is_list(file):
@@ -168,9 +167,7 @@ class _List:
             if number > 1:
                 self._take(",", f"lacks a comma before row {number}")
             row = self._value(number)
-            if not isinstance(row, dict):
-                raise DatasetInvalid("is not a JSON object", f"row {number}")
-            yield row
+            yield _row(row, f"row {number}")
         self._take("]", "is cut off")
         if is_wrapped:
             self._take("}", 'has more beside "data"')
@@ -251,6 +248,15 @@ def _check_value(value: Any, where: str, limits: Limits) -> None:
             raise DatasetInvalid("holds a NUL character", where)
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise DatasetInvalid("holds half a character (a lone surrogate)", where)
+
+
+def _row(value: Any, where: str) -> dict[str, Any]:
+    """An object is a row; a text alone is one of a single column."""
+    if isinstance(value, str):
+        return {"text": value}
+    if not isinstance(value, dict):
+        raise DatasetInvalid("is not a JSON object", where)
+    return value
 
 
 class _Twice(ValueError):
