@@ -136,7 +136,7 @@ class Profile:
         found = self.columns[name]
         wrong = [(row, "is not among the values that were declared") for row in found.strays]
         if as_number:
-            wrong += [(row, "is not a number, as most of this column are") for row in found.words]
+            wrong += [(row, "is not a number, as the other values of this column are") for row in found.words]
             wrong += [(row, "is infinite, or too large for a float32") for row in found.too_large]
             wrong += [(row, "lies outside the range that was declared") for row in found.beyond]
         return [(self.place(row, name), problem) for row, problem in wrong]
