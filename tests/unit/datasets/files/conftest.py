@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pytest
 from safetensors.numpy import load
@@ -47,7 +46,9 @@ class Desk:
         read = Content.of_tensors if prepared.format == "safetensors" else Content.of_texts
         return Outcome(prepared, read(into.read_bytes()))
 
-    def refuse(self, name: str, data: bytes | str, limits: Limits = LIMITS, **said: Any) -> list[dict[str, str]]:
+    def refuse(
+        self, name: str, data: bytes | str, limits: Limits = LIMITS, **said: Any
+    ) -> list[dict[str, str]]:
         """The problems of a file that must be refused without anything half written."""
         with pytest.raises(DatasetInvalid) as refusal:
             self.take(name, data, limits, **said)
@@ -59,5 +60,3 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
-
-

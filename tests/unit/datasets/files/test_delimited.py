@@ -103,5 +103,7 @@ def test_quoted_values_may_hold_anything(desk: Desk) -> None:
 def test_small_pieces_and_large_ones_give_the_same(desk: Desk) -> None:
     rows = [f'{n},"w{n % 3}",{n % 2}\n' if n % 7 else f"{n},w,{n % 2}\n\n" for n in range(300)]
     text = "a,b,y\n" + "".join(rows)
-    digests = {desk.take("t.csv", text, Limits(chunk_bytes=size)).prepared.digest for size in (10, 99, 1_000, 10**6)}
+    digests = {
+        desk.take("t.csv", text, Limits(chunk_bytes=size)).prepared.digest for size in (10, 99, 1_000, 10**6)
+    }
     assert len(digests) == 1

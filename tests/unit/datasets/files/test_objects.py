@@ -61,7 +61,10 @@ def test_one_endless_object_is_given_up(desk: Desk) -> None:
     small = Limits(line_bytes=1_000_000)
     endless = '{"a":"' + "x" * 3_000_000
     assert "longer than 1,000,000 bytes" in desk.refuse("t.json", f"[{endless}", small)[0]["problem"]
-    assert "longer than 1,000,000 bytes" in desk.refuse("t.jsonl", '{"a":1,"y":0}\n' + endless, small)[0]["problem"]
+    assert (
+        "longer than 1,000,000 bytes"
+        in desk.refuse("t.jsonl", '{"a":1,"y":0}\n' + endless, small)[0]["problem"]
+    )
 
 
 def test_rows_across_the_pieces_that_are_read_come_through(desk: Desk) -> None:

@@ -21,7 +21,9 @@ def parquet(columns: dict[str, Any], **how: Any) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("values", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"x", b"y"]], ids=["lists", "structs", "bytes"])
+@pytest.mark.parametrize(
+    "values", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"x", b"y"]], ids=["lists", "structs", "bytes"]
+)
 def test_nested_columns_are_refused_by_name(desk: Desk, values: list[Any]) -> None:
     (found,) = desk.refuse("t.parquet", parquet({"a": values, "y": [0, 1]}))
     assert found["where"] == "column a"

@@ -1,4 +1,4 @@
-"""From rows to features: what is guessed, what is learned, and what must not be learned of a protected set."""
+"""From rows to features: what is guessed and learned, and what must not be learned of a protected set."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def test_training_and_predicting_read_a_row_alike(desk: Desk) -> None:
 
 @pytest.mark.parametrize("privacy", ["protected", "public"])
 @pytest.mark.parametrize("units", [None, "who"])
-def test_the_digests_are_those_of_the_same_bytes_handed_over(desk: Desk, privacy: str, units: str | None) -> None:
+def test_the_digests_are_those_of_the_same_bytes_handed_over(
+    desk: Desk, privacy: str, units: str | None
+) -> None:
     text = "who,a,b,y\nx,1,2,0.5\ny,3,4,1.5\nx,5,6,9\n"
     outcome = desk.take("t.csv", text, privacy=privacy, unit_column=units)
     for name in ("digest", "rows_digest", "plain_digest", "units", "units_digest", "size", "tensors"):
@@ -241,7 +243,9 @@ def test_any_words_are_read_in_training_as_in_predicting(desk: Desk, words: list
 
 
 def test_the_same_table_is_the_same_dataset_in_every_format(desk: Desk, tmp_path: Path) -> None:
-    frame = pl.DataFrame({"a": [1.5, None, 3.0], "b": ["x", "y", None], "c": [True, False, None], "y": [0, 1, 0]})
+    frame = pl.DataFrame(
+        {"a": [1.5, None, 3.0], "b": ["x", "y", None], "c": [True, False, None], "y": [0, 1, 0]}
+    )
     frame.write_parquet(tmp_path / "f")
     files = {
         "t.csv": frame.write_csv().encode(),
