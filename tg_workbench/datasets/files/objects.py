@@ -94,6 +94,7 @@ class ObjectsTable:
 
     def _lines(self, file: IO[bytes]) -> Iterator[dict[str, Any]]:
         number, limit = 0, self._limits.line_bytes
+        decoder = json.JSONDecoder(object_pairs_hook=_unique)
         while line := file.readline(limit + 1):
             number += 1
             where = f"line {number}"
@@ -102,7 +103,7 @@ class ObjectsTable:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=_unique)
+                row = decoder.decode(line.decode())
             except UnicodeDecodeError as failure:
                 raise DatasetInvalid(f"is not UTF-8 at its byte {failure.start + 1:,}", where) from None
             except (ValueError, RecursionError) as failure:
