@@ -46,15 +46,41 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     "STORAGE_FULL": errors.StorageFull,
     "FUTURE_TIMEOUT": errors.DeadlineExceeded,
     "DATABASE_UNAVAILABLE": errors.DatabaseUnavailable,
-    # where QFLARE's routes have other words
+    "DATASET_NOT_READY": errors.DatasetNotReady,
+    "UPLOAD_NOT_FOUND": errors.UploadNotFound,
+    "UPLOAD_OFFSET_WRONG": errors.UploadOffsetWrong,
+    "JOB_NOT_FOUND": errors.JobNotFound,
+    "JOB_TIMED_OUT": errors.JobTimedOut,
+    "MODEL_NOT_FOUND": errors.ModelNotFound,
+    "MODEL_IN_USE": errors.ModelInUse,
+    "SERVICE_NOT_FOUND": errors.ServiceNotFound,
+    "SERVICE_STOPPED": errors.ServiceStopped,
+    "MODEL_FAILED": errors.ModelFailed,
+    "MODEL_NOT_READY": errors.ModelNotReady,
+    # where other documents' routes have other words
     "INVALID_TOKEN": errors.Unauthenticated,
     "INSUFFICIENT_PERMISSIONS": errors.PermissionDenied,
+    "BAD_REQUEST": errors.InvalidRequest,
+    "UNAUTHORIZED": errors.Unauthenticated,
+    "FORBIDDEN": errors.PermissionDenied,
+    "TOO_MANY_REQUESTS": errors.RateLimited,
+    "GATEWAY_TIMEOUT": errors.DeadlineExceeded,
 }
 
 ADVICE: Mapping[str, str] = {
     "CredentialMissing": "; here that is Workbench(api_key='tgw-…'), the variable TG_API_KEY or wb.login(…)"
 }
 """What the SDK adds to a kind's message, where that was written for callers of the API."""
+
+
+def envelope_of(body: Any) -> Any:
+    """What a refusal tells as `{code, message}`, in whichever document's words; None when it tells nothing."""
+    told = body.get("error") if isinstance(body, Mapping) else None
+    if not isinstance(told, str):
+        return told
+    more = body.get("details")
+    message = body.get("message") or (f"{told}: {more}" if isinstance(more, str) else told)
+    return {"code": str(body.get("code") or told).upper(), "message": message}
 
 
 def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
@@ -71,10 +97,10 @@ def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
     narrower = errors.error_named(str((details or {}).get("kind")))
     if issubclass(narrower, kind):
         kind = narrower
-    return _rebuilt(kind, message, {**(details or {}), "code": code, "request_id": request_id})
+    return rebuilt(kind, message, {**(details or {}), "code": code, "request_id": request_id})
 
 
-def _rebuilt(kind: type[WorkbenchError], message: str, facts: Mapping[str, Any]) -> WorkbenchError:
+def rebuilt(kind: type[WorkbenchError], message: str, facts: Mapping[str, Any]) -> WorkbenchError:
     """An instance with this message and these facts as attributes."""
     rebuilt = kind.__new__(kind)
     Exception.__init__(rebuilt, message)
