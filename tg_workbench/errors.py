@@ -7,10 +7,10 @@ WorkbenchError
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
-│                              AlertNotFound, AlertRuleNotFound
+│                              AlertNotFound, AlertRuleNotFound, NotificationNotFound
 ├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
 │                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
-│                              ScopeInvalid
+│                              ScopeInvalid, MailUnavailable
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
 │                              TooManyWebhooks
 │   ├── AlreadyExists          AccountTaken
@@ -145,6 +145,13 @@ class AlertNotFound(NotFound):
         super().__init__("there is no alert with this id")
 
 
+class NotificationNotFound(NotFound):
+    """No notification of yours has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no notification with this id")
+
+
 class AlertRuleNotFound(NotFound):
     """No rule of alerts has this name."""
 
@@ -255,6 +262,17 @@ class InvitationInvalid(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("this invitation is not valid, or no longer: ask for a new one")
+
+
+class MailUnavailable(InvalidRequest):
+    """E-mail was chosen where none can be sent."""
+
+    def __init__(self, *, is_configured: bool) -> None:
+        super().__init__(
+            "your account has no e-mail address: choose in_app or webhook"
+            if is_configured
+            else "this workbench sends no e-mail: its operator sets TG_SMTP_URL and TG_SMTP_FROM"
+        )
 
 
 class AuthorizationRefused(InvalidRequest):

@@ -58,8 +58,13 @@ SCOPES = {
         "GET /workbench/v1/account",
         "PUT /workbench/v1/account/password",
         "POST /workbench/v1/account/close",
+        "GET /workbench/v1/notifications",
+        "GET /workbench/v1/notifications/preferences",
+        "POST /workbench/v1/notifications/read_all",
+        "POST /workbench/v1/notifications/{notification_id}/read",
     },
     "train": {
+        "POST /api/notifications/preferences",
         "POST /api/v1/training_clients",
         f"DELETE {CLIENT}",
         f"POST {CLIENT}/forward_backward",

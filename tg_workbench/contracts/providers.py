@@ -27,6 +27,7 @@ from tg_workbench.identity import (
     Sessions,
     Users,
 )
+from tg_workbench.notifications import Inbox, Preferences
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Operations, TrainingClients
@@ -117,6 +118,14 @@ async def _subscriptions(session: Transaction, premises: ThePremises) -> Subscri
     return Subscriptions(session, premises.settings.home, Reach.of(premises.settings))
 
 
+async def _inbox(session: Transaction) -> Inbox:
+    return Inbox(session)
+
+
+async def _preferences(session: Transaction, premises: ThePremises) -> Preferences:
+    return Preferences(session, can_mail=premises.settings.smtp_url is not None)
+
+
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
@@ -132,6 +141,8 @@ InvitationsRoom = Annotated[Invitations, Depends(_invitations, scope="function")
 OAuthClientsRoom = Annotated[OAuthClients, Depends(_oauth_clients, scope="function")]
 SessionsRoom = Annotated[Sessions, Depends(_sessions, scope="function")]
 WebhooksRoom = Annotated[Subscriptions, Depends(_subscriptions, scope="function")]
+InboxRoom = Annotated[Inbox, Depends(_inbox, scope="function")]
+PreferencesRoom = Annotated[Preferences, Depends(_preferences, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
@@ -148,6 +159,7 @@ OAuthClientId = Annotated[str, Path(pattern=_ID, description="An OAuth client's 
 SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-…`).")]
 WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-…`).")]
 DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
+NotificationId = Annotated[str, Path(pattern=_ID, description="A notification's id (`ntf-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 AnyOrganization = Annotated[
     str | None, Query(pattern=_ID, description="Your own, or whichever the workbench's operator means.")

@@ -102,7 +102,10 @@ class Datasets:
         """Neither its name nor its size: the one is free text, the other is not covered by ε."""
         ready = {"dataset_id": dataset.id, "status": "ready", "privacy": dataset.privacy}
         Outbox(self.session).put(
-            dataset.tenant_id, WebhookEvent.DATASET_PROCESSED, ready | {"format": dataset.format}
+            dataset.tenant_id,
+            WebhookEvent.DATASET_PROCESSED,
+            ready | {"format": dataset.format},
+            owner_id=dataset.owner_id,
         )
 
     def get(self, owner: Principal, dataset_id: str, *, even_deleted: bool = False) -> Dataset:

@@ -31,6 +31,7 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.ApiKeyNotFound: ("API_KEY_NOT_FOUND", 404),
     errors.WebhookNotFound: ("WEBHOOK_NOT_FOUND", 404),
     errors.DeliveryNotFound: ("DELIVERY_NOT_FOUND", 404),
+    errors.NotificationNotFound: ("NOTIFICATION_NOT_FOUND", 404),
     errors.NotFound: ("NOT_FOUND", 404),
     MethodNotAllowed: ("METHOD_NOT_ALLOWED", 405),
     BodyTooLarge: ("PAYLOAD_TOO_LARGE", 413),
