@@ -42,7 +42,7 @@ class MailServer:
         if self.replies:
             return self.replies.pop(0)
         self.was_encrypted.append(self._tls_first or session.ssl is not None)
-        message = email.message_from_bytes(envelope.content or b"", policy=default)
+        message = email.message_from_bytes(envelope.original_content or b"", policy=default)
         assert isinstance(message, EmailMessage)
         self.messages.append(message)
         return "250 OK"
