@@ -7,12 +7,12 @@ WorkbenchError
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
-│                              AlertNotFound, AlertRuleNotFound
-├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
-│                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
-│                              ScopeInvalid
+│                              AlertNotFound, AlertRuleNotFound, JobNotFound
+├── InvalidRequest             InvalidField, InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel,
+│                              PasswordUnfit, InvitationInvalid, AuthorizationRefused, GrantInvalid,
+│                              GrantUnsupported, ScopeInvalid
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
-│                              TooManyWebhooks
+│                              TooManyWebhooks, JobNotRestartable
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -20,7 +20,7 @@ WorkbenchError
 ├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
 ├── Interrupted                broken off because its worker leaves; another one begins it anew
 ├── RateLimited                too many requests in a window of time; TooManyAttempts to sign in
-├── QuotaExceeded              as many of something as one may have at a time
+├── QuotaExceeded              as many of something as one may have at a time; TooManyJobs
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
 ├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
 ├── AuditUnreadable            there is no audit log to verify
@@ -152,6 +152,13 @@ class AlertRuleNotFound(NotFound):
         super().__init__("there is no alert rule of this name")
 
 
+class JobNotFound(NotFound):
+    """No such job, or it belongs to somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no training job with this id")
+
+
 class UserNotFound(NotFound):
     """No user has this id."""
 
@@ -204,6 +211,14 @@ class DeliveryNotFound(NotFound):
 # ----------------------------------------------------------------------------- bad input
 class InvalidRequest(WorkbenchError):
     """What was asked cannot be done as it was asked; the message says how to ask."""
+
+
+class InvalidField(InvalidRequest):
+    """One member of what was asked for cannot be: which one, and what it may be."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.problems = [{"where": field, "problem": problem}]
 
 
 class InvalidBatch(InvalidRequest):
@@ -329,6 +344,14 @@ class TooManyWebhooks(Refused):
     def __init__(self, limit: int) -> None:
         super().__init__(f"there are {limit} webhooks already, and no more are kept; delete one first")
         self.limit = limit
+
+
+class JobNotRestartable(Refused):
+    """Only a job that failed or was cancelled can go on."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"this job is {status}: only a failed or cancelled job can be restarted")
+        self.status = status
 
 
 class OperationCancelled(Refused):
@@ -504,6 +527,14 @@ class QuotaExceeded(WorkbenchError):
     def __init__(self, what: str, limit: int) -> None:
         super().__init__(f"there are {limit} {what} already, which is the limit; wait for one to end")
         self.limit = limit
+
+
+class TooManyJobs(QuotaExceeded):
+    """As many jobs of one user wait or run as may. Try again once one of them has ended."""
+
+    def __init__(self, limit: int, retry_after: int) -> None:
+        super().__init__("active training jobs", limit)
+        self.retry_after = retry_after
 
 
 class QueueFull(WorkbenchError):

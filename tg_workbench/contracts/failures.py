@@ -21,6 +21,7 @@ from tg_workbench.errors import (
     NotFound,
     QueueFull,
     RateLimited,
+    TooManyJobs,
     Unauthenticated,
     WorkbenchError,
     error_named,
@@ -115,7 +116,9 @@ class Failure:
 
 def _headers_of(error: WorkbenchError) -> dict[str, str]:
     headers = next((_HEADERS[kind] for kind in type(error).__mro__ if kind in _HEADERS), {})
-    return {**headers, "Retry-After": str(error.retry_after)} if isinstance(error, RateLimited) else headers
+    if isinstance(error, RateLimited | TooManyJobs):
+        return {**headers, "Retry-After": str(error.retry_after)}
+    return headers
 
 
 def _of_problems(errors: Sequence[Mapping[str, Any]]) -> Failure:

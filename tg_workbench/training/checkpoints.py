@@ -130,6 +130,26 @@ class Checkpoints:
                     return loaded
         raise failure
 
+    def forget(self, artifact_id: str) -> None:
+        """Drop a checkpoint that is not needed any more. Raises Fenced."""
+        with self.database.write() as session:
+            self.fence.hold(session)
+            artifact = session.get(Artifact, artifact_id)
+            if artifact is None or artifact.client_id != self.client.id:
+                return
+            session.delete(artifact)
+        self.blobs.delete(artifact.blob)
+
+    def forget_all_but(self, newest: int, *, keep: str | None = None) -> None:
+        """Drop the older ones of those that are not automatic, and not the one to `keep`. Raises Fenced."""
+        with self.database.read() as session:
+            query = select(Artifact.id).where(
+                Artifact.client_id == self.client.id, col(Artifact.automatic).is_(False), Artifact.id != keep
+            )
+            found = list(session.exec(query.order_by(col(Artifact.created_at).desc())))
+        for artifact_id in found[newest:]:
+            self.forget(artifact_id)
+
     def _store(self, artifact: Artifact) -> None:
         """Announce the checkpoint; an automatic one takes the place of the automatic one before it."""
         summary = {
