@@ -7,12 +7,12 @@ WorkbenchError
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
-│                              AlertNotFound, AlertRuleNotFound, JobNotFound
+│                              AlertNotFound, AlertRuleNotFound, ModelNotFound, JobNotFound
 ├── InvalidRequest             InvalidField, InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel,
 │                              PasswordUnfit, InvitationInvalid, AuthorizationRefused, GrantInvalid,
 │                              GrantUnsupported, ScopeInvalid
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
-│                              TooManyWebhooks, JobNotRestartable
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
+│                              LastOwner, TooManyWebhooks, JobNotRestartable
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -129,6 +129,13 @@ class DatasetNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("there is no dataset with this id")
+
+
+class ModelNotFound(NotFound):
+    """No model has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no model with this id")
 
 
 class ApiKeyNotFound(NotFound):
@@ -329,6 +336,14 @@ class DatasetInUse(Refused):
     def __init__(self, dataset_id: str, clients: int) -> None:
         super().__init__(f"dataset {dataset_id} is used by {clients} training client(s); delete those first")
         self.clients = clients
+
+
+class ModelInUse(Refused):
+    """A model that a service still answers with."""
+
+    def __init__(self, services: int) -> None:
+        super().__init__(f"this model is served by {services} service(s); stop those first")
+        self.services = services
 
 
 class LastOwner(Refused):
