@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.datasets import Dataset
+from tg_workbench.datasets import Dataset, require_ready
 from tg_workbench.errors import (
     ClientTerminated,
     DatasetNotFound,
@@ -234,4 +234,5 @@ class TrainingClients:
         dataset = self.session.get(Dataset, dataset_id)
         if dataset is None or dataset.deleted_at is not None or dataset.owner_id != owner.id:
             raise DatasetNotFound
+        require_ready(dataset)
         return dataset
