@@ -21,9 +21,7 @@ LARGEST = float(np.finfo(np.float32).max)
 DAY = 86_400.0
 DECADE, YEAR, NEW_CENTURY = 3_652.5, 365.25, 10_957.0
 """In days; 2000-01-01 lies 10,957 of them after 1970."""
-MISSING_WORDS = frozenset(
-    {"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "none", "<NA>", "#N/A"}
-)
+MISSING_WORDS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "none", "<NA>", "#N/A"})
 TRUE_WORDS, FALSE_WORDS = frozenset({"true", "yes"}), frozenset({"false", "no"})
 
 

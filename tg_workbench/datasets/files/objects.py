@@ -117,9 +117,7 @@ class ObjectsTable:
             raise DatasetInvalid("is neither a list of objects nor an object of columns")
         lists = {name: list(v.values()) if isinstance(v, dict) else v for name, v in told.items()}
         if not lists or not all(isinstance(values, list) for values in lists.values()):
-            raise DatasetInvalid(
-                'is neither a list of objects, nor {"data": [...]}, nor an object of columns'
-            )
+            raise DatasetInvalid('is neither a list of objects, nor {"data": [...]}, nor an object of columns')
         lengths = {len(values) for values in lists.values()}
         if len(lengths) != 1 or lengths == {0}:
             raise DatasetInvalid("has columns of different lengths, or without a row")
@@ -271,9 +269,5 @@ def _said(failure: Exception) -> str:
     if isinstance(failure, _Twice):
         return "has two columns of the same name"
     if isinstance(failure, JSONDecodeError):
-        return (
-            f"is not JSON, from its character {failure.pos + 1:,} on"
-            if failure.lineno == 1
-            else "is not JSON"
-        )
+        return f"is not JSON, from its character {failure.pos + 1:,} on" if failure.lineno == 1 else "is not JSON"
     return "holds a number that is too long"
