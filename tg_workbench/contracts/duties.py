@@ -17,6 +17,7 @@ import structlog
 
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.watched import webhook_disabled
+from tg_workbench.datasets import Datasets, Uploads, sweep_checks
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition
@@ -56,6 +57,14 @@ async def on_duty(premises: Premises, opening: asyncio.Task[None]) -> AsyncItera
         for task in others:
             task.cancel()
         await asyncio.gather(signing, *others, return_exceptions=True)
+
+
+def tidy(premises: Premises) -> None:
+    """Remove what an earlier process has left half done: files that were arriving, uploads out of time."""
+    premises.blobs.sweep()
+    sweep_checks(premises.blobs)
+    with premises.database.write() as session:
+        Uploads(session, Datasets(session, premises.blobs)).forget_expired()
 
 
 async def _once_open(opening: asyncio.Task[None], duty: Coroutine[Any, Any, None]) -> None:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
-from tg_workbench.datasets import Datasets, Ledger
+from tg_workbench.datasets import Datasets, Ledger, Uploads
 from tg_workbench.events import Events
 from tg_workbench.identity import (
     ApiKeys,
@@ -49,7 +49,8 @@ SignedIn = Annotated[Principal, Depends(_signed_in)]
 
 
 async def _transaction(request: Request, premises: ThePremises) -> AsyncIterator[Session]:
-    opened = premises.database.read if request.method == "GET" else premises.database.write
+    looks = request.method in ("GET", "HEAD")
+    opened = premises.database.read if looks else premises.database.write
     with opened() as session:
         yield session
 
@@ -67,7 +68,11 @@ async def _operations(session: Transaction, premises: ThePremises) -> Operations
 
 
 async def _datasets(session: Transaction, premises: ThePremises) -> Datasets:
-    return Datasets(session, premises.blobs)
+    return Datasets(session, premises.blobs, premises.folder)
+
+
+async def _uploads(session: Transaction, premises: ThePremises) -> Uploads:
+    return Uploads(session, Datasets(session, premises.blobs, premises.folder))
 
 
 async def _ledger(session: Transaction) -> Ledger:
@@ -129,6 +134,7 @@ async def _preferences(session: Transaction, premises: ThePremises) -> Preferenc
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
+UploadsRoom = Annotated[Uploads, Depends(_uploads, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
@@ -148,6 +154,7 @@ _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
 FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…`).")]
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
+UploadId = Annotated[str, Path(pattern=_ID, description="An upload's id (`up-…`).")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
 AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]
@@ -174,6 +181,9 @@ IdempotencyKey = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+PageNumber = Annotated[
+    int, Query(ge=1, le=10**15, description="Page number; beyond the last one it is empty.")
+]
 Offset = Annotated[int, Query(ge=0, le=2**63 - 1)]
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only what came after this id.")]
 Wait = Annotated[float, Query(ge=0, le=40, description="Seconds to wait for the end.", allow_inf_nan=False)]
