@@ -21,15 +21,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from tg_workbench import __version__
 from tg_workbench.contracts import pages
+from tg_workbench.contracts.aitip import datasets as aitip_datasets
 from tg_workbench.contracts.aitip import routes as aitip
+from tg_workbench.contracts.coordination import datasets as coordination_datasets
 from tg_workbench.contracts.coordination import routes as coordination
+from tg_workbench.contracts.deep_learning import datasets as deep_learning_datasets
 from tg_workbench.contracts.deep_learning import routes as deep_learning
-from tg_workbench.contracts.duties import on_duty
-from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
+from tg_workbench.contracts.duties import on_duty, tidy
+from tg_workbench.contracts.edges import BodyLimit, Edge, Heads, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.limits import LimitHeaders, Limits
 from tg_workbench.contracts.oauth import routes as oauth
@@ -43,7 +46,8 @@ from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
-from tg_workbench.contracts.workbench import alerts, own_account, webhooks
+from tg_workbench.contracts.workbench import alerts, notifications, own_account, webhooks
+from tg_workbench.contracts.workbench import datasets as workbench_datasets
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
@@ -60,29 +64,42 @@ ROUTERS = (
     tg_tinker.probes,
     tg_tinker.router,
     aitip.router,
+    aitip_datasets.router,
     qflare.router,
     oauth.page_router,
     oauth.router,
     monitoring.router,
     deep_learning.router,
+    deep_learning_datasets.router,
     coordination.router,
+    coordination_datasets.router,
     workbench.router,
+    workbench_datasets.router,
+    workbench_datasets.uploads,
     workbench_accounts.router,
     own_account.router,
     workbench_oauth_clients.router,
     webhooks.router,
     alerts.router,
+    notifications.router,
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
 SHOWN_HEADERS = (
+    "Content-Disposition",
+    "Content-Range",
+    "ETag",
     "Retry-After",
+    "Upload-Offset",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
     "X-Request-ID",
 )
-CALLERS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key")
+CALLERS_HEADERS = (
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-Range", "Last-Event-ID", "Prefer", "Range"),
+    *("Upload-Offset", "X-API-Key"),
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -155,24 +172,25 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         allow_headers=CALLERS_HEADERS,
         expose_headers=SHOWN_HEADERS,
     )
-    limit = Middleware(BodyLimit, most=settings.max_body_bytes)
+    limit = Middleware(BodyLimit, most=settings.max_body_bytes, most_of_files=settings.max_upload_bytes)
     counting = [] if settings.rate_limits == "off" else [Middleware(LimitHeaders)]
     measured = Middleware(Measured, metrics=metrics)
-    return [Middleware(Edge, settings=settings), measured, cors, *counting, Middleware(LastResort), limit]
+    edge = Middleware(Edge, settings=settings)
+    return [Middleware(Heads), edge, measured, cors, *counting, Middleware(LastResort), limit]
 
 
 def _serve_documents(app: FastAPI) -> None:
     documents = Documents(app, contract_routes())
     app.openapi = documents.document  # type: ignore[method-assign]  # FastAPI's documented way
 
-    async def whole(request: Request) -> JSONResponse:
-        return JSONResponse(documents.document())
+    async def whole(request: Request) -> Response:
+        return Response(await documents.printed(), media_type="application/json")
 
-    async def of_contract(request: Request) -> JSONResponse:
+    async def of_contract(request: Request) -> Response:
         name = request.path_params["contract"]
         if name not in documents.contracts:
             raise NoSuchPath(f"the contracts are {', '.join(documents.contracts)}")
-        return JSONResponse(documents.document(name))
+        return Response(await documents.printed(name), media_type="application/json")
 
     app.add_route("/openapi.json", whole, methods=["GET"], include_in_schema=False)
     app.add_route("/openapi/{contract}.json", of_contract, methods=["GET"], include_in_schema=False)
@@ -212,6 +230,7 @@ async def _open(premises: Premises, dispatcher: DispatcherProcess) -> None:
         try:
             await asyncio.to_thread(premises.database.migrate)
             await asyncio.to_thread(premises.audit.open)
+            await asyncio.to_thread(tidy, premises)
             break
         except DatabaseUnavailable:
             log.warning("database unavailable", again_in_seconds=RETRY_SECONDS)

@@ -7,12 +7,14 @@ WorkbenchError
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
-│                              AlertNotFound, AlertRuleNotFound
-├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
-│                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
-│                              ScopeInvalid
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
-│                              TooManyWebhooks
+│                              AlertNotFound, AlertRuleNotFound, ModelNotFound, JobNotFound, UploadNotFound,
+│                              NotificationNotFound
+├── InvalidRequest             InvalidField, InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel,
+│                              PasswordUnfit, InvitationInvalid, AuthorizationRefused, GrantInvalid,
+│                              GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
+│                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
+│                              UploadOffsetWrong
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -20,11 +22,12 @@ WorkbenchError
 ├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
 ├── Interrupted                broken off because its worker leaves; another one begins it anew
 ├── RateLimited                too many requests in a window of time; TooManyAttempts to sign in
-├── QuotaExceeded              as many of something as one may have at a time
+├── QuotaExceeded              as many of something as one may have at a time; TooManyJobs
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
 ├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
 ├── AuditUnreadable            there is no audit log to verify
-├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable, DatabaseTooNew
+├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
+├── DeadlineExceeded           ValidationUnfinished
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
 Errors hold facts and say what to do; contracts decide on codes and numbers.
@@ -32,6 +35,7 @@ Errors hold facts and say what to do; contracts decide on codes and numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -131,6 +135,20 @@ class DatasetNotFound(NotFound):
         super().__init__("there is no dataset with this id")
 
 
+class ModelNotFound(NotFound):
+    """No model has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no model with this id")
+
+
+class UploadNotFound(NotFound):
+    """No upload has this id, or no longer."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no upload with this id, or no longer: begin a new one")
+
+
 class ApiKeyNotFound(NotFound):
     """No API key has this id."""
 
@@ -145,11 +163,25 @@ class AlertNotFound(NotFound):
         super().__init__("there is no alert with this id")
 
 
+class NotificationNotFound(NotFound):
+    """No notification of yours has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no notification with this id")
+
+
 class AlertRuleNotFound(NotFound):
     """No rule of alerts has this name."""
 
     def __init__(self) -> None:
         super().__init__("there is no alert rule of this name")
+
+
+class JobNotFound(NotFound):
+    """No such job, or it belongs to somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no training job with this id")
 
 
 class UserNotFound(NotFound):
@@ -206,8 +238,43 @@ class InvalidRequest(WorkbenchError):
     """What was asked cannot be done as it was asked; the message says how to ask."""
 
 
+class InvalidField(InvalidRequest):
+    """One member of what was asked for cannot be: which one, and what it may be."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.problems = [{"where": field, "problem": problem}]
+
+
 class InvalidBatch(InvalidRequest):
     """A batch that cannot be trained on: empty, not finite, of the wrong shape, or from another tokenizer."""
+
+
+class DatasetInvalid(InvalidRequest):
+    """An uploaded file that cannot be learned from. It says where, and never what stands there.
+
+    `where` names rows, columns or files that all have this problem; none: the file as a whole.
+    """
+
+    MOST = 20
+
+    def __init__(self, problem: str, *where: str) -> None:
+        self.problems = [{"where": place, "problem": problem} for place in where[: self.MOST] or ("file",)]
+        super().__init__(self._told(len(where)))
+
+    @classmethod
+    def of(cls, problems: Sequence[tuple[str, str]]) -> DatasetInvalid:
+        """Several problems at once, each with its place: (where, problem)."""
+        place, problem = problems[0]
+        error = cls(problem, place)
+        error.problems = [{"where": where, "problem": what} for where, what in problems[: cls.MOST]]
+        error.args = (error._told(len(problems)),)
+        return error
+
+    def _told(self, found: int) -> str:
+        first = self.problems[0]
+        more = f" (and {found - 1} more)" if found > 1 else ""
+        return f"{first['where']}: {first['problem']}{more}"
 
 
 class UnknownModel(InvalidRequest):
@@ -255,6 +322,17 @@ class InvitationInvalid(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("this invitation is not valid, or no longer: ask for a new one")
+
+
+class MailUnavailable(InvalidRequest):
+    """E-mail was chosen where none can be sent."""
+
+    def __init__(self, *, is_configured: bool) -> None:
+        super().__init__(
+            "your account has no e-mail address: choose in_app or webhook"
+            if is_configured
+            else "this workbench sends no e-mail: its operator sets TG_SMTP_URL and TG_SMTP_FROM"
+        )
 
 
 class AuthorizationRefused(InvalidRequest):
@@ -316,6 +394,38 @@ class DatasetInUse(Refused):
         self.clients = clients
 
 
+class ModelInUse(Refused):
+    """A model that a service still answers with."""
+
+    def __init__(self, services: int) -> None:
+        super().__init__(f"this model is served by {services} service(s); stop those first")
+        self.services = services
+
+
+class DatasetNotReady(Refused):
+    """A dataset that is still being processed, or whose file was no good."""
+
+    def __init__(self, dataset_id: str, status: str, reason: str | None = None) -> None:
+        why = f"could not be read: {reason}" if status == "failed" else "is still being processed"
+        super().__init__(f"dataset {dataset_id} {why}")
+        self.status = status
+
+
+class UploadBusy(Refused):
+    """Somebody else is sending a piece of this upload now."""
+
+    def __init__(self) -> None:
+        super().__init__("another request is sending a piece of this upload: let it end first")
+
+
+class UploadOffsetWrong(Refused):
+    """A piece of an upload that does not begin where the last one ended."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"{offset} bytes of this upload are here: go on from there")
+        self.offset = offset
+
+
 class LastOwner(Refused):
     """The organisation would be left without an owner."""
 
@@ -329,6 +439,14 @@ class TooManyWebhooks(Refused):
     def __init__(self, limit: int) -> None:
         super().__init__(f"there are {limit} webhooks already, and no more are kept; delete one first")
         self.limit = limit
+
+
+class JobNotRestartable(Refused):
+    """Only a job that failed or was cancelled can go on."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"this job is {status}: only a failed or cancelled job can be restarted")
+        self.status = status
 
 
 class OperationCancelled(Refused):
@@ -506,6 +624,14 @@ class QuotaExceeded(WorkbenchError):
         self.limit = limit
 
 
+class TooManyJobs(QuotaExceeded):
+    """As many jobs of one user wait or run as may. Try again once one of them has ended."""
+
+    def __init__(self, limit: int, retry_after: int) -> None:
+        super().__init__("active training jobs", limit)
+        self.retry_after = retry_after
+
+
 class QueueFull(WorkbenchError):
     """Too much is waiting already."""
 
@@ -531,6 +657,15 @@ class DeadlineExceeded(WorkbenchError):
     def __init__(self, future_id: str, message: str | None = None) -> None:
         super().__init__(message or f"not finished yet; ask for future {future_id} again")
         self.future_id = future_id
+
+
+class ValidationUnfinished(DeadlineExceeded):
+    """A file could not be looked at in time. Nothing of it was kept."""
+
+    def __init__(self) -> None:
+        WorkbenchError.__init__(
+            self, "the file could not be looked at in time: upload it as a dataset, which may take as long"
+        )
 
 
 class DatabaseUnavailable(WorkbenchError):

@@ -134,6 +134,15 @@ def test_no_route_opens_to_what_was_good_once(
 
 
 # ----------------------------------------------------------------------------- what is somebody else's
+def first_notification(person: Person) -> str:
+    """What somebody was told first; it comes a moment after what it tells of."""
+    for _ in range(100):
+        if told := person.http.get("/workbench/v1/notifications").json()["notifications"]:
+            return str(told[-1]["notification_id"])
+        time.sleep(0.1)
+    raise AssertionError("nothing was told")
+
+
 @pytest.fixture(scope="module")
 def alices(people: People, alice: Person) -> dict[str, str]:
     """One of everything that Alice has, by the name that paths have for its id."""
@@ -154,6 +163,7 @@ def alices(people: People, alice: Person) -> dict[str, str]:
     }
     hook = made["webhooks"]["webhook_id"]
     return {
+        "notification_id": first_notification(alice),
         "webhook_id": hook,
         "delivery_id": alice.http.post(f"/workbench/v1/webhooks/{hook}/ping").json()["delivery_id"],
         "client_id": client,

@@ -1,7 +1,8 @@
 """The outermost layers of the application, in plain ASGI: they see what routers never do.
 
-From the outside in: `Edge` names the request, adds the security headers and writes one line of log;
-`LastResort` turns any mistake of ours into an answer that tells nothing; `BodyLimit` stops reading in time.
+From the outside in: `Heads` has HEAD answered where a file could be got; `Edge` names the request, adds the
+security headers and writes one line of log; `LastResort` turns any mistake of ours into an answer that tells
+nothing; `BodyLimit` stops reading in time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,31 @@ HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 SLOW_MILLISECONDS = 1000
 _REQUEST_ID = re.compile(r"(?:req_)?[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 """A UUID, or one as we write it: what a caller sends is written into logs, and might be anything else."""
+_FOR_FILES = re.compile(
+    r"POST (?:/api/v1/datasets|/datasets/upload|/api/datasets/validate|/workbench/v1/datasets/files)"
+    r"|PATCH /workbench/v1/uploads/[^/]+"
+)
+"""Where files arrive."""
+FILE_TYPES = ("multipart/form-data", "application/octet-stream")
+_SHOWN_TO_HEAD = re.compile(
+    r"/api/v1/datasets/[^/]+/download|/workbench/v1/datasets/[^/]+/download|/workbench/v1/uploads/[^/]+"
+)
+ASKED_BY_HEAD = "tg_asked_by_head"
+"""Where a request's scope says that it was HEAD."""
 log = structlog.get_logger("tg_workbench.requests")
+
+
+class Heads:
+    """HEAD is GET without the body, where a caller has reason to ask. Elsewhere it is told 405, as before."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass it on; the server itself, which knows that it was HEAD, sends no body."""
+        if scope["type"] == "http" and scope["method"] == "HEAD" and _SHOWN_TO_HEAD.fullmatch(scope["path"]):
+            scope = {**scope, "method": "GET", ASKED_BY_HEAD: True}
+        await self.app(scope, receive, send)
 
 
 class Edge:
@@ -115,19 +140,25 @@ class LastResort:
 
 
 class BodyLimit:
-    """Bodies end at `most` bytes: at once when they say so themselves, else as soon as they pass it."""
+    """Bodies end at `most` bytes: at once when they say so themselves, else as soon as they pass it.
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    Those that bring a file, where files arrive, end at `most_of_files`.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, most_of_files: int) -> None:
         self.app = app
         self.most = most
+        self.most_of_files = most_of_files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, counting."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdigit() and int(declared) > self.most:
+        headers = Headers(scope=scope)
+        most = self.most_of_files if _brings_file(scope, headers) else self.most
+        declared = headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > most:
             await render(Request(scope), HTTPException(413))(scope, receive, send)
             return
         seen = 0
@@ -136,11 +167,17 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.most:
+            if seen > most:
                 raise HTTPException(413)
             return message
 
         await self.app(scope, count, send)
+
+
+def _brings_file(scope: Scope, headers: Headers) -> bool:
+    """Whether a request brings a file to where files arrive."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in FILE_TYPES and _FOR_FILES.fullmatch(f"{scope['method']} {scope['path']}") is not None
 
 
 def _request_id(scope: Scope) -> str:

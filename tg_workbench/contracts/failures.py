@@ -21,7 +21,9 @@ from tg_workbench.errors import (
     NotFound,
     QueueFull,
     RateLimited,
+    TooManyJobs,
     Unauthenticated,
+    UploadOffsetWrong,
     WorkbenchError,
     error_named,
 )
@@ -41,6 +43,10 @@ class MethodNotAllowed(InvalidRequest):
 
 class BodyTooLarge(InvalidRequest):
     """The request's body is larger than this workbench reads."""
+
+
+class RangeUnsatisfiable(InvalidRequest):
+    """The part that was asked for lies outside."""
 
 
 class ValidationFailed(InvalidRequest):
@@ -63,6 +69,7 @@ _OF_STATUS: dict[int, tuple[type[WorkbenchError], str]] = {
     404: (NoSuchPath, "there is nothing at this path; see /docs for what there is"),
     405: (MethodNotAllowed, "this path does not take this method; the Allow header lists those it takes"),
     413: (BodyTooLarge, "the request's body is larger than this workbench reads"),
+    416: (RangeUnsatisfiable, "the Range lies outside of what there is"),
 }
 _HEADERS: dict[type[WorkbenchError], dict[str, str]] = {
     Unauthenticated: {"WWW-Authenticate": 'Bearer realm="tg-workbench"'},
@@ -115,7 +122,11 @@ class Failure:
 
 def _headers_of(error: WorkbenchError) -> dict[str, str]:
     headers = next((_HEADERS[kind] for kind in type(error).__mro__ if kind in _HEADERS), {})
-    return {**headers, "Retry-After": str(error.retry_after)} if isinstance(error, RateLimited) else headers
+    if isinstance(error, UploadOffsetWrong):
+        return {**headers, "Upload-Offset": str(error.offset)}
+    if isinstance(error, RateLimited | TooManyJobs):
+        return {**headers, "Retry-After": str(error.retry_after)}
+    return headers
 
 
 def _of_problems(errors: Sequence[Mapping[str, Any]]) -> Failure:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
-from tg_workbench.datasets import Datasets, Ledger
+from tg_workbench.datasets import Datasets, Ledger, Uploads
 from tg_workbench.events import Events
 from tg_workbench.identity import (
     ApiKeys,
@@ -27,6 +27,7 @@ from tg_workbench.identity import (
     Sessions,
     Users,
 )
+from tg_workbench.notifications import Inbox, Preferences
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Operations, TrainingClients
@@ -48,7 +49,8 @@ SignedIn = Annotated[Principal, Depends(_signed_in)]
 
 
 async def _transaction(request: Request, premises: ThePremises) -> AsyncIterator[Session]:
-    opened = premises.database.read if request.method == "GET" else premises.database.write
+    looks = request.method in ("GET", "HEAD")
+    opened = premises.database.read if looks else premises.database.write
     with opened() as session:
         yield session
 
@@ -66,7 +68,11 @@ async def _operations(session: Transaction, premises: ThePremises) -> Operations
 
 
 async def _datasets(session: Transaction, premises: ThePremises) -> Datasets:
-    return Datasets(session, premises.blobs)
+    return Datasets(session, premises.blobs, premises.folder)
+
+
+async def _uploads(session: Transaction, premises: ThePremises) -> Uploads:
+    return Uploads(session, Datasets(session, premises.blobs, premises.folder))
 
 
 async def _ledger(session: Transaction) -> Ledger:
@@ -117,9 +123,18 @@ async def _subscriptions(session: Transaction, premises: ThePremises) -> Subscri
     return Subscriptions(session, premises.settings.home, Reach.of(premises.settings))
 
 
+async def _inbox(session: Transaction) -> Inbox:
+    return Inbox(session)
+
+
+async def _preferences(session: Transaction, premises: ThePremises) -> Preferences:
+    return Preferences(session, can_mail=premises.settings.smtp_url is not None)
+
+
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
+UploadsRoom = Annotated[Uploads, Depends(_uploads, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
@@ -132,11 +147,14 @@ InvitationsRoom = Annotated[Invitations, Depends(_invitations, scope="function")
 OAuthClientsRoom = Annotated[OAuthClients, Depends(_oauth_clients, scope="function")]
 SessionsRoom = Annotated[Sessions, Depends(_sessions, scope="function")]
 WebhooksRoom = Annotated[Subscriptions, Depends(_subscriptions, scope="function")]
+InboxRoom = Annotated[Inbox, Depends(_inbox, scope="function")]
+PreferencesRoom = Annotated[Preferences, Depends(_preferences, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
 FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…`).")]
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
+UploadId = Annotated[str, Path(pattern=_ID, description="An upload's id (`up-…`).")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
 AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]
@@ -148,6 +166,7 @@ OAuthClientId = Annotated[str, Path(pattern=_ID, description="An OAuth client's 
 SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-…`).")]
 WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-…`).")]
 DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
+NotificationId = Annotated[str, Path(pattern=_ID, description="A notification's id (`ntf-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 AnyOrganization = Annotated[
     str | None, Query(pattern=_ID, description="Your own, or whichever the workbench's operator means.")
@@ -162,6 +181,9 @@ IdempotencyKey = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+PageNumber = Annotated[
+    int, Query(ge=1, le=10**15, description="Page number; beyond the last one it is empty.")
+]
 Offset = Annotated[int, Query(ge=0, le=2**63 - 1)]
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only what came after this id.")]
 Wait = Annotated[float, Query(ge=0, le=40, description="Seconds to wait for the end.", allow_inf_nan=False)]

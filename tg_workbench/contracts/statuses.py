@@ -6,7 +6,7 @@ The words stand here because those of Python's `http` differ between its version
 from __future__ import annotations
 
 from tg_workbench import errors
-from tg_workbench.contracts.failures import BodyTooLarge, Failure, MethodNotAllowed
+from tg_workbench.contracts.failures import BodyTooLarge, Failure, MethodNotAllowed, RangeUnsatisfiable
 
 STATUSES: dict[type[errors.WorkbenchError], int] = {
     errors.Unauthenticated: 401,
@@ -15,6 +15,7 @@ STATUSES: dict[type[errors.WorkbenchError], int] = {
     errors.InvalidRequest: 400,
     MethodNotAllowed: 405,
     BodyTooLarge: 413,
+    RangeUnsatisfiable: 416,
     errors.Refused: 409,
     errors.NoGradient: 400,
     errors.PrivacyRefused: 400,  # never 409, 429 or 5xx, which clients take as a reason to try again
@@ -40,6 +41,7 @@ PHRASES = {
     408: "Request Timeout",
     409: "Conflict",
     413: "Content Too Large",
+    416: "Range Not Satisfiable",
     429: "Too Many Requests",
     500: "Internal Server Error",
     503: "Service Unavailable",

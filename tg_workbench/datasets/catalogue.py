@@ -2,258 +2,234 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.datasets.contents import Content
+from tg_workbench.datasets.populations import DEFAULT_EPSILON_CAP, Populations, Rows, check_policy
+from tg_workbench.datasets.specs import WORK_KIND, DatasetSpec, FileSpec
 from tg_workbench.datasets.tables import Dataset
 from tg_workbench.errors import (
     DatasetInUse,
     DatasetNotFound,
+    DatasetNotReady,
     IdempotencyConflict,
     InvalidRequest,
-    PrivacyRefused,
+    QuotaExceeded,
 )
+from tg_workbench.execution import Turn, release_work, request_worker
 from tg_workbench.identity import Principal
 from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import after_commit, now
 
-DEFAULT_EPSILON_CAP = 10.0
+MOST_PROCESSING = 32
+"""How many files of one owner may wait to be looked at."""
+SortKey = Literal["name", "created_at", "size"]
+_COLUMNS: dict[str, sa.ColumnElement[Any]] = {
+    "name": sa.func.lower(col(Dataset.name)),
+    "created_at": col(Dataset.created_at),
+    "size": sa.func.coalesce(col(Dataset.file_size), 0),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetSpec:
-    """A dataset as it is handed over. δ defaults to min(1e-5, N^-1.1), the cap to ε = 10."""
+class Page:
+    """Which part of a list, in which order."""
 
-    name: str
-    content: Content
-    privacy: str = "protected"
-    delta: float | None = None
-    epsilon_cap: float | None = None
-    population: str | None = None
-    """A dataset that is about the same people. Identical rows need not say so: they are found."""
-    idempotency_key: str | None = None
-    unit: str | None = None
-    """What a unit is called, where the content says whom each row is about: patient, author … ("unit")."""
+    limit: int = 50
+    offset: int = 0
+    sort_by: SortKey = "created_at"
+    descending: bool = True
+    name: str | None = None
+    """Only the versions of this one."""
 
 
 class Datasets:
-    """Registered datasets."""
+    """Registered datasets. `folder` is where workers are rung; without it no file is taken."""
 
-    def __init__(self, session: Session, blobs: Blobs) -> None:
+    def __init__(self, session: Session, blobs: Blobs, folder: Path | None = None) -> None:
         self.session = session
         self.blobs = blobs
+        self.folder = folder
 
     def register(self, owner: Principal, spec: DatasetSpec) -> Dataset:
         """Check a dataset and keep it.
 
         What was ever spent on the same people counts: on the `population` that is named, and on identical
         rows that were registered before, deleted ones too. Raises InvalidRequest, DatasetNotFound,
-        PrivacyRefused, IdempotencyConflict, StorageFull.
+        DatasetNotReady, PrivacyRefused, IdempotencyConflict, StorageFull.
         """
-        fingerprint = _fingerprint(spec)
-        if known := self._by_key(owner, spec.idempotency_key):
-            if known.fingerprint != fingerprint:
-                raise IdempotencyConflict
+        if known := self._by_key(owner, spec.idempotency_key, spec.fingerprint):
             return known
-        if not spec.name.strip() or len(spec.name) > 200:
-            raise InvalidRequest("name must have 1 to 200 characters")
-        if spec.privacy not in ("protected", "public"):
-            raise InvalidRequest("privacy must be 'protected' or 'public'")
         content = spec.content
-        dataset_id = f"ds-{uuid.uuid4()}"
-        kin = self._kin(owner, spec)
-        dataset = Dataset(
-            id=dataset_id,
-            population=kin.population if kin is not None else dataset_id,
-            spent_epsilon=kin.spent_epsilon if kin is not None else 0.0,
-            owner_id=owner.id,
-            tenant_id=owner.tenant_id,
-            name=spec.name.strip(),
-            privacy=spec.privacy,
-            format=content.format,
-            size=content.size,
-            tensors=json.dumps(content.tensors) if content.tensors else None,
-            blob=content.digest,
-            rows_digest=content.rows_digest,
-            units=content.units,
-            units_digest=content.units_digest,
-            unit=_unit(spec, kin),
-            delta=_delta(spec.delta, content.units or content.size, kin),
-            epsilon_cap=_cap(spec.epsilon_cap, kin),
-            idempotency_key=spec.idempotency_key,
-            fingerprint=fingerprint,
-        )
+        dataset = self._new(owner, spec)
+        dataset.idempotency_key, dataset.fingerprint = spec.idempotency_key, spec.fingerprint
+        dataset.file_size, dataset.file_format = len(content.data), content.format
+        Populations(self.session).settle(dataset, spec, content)
+        take_rows(dataset, content)
         self.blobs.put(content.data)  # last: what is refused leaves no rows behind
         self.session.add(dataset)
         self.session.flush()
-        self._tell(dataset)
-        if kin is not None and dataset.epsilon_cap > kin.epsilon_cap:
-            self._raise_cap(dataset.population, dataset.epsilon_cap)
+        tell(self.session, dataset)
         return dataset
 
-    def _tell(self, dataset: Dataset) -> None:
-        """Neither its name nor its size: the one is free text, the other is not covered by ε."""
-        ready = {"dataset_id": dataset.id, "status": "ready", "privacy": dataset.privacy}
-        Outbox(self.session).put(
-            dataset.tenant_id, WebhookEvent.DATASET_PROCESSED, ready | {"format": dataset.format}
-        )
+    def upload(
+        self, owner: Principal, spec: FileSpec, source: str, size: int, key: str | None = None
+    ) -> Dataset:
+        """Take a file, which is the blob `source`: it is `processing` until a worker has looked at it.
 
-    def get(self, owner: Principal, dataset_id: str, *, even_deleted: bool = False) -> Dataset:
-        """The dataset. Raises DatasetNotFound, also when it is somebody else's."""
+        Raises InvalidRequest, DatasetNotFound, DatasetNotReady, IdempotencyConflict, QuotaExceeded.
+        """
+        if self.folder is None:
+            raise RuntimeError("this catalogue knows of no workers")
+        fingerprint = spec.fingerprint(source)
+        if known := self._by_key(owner, key, fingerprint):
+            return known
+        dataset = self.expect(owner, spec)
+        dataset.idempotency_key, dataset.fingerprint = key, fingerprint
+        dataset.source, dataset.file_name, dataset.file_size = source, spec.file_name, size
+        self.session.add(dataset)
+        self.session.flush()
+        request_worker(self.session, self.folder, dataset.id, WORK_KIND, Turn(share=owner.id))
+        return dataset
+
+    def expect(self, owner: Principal, spec: FileSpec) -> Dataset:
+        """The dataset that a file will be, not stored yet: all of what was said that can be refused now is.
+
+        Raises InvalidRequest, DatasetNotFound, DatasetNotReady, QuotaExceeded.
+        """
+        dataset = self._new(owner, spec)
+        Populations(self.session).named(owner.id, spec)
+        waiting = select(sa.func.count()).select_from(Dataset)
+        waiting = waiting.where(Dataset.owner_id == owner.id, Dataset.status == "processing")
+        if self.session.exec(waiting).one() >= MOST_PROCESSING:
+            raise QuotaExceeded("datasets being processed", MOST_PROCESSING)
+        dataset.status, dataset.asked = "processing", spec.as_json()
+        dataset.description, dataset.dataset_type = spec.description, spec.dataset_type
+        dataset.target = spec.target
+        dataset.unit = spec.unit or "example"
+        dataset.delta = spec.delta or 0.0
+        dataset.epsilon_cap = DEFAULT_EPSILON_CAP if spec.epsilon_cap is None else spec.epsilon_cap
+        return dataset
+
+    def get(
+        self, owner: Principal, dataset_id: str, *, even_deleted: bool = False, ready: bool = False
+    ) -> Dataset:
+        """The dataset. Raises DatasetNotFound, also when it is somebody else's.
+
+        With `ready` one that has no rows raises DatasetNotReady.
+        """
         dataset = self.session.get(Dataset, dataset_id)
         if dataset is None or dataset.owner_id != owner.id:
             raise DatasetNotFound
         if dataset.deleted_at is not None and not even_deleted:
             raise DatasetNotFound
+        if ready:
+            require_ready(dataset)
         return dataset
 
-    def list_page(self, owner: Principal, *, limit: int = 50, offset: int = 0) -> tuple[list[Dataset], int]:
-        """The owner's datasets, newest first, and how many there are."""
-        mine = (col(Dataset.owner_id) == owner.id, col(Dataset.deleted_at).is_(None))
+    def get_for_job(self, owner: Principal, dataset_id: str) -> Dataset:
+        """One that is ready, or will be: a job waits for it. Raises DatasetNotFound, DatasetNotReady."""
+        dataset = self.get(owner, dataset_id)
+        if dataset.status == "failed":
+            require_ready(dataset)
+        return dataset
+
+    def list_page(self, owner: Principal, page: Page | None = None) -> tuple[list[Dataset], int]:
+        """The owner's datasets, newest first unless said otherwise, and how many there are."""
+        page = page or Page()
+        mine = [col(Dataset.owner_id) == owner.id, col(Dataset.deleted_at).is_(None)]
+        if page.name is not None:
+            mine.append(col(Dataset.name) == page.name)
         total = self.session.exec(select(sa.func.count()).select_from(Dataset).where(*mine)).one()
-        query = select(Dataset).where(*mine).order_by(col(Dataset.created_at).desc(), col(Dataset.id))
-        return list(self.session.exec(query.limit(limit).offset(offset))), total
+        key = _COLUMNS[page.sort_by]
+        query = select(Dataset).where(*mine)
+        query = query.order_by(key.desc() if page.descending else key.asc(), col(Dataset.id))
+        return list(self.session.exec(query.limit(page.limit).offset(page.offset))), total
 
     def delete(self, owner: Principal, dataset_id: str, *, users: int) -> None:
-        """Forget the rows; the ledger stays. `users` live clients forbid it. Raises DatasetInUse."""
+        """Forget the rows and the file; the ledger stays. `users` live clients and jobs forbid it.
+
+        One that is being processed ends so. Raises DatasetNotFound, DatasetInUse.
+        """
         dataset = self.get(owner, dataset_id)
         if users:
             raise DatasetInUse(dataset_id, users)
         dataset.deleted_at = now()
+        if dataset.status == "processing":
+            dataset.status, dataset.reason = "failed", "it was deleted"
+            release_work(self.session, dataset.id)
         self.session.add(dataset)
         self.session.flush()
-        query = select(Dataset.id).where(Dataset.blob == dataset.blob, col(Dataset.deleted_at).is_(None))
-        if self.session.exec(query).first() is None:
-            after_commit(self.session, lambda: self.blobs.delete(dataset.blob))
+        for blob in {dataset.blob, dataset.source} - {None, ""}:
+            if blob is not None and not is_named(self.session, blob):
+                after_commit(self.session, lambda blob=blob: self.blobs.delete(blob))
 
-    def _kin(self, owner: Principal, spec: DatasetSpec) -> Dataset | None:
-        """A protected dataset about the same people: the one that is named, or the same rows."""
-        if spec.population is not None and spec.privacy == "public":
-            raise InvalidRequest("a public dataset has no population: nothing is spent on it")
-        same_rows = select(Dataset).where(
-            Dataset.tenant_id == owner.tenant_id, _holds(spec.content), Dataset.privacy == "protected"
+    def _new(self, owner: Principal, spec: DatasetSpec | FileSpec) -> Dataset:
+        """A dataset without rows, the next version of its name. Raises InvalidRequest."""
+        name = spec.name.strip()
+        if not name or len(spec.name) > 200:
+            raise InvalidRequest("name must have 1 to 200 characters")
+        check_policy(spec)
+        newest = select(sa.func.max(col(Dataset.version)))
+        newest = newest.where(Dataset.owner_id == owner.id, Dataset.name == name)
+        dataset_id = f"ds-{uuid.uuid4()}"
+        return Dataset(
+            id=dataset_id,
+            population=dataset_id,
+            owner_id=owner.id,
+            tenant_id=owner.tenant_id,
+            name=name,
+            privacy=spec.privacy,
+            version=(self.session.exec(newest).one() or 0) + 1,
+            format="",
+            size=0,
+            blob="",
+            delta=0.0,
+            epsilon_cap=DEFAULT_EPSILON_CAP,
         )
-        same = self.session.exec(same_rows.order_by(col(Dataset.created_at))).first()
-        if same is not None and spec.privacy == "public":
-            raise PrivacyRefused(
-                "these very rows were registered as protected: they cannot be public as well"
-            )
-        if spec.privacy == "protected" and (known := self._public_twin(owner, spec.content)) is not None:
-            raise PrivacyRefused(
-                f"these very rows are registered as public, as dataset {known}: what everybody may see "
-                "cannot be protected. Delete that one first"
-            )
-        if same is not None:
-            _require_same_units(same, spec.content)
-        if spec.population is None:
-            return same
-        named = self.get(owner, spec.population, even_deleted=True)
-        if named.privacy == "public":
-            raise InvalidRequest(f"dataset {named.id} is public: nothing is spent on it that could be shared")
-        if same is not None and same.population != named.population:
-            raise PrivacyRefused(
-                f"these very rows are in another population already, that of dataset {same.id}: name that one"
-            )
-        if (named.units is None) != (spec.content.units is None):
-            raise PrivacyRefused(
-                f"one budget is about one unit of privacy: that of dataset {named.id} is the {named.unit}. "
-                + ("Give unit_ids" if named.units is not None else "Leave unit_ids out")
-            )
-        return named
 
-    def _public_twin(self, owner: Principal, content: Content) -> str | None:
-        query = select(Dataset.id).where(
-            Dataset.tenant_id == owner.tenant_id,
-            _holds(content),
-            Dataset.privacy == "public",
-            col(Dataset.deleted_at).is_(None),
-        )
-        return self.session.exec(query).first()
-
-    def _raise_cap(self, population: str, cap: float) -> None:
-        """The curator's decision holds for everything that is about the same people."""
-        members = sa.update(Dataset).where(col(Dataset.population) == population)
-        self.session.connection().execute(members.values(epsilon_cap=cap))
-
-    def _by_key(self, owner: Principal, key: str | None) -> Dataset | None:
+    def _by_key(self, owner: Principal, key: str | None, fingerprint: str) -> Dataset | None:
+        """What was made under this key. Raises IdempotencyConflict when it was another request."""
         if key is None:
             return None
         query = select(Dataset).where(Dataset.owner_id == owner.id, Dataset.idempotency_key == key)
-        return self.session.exec(query).first()
+        known = self.session.exec(query).first()
+        if known is not None and known.fingerprint != fingerprint:
+            raise IdempotencyConflict
+        return known
 
 
-def _holds(content: Content) -> sa.ColumnElement[bool]:
-    """Whether a dataset holds these rows, with or without ids beside them."""
-    before = col(Dataset.rows_digest).is_(None)  # registered when datasets had no units
-    return sa.or_(
-        col(Dataset.rows_digest) == content.rows_digest,
-        sa.and_(before, col(Dataset.blob).in_((content.digest, content.plain_digest))),
-    )
+def require_ready(dataset: Dataset) -> None:
+    """Raises DatasetNotReady when there are no rows to learn from."""
+    if not dataset.is_ready:
+        raise DatasetNotReady(dataset.id, dataset.status, dataset.reason)
 
 
-def _require_same_units(known: Dataset, content: Content) -> None:
-    """ε of a row and ε of a person do not add up, nor do those of two groupings of the same rows."""
-    if known.units_digest != content.units_digest:
-        raise PrivacyRefused(
-            f"these very rows are registered already, as dataset {known.id}, where ε is about each "
-            f"{known.unit}: one budget cannot be about "
-            + ("other units" if known.units is not None and content.units is not None else "both")
-            + ". Hand them over as they were then"
-        )
+def is_named(session: Session, blob: str) -> bool:
+    """Whether a dataset that is there has this blob, for its rows or as its file."""
+    named = sa.or_(col(Dataset.blob) == blob, col(Dataset.source) == blob)
+    query = select(Dataset.id).where(named, col(Dataset.deleted_at).is_(None))
+    return session.exec(query).first() is not None
 
 
-def _unit(spec: DatasetSpec, kin: Dataset | None) -> str:
-    """What ε is about, in a word: that of the same people's other datasets. Raises InvalidRequest."""
-    if spec.content.units is None and spec.unit not in (None, "example"):
-        raise InvalidRequest("a unit needs unit_ids: they say which rows are about the same one")
-    if kin is not None and spec.unit not in (None, kin.unit):
-        raise PrivacyRefused(
-            f"one budget is about one unit of privacy: that of dataset {kin.id} is the {kin.unit}, as it was "
-            "called then. Leave unit out, or call it so"
-        )
-    if kin is not None:
-        return kin.unit
-    return "example" if spec.content.units is None else spec.unit or "unit"
+def take_rows(dataset: Dataset, rows: Rows) -> None:
+    """Give a dataset the rows that were checked."""
+    dataset.format, dataset.size = rows.format, rows.size
+    dataset.tensors = json.dumps(rows.tensors) if rows.tensors else None
+    dataset.blob, dataset.rows_digest = rows.digest, rows.rows_digest
+    dataset.units, dataset.units_digest = rows.units, rows.units_digest
 
 
-def _fingerprint(spec: DatasetSpec) -> str:
-    """What a retry under the same Idempotency-Key must have in common: everything but the key."""
-    what = (spec.content.digest, spec.content.format, spec.name)
-    policy = (spec.privacy, spec.delta, spec.epsilon_cap, spec.population, spec.unit)
-    return hashlib.sha256(repr(what + policy).encode()).hexdigest()
-
-
-def _delta(asked: float | None, size: int, kin: Dataset | None) -> float:
-    if kin is not None and asked not in (None, kin.delta):
-        raise InvalidRequest(
-            "delta is fixed for the people these rows are about, so that what is spent adds up: leave it out "
-            f"or give {kin.delta:g}, as for dataset {kin.id}"
-        )
-    if kin is not None and kin.delta >= 1 / size:
-        raise InvalidRequest(f"the population's delta, {kin.delta:g}, is not below 1/N = {1 / size:.2g}")
-    if kin is not None:
-        return kin.delta
-    delta = min(1e-5, size**-1.1) if asked is None else asked
-    if not 0 < delta < 1 or (asked is not None and asked >= 1 / size):
-        raise InvalidRequest(f"delta must lie above 0 and below 1/N = {1 / size:.2g}")
-    return delta
-
-
-def _cap(asked: float | None, kin: Dataset | None) -> float:
-    if asked is None:
-        return kin.epsilon_cap if kin is not None else DEFAULT_EPSILON_CAP
-    if kin is not None and asked < kin.epsilon_cap:
-        raise InvalidRequest(
-            f"epsilon_cap can only be raised: it is {kin.epsilon_cap:g} for the people these rows are about, "
-            f"from dataset {kin.id}"
-        )
-    if not 0 < asked <= 1000:
-        raise InvalidRequest("epsilon_cap must lie between 0 and 1000")
-    return asked
+def tell(session: Session, dataset: Dataset) -> None:
+    """Neither its name nor its size: the one is free text, the other is not covered by ε."""
+    told = {"dataset_id": dataset.id, "status": dataset.status, "privacy": dataset.privacy}
+    if dataset.is_ready:
+        told["format"] = dataset.format
+    Outbox(session).put(dataset.tenant_id, WebhookEvent.DATASET_PROCESSED, told)

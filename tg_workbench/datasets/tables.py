@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
@@ -9,12 +11,14 @@ from tg_workbench.storage.database import now
 
 
 class Dataset(SQLModel, table=True):
-    """A registered dataset and its privacy policy. Its rows lie in one blob.
+    """A dataset and its privacy policy. Its rows lie in one blob.
 
-    Datasets about the same people share a `population`: one ledger, one δ, one cap.
+    Datasets about the same people share a `population`: one ledger, one δ, one cap. What was uploaded as a
+    file is `processing` at first: until it is `ready` there are no rows, and the policy is what was asked.
     """
 
     __tablename__ = "datasets"
+    __table_args__ = (sa.Index("ix_datasets_family", "owner_id", "name", "version"),)
 
     id: str = Field(primary_key=True)
     owner_id: str = Field(index=True)
@@ -40,11 +44,52 @@ class Dataset(SQLModel, table=True):
     fingerprint: str | None = None
     created_at: float = Field(default_factory=now)
     deleted_at: float | None = None
+    status: str = "ready"
+    """`processing`, `ready` or `failed`."""
+    version: int = 1
+    """Of those that one owner has given this name."""
+    reason: str | None = Field(default=None, sa_type=sa.Text)
+    """Why it failed."""
+    description: str | None = Field(default=None, sa_type=sa.Text)
+    dataset_type: str | None = None
+    source: str | None = None
+    """The blob of the file as it was uploaded."""
+    file_name: str | None = None
+    file_size: int | None = None
+    file_format: str | None = None
+    target: str | None = None
+    profile: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    """What is in the file. Not covered by ε: for its owner only."""
+    encoding: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    asked: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    """What its owner said of the file and its policy."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there are rows to learn from."""
+        return self.status == "ready"
 
     @property
     def members(self) -> int:
         """How many there are that ε is about, and that are drawn: units, or rows."""
         return self.size if self.units is None else self.units
+
+
+class Upload(SQLModel, table=True):
+    """A file that comes in pieces. How much of it is here is how long the partial file is."""
+
+    __tablename__ = "uploads"
+
+    id: str = Field(primary_key=True)
+    owner_id: str = Field(index=True)
+    tenant_id: str
+    size: int = Field(sa_type=sa.BigInteger)
+    sha256: str | None = None
+    asked: dict[str, Any] = Field(sa_type=sa.JSON)
+    dataset_id: str | None = None
+    """What it became."""
+    created_at: float = Field(default_factory=now)
+    expires_at: float
 
 
 class Charge(SQLModel):

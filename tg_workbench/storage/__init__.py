@@ -5,7 +5,8 @@ at once instead of being made to wait. Never await anything while a `write()` se
 lock.
 """
 
-from tg_workbench.storage.blobs import Blobs
+from tg_workbench.storage.blobs import Blobs, BlobWriter
 from tg_workbench.storage.database import Database
+from tg_workbench.storage.partial_files import PartialFile
 
-__all__ = ["Blobs", "Database"]
+__all__ = ["BlobWriter", "Blobs", "Database", "PartialFile"]

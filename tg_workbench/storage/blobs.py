@@ -5,7 +5,9 @@ Names come from contents only, never from a caller, so no path can be smuggled i
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -13,10 +15,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import IO
 
 from tg_workbench.errors import NotFound, StorageFull
 
 _NAME = re.compile(r"[0-9a-f]{64}")
+_NEW = ".new-"
 
 
 class Blobs:
@@ -30,25 +35,24 @@ class Blobs:
 
         Raises StorageFull, in which case nothing is left behind.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        digest = hashlib.sha256()
-        with _room_on_disk():
-            descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".new-")
-            temporary = Path(name)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    for chunk in [content] if isinstance(content, bytes) else content:
-                        digest.update(chunk)
-                        file.write(chunk)
-                    file.flush()
-                    os.fsync(file.fileno())
-                target = self._path(digest.hexdigest())
-                target.parent.mkdir(exist_ok=True, mode=0o700)
-                temporary.replace(target)
-                _settle(target.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
-        return digest.hexdigest()
+        with self.writer() as writer:
+            for chunk in [content] if isinstance(content, bytes) else content:
+                writer.write(chunk)
+            return writer.keep()
+
+    def writer(self) -> BlobWriter:
+        """A new blob, to be written in pieces. Raises StorageFull."""
+        with room_on_disk():
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return BlobWriter(self)
+
+    def adopt(self, path: Path, name: str) -> None:
+        """Have a file that lies beside the blobs, whose SHA-256 is `name`, be one of them too."""
+        target = self._path(name)
+        target.parent.mkdir(exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileExistsError):
+            os.link(path, target)
+        settle(target.parent)
 
     def path(self, name: str) -> Path:
         """Where the blob lies, for readers that map files. Raises NotFound."""
@@ -65,13 +69,88 @@ class Blobs:
         """Forget the blob; forgetting it twice is fine."""
         self._path(name).unlink(missing_ok=True)
 
+    def sweep(self) -> int:
+        """Remove what writers have left that were killed; how many files that were.
+
+        Those that live hold a lock on theirs, so this may be called at any time, by any process.
+        """
+        removed = 0
+        for path in self.folder.glob(f"{_NEW}*"):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                removed += 1
+        return removed
+
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise NotFound("a blob is named by 64 hex digits")
         return self.folder / name[:2] / name
 
 
-def _settle(folder: Path) -> None:
+class BlobWriter:
+    """A blob that is being written: nothing of it stays unless `keep` is called before the block ends."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self.size = 0
+        self._blobs = blobs
+        self._digest = hashlib.sha256()
+        self._file, self.path = _locked(blobs.folder)
+
+    def __enter__(self) -> BlobWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.drop()
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Add to it. Raises StorageFull."""
+        with room_on_disk():
+            self._file.write(chunk)
+        self._digest.update(chunk)
+        self.size += len(chunk)
+
+    def finish(self) -> str:
+        """Bring it to the disk, which may take long; its SHA-256 in hex. Raises StorageFull."""
+        with room_on_disk():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return self._digest.hexdigest()
+
+    def keep(self) -> str:
+        """Make it a blob, and return its name. Raises StorageFull."""
+        name = self.finish()
+        with room_on_disk():
+            target = self._blobs._path(name)
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            self.path.replace(target)
+            settle(target.parent)
+        self._file.close()
+        return name
+
+    def drop(self) -> None:
+        """Forget it; what is a blob already stays one."""
+        if self._file.closed:
+            return
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what could not be written any more need not be
+            self._file.close()
+
+
+def _locked(folder: Path) -> tuple[IO[bytes], Path]:
+    """A new file and a lock on it, which whoever sweeps looks for."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=_NEW)
+        file = os.fdopen(descriptor, "wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:  # else it was swept away before it was locked
+            return file, Path(name)
+        file.close()
+
+
+def settle(folder: Path) -> None:
     """Have a new name in a folder survive a power cut, as the content already does."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -81,7 +160,8 @@ def _settle(folder: Path) -> None:
 
 
 @contextmanager
-def _room_on_disk() -> Iterator[None]:
+def room_on_disk() -> Iterator[None]:
+    """A block in which a full disk is StorageFull."""
     try:
         yield
     except OSError as failure:

@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.datasets import Dataset
+from tg_workbench.datasets import Dataset, require_ready
 from tg_workbench.errors import (
     ClientTerminated,
     DatasetNotFound,
@@ -103,7 +103,7 @@ class TrainingClients:
         self, owner: Principal, *, limit: int = 50, offset: int = 0
     ) -> tuple[list[TrainingClient], int]:
         """The owner's clients, newest first, and how many there are. Ended ones are listed too."""
-        mine = col(TrainingClient.owner_id) == owner.id
+        mine = sa.and_(col(TrainingClient.owner_id) == owner.id, col(TrainingClient.job_id).is_(None))
         total = self.session.exec(select(sa.func.count()).select_from(TrainingClient).where(mine)).one()
         newest_first = (col(TrainingClient.created_at).desc(), col(TrainingClient.id))
         query = select(TrainingClient).where(mine).order_by(*newest_first)
@@ -234,4 +234,5 @@ class TrainingClients:
         dataset = self.session.get(Dataset, dataset_id)
         if dataset is None or dataset.deleted_at is not None or dataset.owner_id != owner.id:
             raise DatasetNotFound
+        require_ready(dataset)
         return dataset

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from tg_workbench.datasets import UNIT_IDS, Dataset
 from tg_workbench.engine.networks import PREPARED
@@ -100,6 +101,13 @@ class DatasetRows:
         rows = np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
         owners = np.repeat(np.asarray(drawn, dtype=np.int64), [len(each) for each in chosen])
         return {**self.take(rows), UNIT_IDS: owners}
+
+    def of_members(self, members: NDArray[np.int64]) -> Batch:
+        """All rows of some members, to be looked at: whose they are is left out."""
+        if self.rows_of is None:
+            return self.take(members)
+        chosen = [self.rows_of[member] for member in members]
+        return self.take(np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64))
 
     def take(self, rows: Sequence[int] | slice | np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
         """Some rows as a batch."""

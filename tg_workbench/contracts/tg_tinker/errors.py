@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 from tg_workbench import errors
-from tg_workbench.contracts.failures import BodyTooLarge, Failure, MethodNotAllowed
+from tg_workbench.contracts.failures import BodyTooLarge, Failure, MethodNotAllowed, RangeUnsatisfiable
 from tg_workbench.contracts.route import Contract, route_of
 
 CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
@@ -28,12 +28,18 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.WorkbenchError: ("INTERNAL_ERROR", 500),
     # ours, where the document has no word
     errors.DatasetNotFound: ("DATASET_NOT_FOUND", 404),
+    errors.ModelNotFound: ("MODEL_NOT_FOUND", 404),
     errors.ApiKeyNotFound: ("API_KEY_NOT_FOUND", 404),
     errors.WebhookNotFound: ("WEBHOOK_NOT_FOUND", 404),
     errors.DeliveryNotFound: ("DELIVERY_NOT_FOUND", 404),
+    errors.NotificationNotFound: ("NOTIFICATION_NOT_FOUND", 404),
     errors.NotFound: ("NOT_FOUND", 404),
     MethodNotAllowed: ("METHOD_NOT_ALLOWED", 405),
     BodyTooLarge: ("PAYLOAD_TOO_LARGE", 413),
+    RangeUnsatisfiable: ("RANGE_NOT_SATISFIABLE", 416),
+    errors.DatasetNotReady: ("DATASET_NOT_READY", 409),
+    errors.UploadNotFound: ("UPLOAD_NOT_FOUND", 404),
+    errors.UploadOffsetWrong: ("UPLOAD_OFFSET_WRONG", 409),
     errors.UnknownModel: ("UNKNOWN_MODEL", 422),
     errors.UnsupportedLayer: ("UNSUPPORTED_LAYER", 422),
     errors.NotALanguageModel: ("NOT_A_LANGUAGE_MODEL", 422),

@@ -1,4 +1,4 @@
-"""Our own routes, under /workbench/v1: runs, live events, datasets, the ledger, API keys, the audit log."""
+"""Our own routes, under /workbench/v1: runs, live events, the ledger, API keys, the audit log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tg_workbench.contracts.providers import (
     ArtifactId,
     ClientId,
     ClientsRoom,
-    DatasetId,
     DatasetsRoom,
     EventsRoom,
     IdempotencyKey,
@@ -35,7 +34,6 @@ from tg_workbench.contracts.route import FAILURES, asks_only, audited, needs
 from tg_workbench.contracts.tg_tinker import views
 from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
 from tg_workbench.contracts.tg_tinker.routes import accepted
-from tg_workbench.contracts.uploads import ReceivedDataset
 from tg_workbench.contracts.workbench import plans, schemas
 from tg_workbench.datasets import Datasets, Ledger
 from tg_workbench.errors import InvalidRequest
@@ -198,52 +196,13 @@ async def plan_run(body: plans.AskPlan, owner: SignedIn, premises: ThePremises) 
     """What a run would cost, and how many steps a dataset's cap allows. Asking costs nothing."""
     with premises.database.read() as session:
         rooms = Datasets(session, premises.blobs), Ledger(session)
-        dataset = rooms[0].get(owner, body.dataset_id) if body.dataset_id is not None else None
+        dataset = rooms[0].get(owner, body.dataset_id, ready=True) if body.dataset_id is not None else None
         protected = dataset is not None and dataset.privacy == "protected"
         spent = rooms[1].of_subject(dataset.population) if dataset is not None and protected else {}
     question = body.question(dataset, spent)
     async with premises.heavy:
         unit = dataset.unit if dataset is not None else "example"
         return plans.PlanView.of(await ask_planner(question), question["cap"], unit)
-
-
-# ----------------------------------------------------------------------------- datasets
-@router.post("/datasets", status_code=201, openapi_extra=described(schemas.Texts))
-@needs("datasets")
-async def register_dataset(
-    received: ReceivedDataset, owner: SignedIn, datasets: DatasetsRoom
-) -> schemas.DatasetView:
-    """Hand over a dataset: tensors in a safetensors body, or texts in JSON.
-
-    Features of type U8 are the pixels of images, and read as value / 255.
-    """
-    return schemas.DatasetView.of(datasets.register(owner, received))
-
-
-@router.get("/datasets")
-async def list_datasets(
-    owner: SignedIn, datasets: DatasetsRoom, limit: Limit = 50, offset: Offset = 0
-) -> schemas.DatasetList:
-    """List your datasets, the newest first."""
-    page, total = datasets.list_page(owner, limit=limit, offset=offset)
-    shown = [schemas.DatasetView.of(dataset) for dataset in page]
-    return schemas.DatasetList(datasets=shown, total=total, limit=limit, offset=offset)
-
-
-@router.get("/datasets/{dataset_id}")
-async def get_dataset(dataset_id: DatasetId, owner: SignedIn, datasets: DatasetsRoom) -> schemas.DatasetView:
-    """A dataset's policy and what it has cost so far."""
-    return schemas.DatasetView.of(datasets.get(owner, dataset_id))
-
-
-@router.delete("/datasets/{dataset_id}")
-@needs("datasets")
-async def delete_dataset(
-    dataset_id: DatasetId, owner: SignedIn, datasets: DatasetsRoom, clients: ClientsRoom
-) -> schemas.Deleted:
-    """Forget a dataset's rows; its ledger stays."""
-    datasets.delete(owner, dataset_id, users=clients.users_of(dataset_id))
-    return schemas.Deleted()
 
 
 # ----------------------------------------------------------------------------- API keys

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -246,50 +245,6 @@ class LedgerPage(View):
             delta=dataset.delta if dataset else privacy.get("delta"),
             epsilon_cap=dataset.epsilon_cap if dataset else privacy.get("target_epsilon"),
         )
-
-
-class DatasetView(View):
-    """A dataset and its privacy policy; never its rows."""
-
-    dataset_id: str
-    name: str
-    privacy: Privacy
-    format: str
-    population: str
-    unit: str
-    relation: str
-    delta: float
-    epsilon_cap: float
-    spent_epsilon: float
-    size: int
-    units: int | None
-    """How many units own the rows; null: every row is one."""
-    tensors: dict[str, Any] | None
-    created_at: str
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> DatasetView:
-        """A dataset of the room."""
-        return cls(
-            **dataset.model_dump(
-                include={
-                    *("name", "privacy", "format", "population", "unit", "relation"),
-                    *("delta", "epsilon_cap", "spent_epsilon", "size", "units"),
-                }
-            ),
-            dataset_id=dataset.id,
-            tensors=json.loads(dataset.tensors) if dataset.tensors else None,
-            created_at=iso(dataset.created_at),
-        )
-
-
-class DatasetList(View):
-    """A page of datasets, the newest first."""
-
-    datasets: list[DatasetView]
-    total: int
-    limit: int
-    offset: int
 
 
 class AuditPage(View):
