@@ -247,7 +247,7 @@ def error_of(answer: Answer) -> WorkbenchError:
     body: Any = None
     with suppress(ValueError):
         body = json.loads(answer.content)
-    return error_from(envelope_of(body), status=answer.status_code)
+    return error_from(envelope_of(body, answer.status_code), status=answer.status_code)
 
 
 def object_in(answer: Answer) -> dict[str, Any]:

@@ -60,12 +60,21 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     # where other documents' routes have other words
     "INVALID_TOKEN": errors.Unauthenticated,
     "INSUFFICIENT_PERMISSIONS": errors.PermissionDenied,
-    "BAD_REQUEST": errors.InvalidRequest,
-    "UNAUTHORIZED": errors.Unauthenticated,
-    "FORBIDDEN": errors.PermissionDenied,
-    "TOO_MANY_REQUESTS": errors.RateLimited,
-    "GATEWAY_TIMEOUT": errors.DeadlineExceeded,
 }
+
+BY_STATUS: Mapping[int, str] = {
+    400: "VALIDATION_ERROR",
+    401: "AUTHENTICATION_REQUIRED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "FUTURE_TIMEOUT",
+    409: "CONFLICT",
+    413: "PAYLOAD_TOO_LARGE",
+    429: "RATE_LIMIT_EXCEEDED",
+    503: "MODEL_NOT_READY",
+    507: "STORAGE_FULL",
+}
+"""The code of an error in a document whose own say no more than HTTP's number."""
 
 ADVICE: Mapping[str, str] = {
     "CredentialMissing": "; here that is Workbench(api_key='tgw-…'), the variable TG_API_KEY or wb.login(…)"
@@ -73,14 +82,17 @@ ADVICE: Mapping[str, str] = {
 """What the SDK adds to a kind's message, where that was written for callers of the API."""
 
 
-def envelope_of(body: Any) -> Any:
-    """What a refusal tells as `{code, message}`, in whichever document's words; None when it tells nothing."""
+def envelope_of(body: Any, status: int) -> Any:
+    """What a refusal tells as `{code, message, details}`, whichever document's words it has."""
     told = body.get("error") if isinstance(body, Mapping) else None
-    if not isinstance(told, str):
-        return told
-    more = body.get("details")
-    message = body.get("message") or (f"{told}: {more}" if isinstance(more, str) else told)
-    return {"code": str(body.get("code") or told).upper(), "message": message}
+    if isinstance(told, str):
+        more = body.get("details")
+        message = body.get("message") or (f"{told}: {more}" if isinstance(more, str) else told)
+        details = {"problems": more} if isinstance(more, list) else {}
+        return {"code": BY_STATUS.get(status, told), "message": message, "details": details}
+    if isinstance(told, Mapping) and told.get("code") not in CLASSES and "details" not in told:
+        return {**told, "code": BY_STATUS.get(status, told.get("code"))}
+    return told
 
 
 def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
