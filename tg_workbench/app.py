@@ -26,11 +26,14 @@ from starlette.responses import Response
 from tg_workbench import __version__
 from tg_workbench.contracts import pages
 from tg_workbench.contracts.aitip import datasets as aitip_datasets
+from tg_workbench.contracts.aitip import jobs as aitip_jobs
 from tg_workbench.contracts.aitip import routes as aitip
 from tg_workbench.contracts.coordination import datasets as coordination_datasets
+from tg_workbench.contracts.coordination import jobs as coordination_jobs
 from tg_workbench.contracts.coordination import routes as coordination
 from tg_workbench.contracts.deep_learning import datasets as deep_learning_datasets
 from tg_workbench.contracts.deep_learning import routes as deep_learning
+from tg_workbench.contracts.deep_learning import training as deep_learning_training
 from tg_workbench.contracts.duties import on_duty, tidy
 from tg_workbench.contracts.edges import BodyLimit, Edge, Heads, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
@@ -46,7 +49,7 @@ from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
-from tg_workbench.contracts.workbench import alerts, notifications, own_account, webhooks
+from tg_workbench.contracts.workbench import alerts, jobs, notifications, own_account, webhooks
 from tg_workbench.contracts.workbench import datasets as workbench_datasets
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
@@ -65,14 +68,17 @@ ROUTERS = (
     tg_tinker.router,
     aitip.router,
     aitip_datasets.router,
+    aitip_jobs.router,
     qflare.router,
     oauth.page_router,
     oauth.router,
     monitoring.router,
     deep_learning.router,
     deep_learning_datasets.router,
+    deep_learning_training.router,
     coordination.router,
     coordination_datasets.router,
+    coordination_jobs.router,
     workbench.router,
     workbench_datasets.router,
     workbench_datasets.uploads,
@@ -82,6 +88,7 @@ ROUTERS = (
     webhooks.router,
     alerts.router,
     notifications.router,
+    jobs.router,
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0

@@ -8,13 +8,13 @@ WorkbenchError
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
 │                              AlertNotFound, AlertRuleNotFound, ModelNotFound, JobNotFound, UploadNotFound,
-│                              NotificationNotFound
+│                              NotificationNotFound, ResultsNotFound
 ├── InvalidRequest             InvalidField, InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel,
 │                              PasswordUnfit, InvitationInvalid, AuthorizationRefused, GrantInvalid,
 │                              GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
 │                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
-│                              UploadOffsetWrong
+│                              UploadOffsetWrong, JobEnded
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -182,6 +182,14 @@ class JobNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("there is no training job with this id")
+
+
+class ResultsNotFound(NotFound):
+    """A job that has no results: it is not done, or came to none."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"there are no results of this training job: it is {status}")
+        self.status = status
 
 
 class UserNotFound(NotFound):
@@ -446,6 +454,14 @@ class JobNotRestartable(Refused):
 
     def __init__(self, status: str) -> None:
         super().__init__(f"this job is {status}: only a failed or cancelled job can be restarted")
+        self.status = status
+
+
+class JobEnded(Refused):
+    """There is nothing left to cancel."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"this job is {status}: there is nothing to cancel")
         self.status = status
 
 

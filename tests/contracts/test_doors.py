@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from tests.contracts.conftest import Caller
 from tests.contracts.doors import (
@@ -134,6 +136,22 @@ def test_no_route_opens_to_what_was_good_once(
 
 
 # ----------------------------------------------------------------------------- what is somebody else's
+def finished_job(person: Person) -> str:
+    """A job that has come to its end."""
+    features = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    rows = save({"features": features, "targets": (features.sum(axis=1) > 0).astype(np.int64)})
+    headers = {"Content-Type": "application/vnd.safetensors"}
+    query = {"name": "flowers", "privacy": "public"}
+    dataset = person.http.post("/workbench/v1/datasets", params=query, content=rows, headers=headers).json()
+    body = {"dataset_id": dataset["dataset_id"], "model_type": "mlp", "learning": {"epochs": 1}}
+    job = person.http.post("/workbench/v1/jobs", json=body).json()["id"]
+    for _ in range(600):
+        if person.http.get(f"/training/status/{job}").json()["status"] == "completed":
+            return str(job)
+        time.sleep(0.1)
+    raise AssertionError("the job does not end")
+
+
 def first_notification(person: Person) -> str:
     """What somebody was told first; it comes a moment after what it tells of."""
     for _ in range(100):
@@ -164,6 +182,7 @@ def alices(people: People, alice: Person) -> dict[str, str]:
     hook = made["webhooks"]["webhook_id"]
     return {
         "notification_id": first_notification(alice),
+        "job_id": finished_job(alice),
         "webhook_id": hook,
         "delivery_id": alice.http.post(f"/workbench/v1/webhooks/{hook}/ping").json()["delivery_id"],
         "client_id": client,

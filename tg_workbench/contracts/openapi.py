@@ -61,7 +61,8 @@ class Documents:
 
         async with self._printing:
             if contract not in self._printed:
-                self._printed[contract] = await asyncio.to_thread(_by_a_child, made) or made()
+                by_a_child: bytes | None = await asyncio.to_thread(_by_a_child, made)
+                self._printed[contract] = by_a_child or made()
         return self._printed[contract]
 
     def _make(self, name: str | None) -> dict[str, Any]:

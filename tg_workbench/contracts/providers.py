@@ -29,8 +29,9 @@ from tg_workbench.identity import (
 )
 from tg_workbench.notifications import Inbox, Preferences
 from tg_workbench.observability.alerts import Alerts
+from tg_workbench.observability.job_statistics import JobStatistics
 from tg_workbench.observability.statistics import Statistics
-from tg_workbench.training import Operations, TrainingClients
+from tg_workbench.training import Jobs, Operations, TrainingClients
 from tg_workbench.webhooks import Reach, Subscriptions
 
 
@@ -123,6 +124,14 @@ async def _subscriptions(session: Transaction, premises: ThePremises) -> Subscri
     return Subscriptions(session, premises.settings.home, Reach.of(premises.settings))
 
 
+async def _jobs(session: Transaction, premises: ThePremises) -> Jobs:
+    return Jobs(session, premises.folder)
+
+
+async def _job_statistics(session: Transaction, owner: SignedIn) -> JobStatistics:
+    return JobStatistics(session, owner)
+
+
 async def _inbox(session: Transaction) -> Inbox:
     return Inbox(session)
 
@@ -147,6 +156,8 @@ InvitationsRoom = Annotated[Invitations, Depends(_invitations, scope="function")
 OAuthClientsRoom = Annotated[OAuthClients, Depends(_oauth_clients, scope="function")]
 SessionsRoom = Annotated[Sessions, Depends(_sessions, scope="function")]
 WebhooksRoom = Annotated[Subscriptions, Depends(_subscriptions, scope="function")]
+JobsRoom = Annotated[Jobs, Depends(_jobs, scope="function")]
+JobStatisticsRoom = Annotated[JobStatistics, Depends(_job_statistics, scope="function")]
 InboxRoom = Annotated[Inbox, Depends(_inbox, scope="function")]
 PreferencesRoom = Annotated[Preferences, Depends(_preferences, scope="function")]
 
@@ -166,6 +177,7 @@ OAuthClientId = Annotated[str, Path(pattern=_ID, description="An OAuth client's 
 SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-…`).")]
 WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-…`).")]
 DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
+JobId = Annotated[str, Path(pattern=_ID, description="A job's id (`job-…`).")]
 NotificationId = Annotated[str, Path(pattern=_ID, description="A notification's id (`ntf-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 AnyOrganization = Annotated[
@@ -185,5 +197,6 @@ PageNumber = Annotated[
     int, Query(ge=1, le=10**15, description="Page number; beyond the last one it is empty.")
 ]
 Offset = Annotated[int, Query(ge=0, le=2**63 - 1)]
+LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**63 - 1)]
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only what came after this id.")]
 Wait = Annotated[float, Query(ge=0, le=40, description="Seconds to wait for the end.", allow_inf_nan=False)]
