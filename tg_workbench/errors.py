@@ -28,6 +28,7 @@ WorkbenchError
 ├── AuditUnreadable            there is no audit log to verify
 ├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
 ├── DeadlineExceeded           ValidationUnfinished
+├── JobFailed                  (SDK) a training job that was waited for came to no model
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
 Errors hold facts and say what to do; contracts decide on codes and numbers.
@@ -701,6 +702,15 @@ class DatabaseTooNew(WorkbenchError):
 
 
 # ----------------------------------------------------------------------------- from the SDK's side
+class JobFailed(WorkbenchError):
+    """A training job came to no model, as whoever waited for it is told. `reason` says why."""
+
+    def __init__(self, job_id: str, reason: str | None) -> None:
+        super().__init__(f"training job {job_id} failed: {reason or 'it does not say why'}")
+        self.job_id = job_id
+        self.reason = reason
+
+
 class CallFailed(WorkbenchError):
     """The workbench could not be reached, or answered a call with an error."""
 

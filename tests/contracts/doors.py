@@ -77,6 +77,7 @@ SCOPES = {
         "GET /workbench/v1/jobs",
         "GET /workbench/v1/jobs/{job_id}",
         "GET /workbench/v1/jobs/{job_id}/events",
+        "GET /workbench/v1/jobs/{job_id}/history",
         "GET /workbench/v1/notifications",
         "GET /workbench/v1/notifications/preferences",
         "POST /workbench/v1/notifications/read_all",

@@ -13,10 +13,10 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from tg_workbench.errors import DeadlineExceeded, JobFailed, WorkbenchError
+from tg_workbench.errors import CallFailed, DeadlineExceeded, JobFailed, WorkbenchError
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, dataset_id_of
-from tg_workbench.sdk.events import FOREVER, JOBS, EventStream
+from tg_workbench.sdk.events import JOBS, Event, EventStream
 from tg_workbench.sdk.job_plans import EarlyStopping, JobPlan, Schedule
 from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
 from tg_workbench.sdk.models import Model, Models
@@ -25,6 +25,7 @@ from tg_workbench.sdk.progress import Bar, NotebookBar, bar_here
 from tg_workbench.sdk.values import ClientView, PrivacyView
 
 PATH = "/workbench/v1/jobs"
+PAGE = 500
 LOOK_EVERY_SECONDS = 0.3
 STOP_SECONDS = 10.0
 """How long `stop` waits for the job to save what it has."""
@@ -162,12 +163,12 @@ class Job:
             yield from (JobLogLine.of(event) for event in self.events(after) if event.type == "log")
             return
         while True:
-            answer = self._connection.get(f"{self._path}/log", {"after": after, "limit": 500})
-            lines = [JobLogLine.from_wire(line) for line in answer.get("lines", [])]
-            yield from lines
-            if not lines:
+            answer = self._connection.get(f"{self._path}/history", {"after": after, "limit": PAGE})
+            events = [Event.from_wire(event) for event in answer.get("events", [])]
+            yield from (JobLogLine.of(event) for event in events if event.type == "log")
+            if len(events) < PAGE:
                 return
-            after = lines[-1].id
+            after = events[-1].id
 
     # ------------------------------------------------------------------------- how it waits
     def _until_over(self, bar: Bar, timeout: float | None) -> Iterator[float]:
@@ -196,3 +197,116 @@ class Job:
         self._bar = bar_here(wanted=True)
         self._bar.show(self._view.moment, last=True)
         threading.Thread(target=self._show_on, args=(self._bar,), name="tg-job-bar", daemon=True).start()
+
+    def _show_on(self, bar: Bar) -> None:
+        """Move a bar until the end, through restarts of the API; a job that is gone ends it."""
+        while not self._view.is_over:
+            time.sleep(LOOK_EVERY_SECONDS)
+            try:
+                self.refresh()
+            except CallFailed:
+                continue
+            except WorkbenchError:
+                return
+            bar.show(self._view.moment, last=self._view.is_over)
+
+
+class Jobs:
+    """The jobs of a workbench."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def submit(
+        self,
+        model_type: str,
+        dataset: Dataset | str,
+        *,
+        name: str = "",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        optimizer: str | Optimizer | None = None,
+        schedule: str | Schedule | None = None,
+        class_weights: Sequence[float] | str | None = None,
+        validation_split: float | None = None,
+        early_stopping: bool | EarlyStopping | None = None,
+        loss: str | None = None,
+        hidden_sizes: Sequence[int] | None = None,
+        precision: str | None = None,
+        lora: LoRA | None = None,
+        lora_rank: int | None = None,
+        private: bool | None = None,
+        privacy: Privacy | None = None,
+        target_epsilon: float | None = None,
+        delta: float | None = None,
+        noise_multiplier: float | None = None,
+        max_grad_norm: float | None = None,
+        seed: int | None = None,
+        checkpoint_every_steps: int | None = None,
+        timeout_seconds: int | None = None,
+        gpu_count: int = 0,
+        priority: int = 0,
+    ) -> Job:
+        """Have a model learn a dataset to the end; comes back at once, and the job waits its turn.
+
+        `model_type` is linear, logistic, mlp, cnn, resnet18, resnet50, a language model or a folder. What
+        is not said is the workbench's to choose: 10 epochs of batches of 32, and a fifth of the rows held out.
+        On a protected dataset it is private (ε = 3) when nothing is said. The dataset may still be
+        processing. `early_stopping=True` watches the loss of the rows held out; `class_weights="balanced"`
+        and a `seed` are for public datasets. `priority` is from -10 to 10, the higher the sooner.
+
+        Raises InvalidRequest, UnknownModel, DatasetNotFound, TooManyJobs, and PrivacyRefused for what a
+        protected dataset does not allow.
+        """
+        numbers = {
+            "target_epsilon": target_epsilon,
+            "delta": delta,
+            "noise_multiplier": noise_multiplier,
+            "max_grad_norm": max_grad_norm,
+        }
+        plan = JobPlan(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            schedule=schedule,
+            class_weights=class_weights,
+            validation_split=validation_split,
+            early_stopping=early_stopping,
+            loss=loss,
+            hidden_sizes=hidden_sizes,
+            precision=precision,
+            lora=chosen_lora(lora, lora_rank),
+            privacy=chosen_privacy(private, privacy, numbers),
+            seed=seed,
+            checkpoint_every_steps=checkpoint_every_steps,
+            timeout_seconds=timeout_seconds,
+        )
+        asked = {
+            "dataset_id": dataset_id_of(dataset),
+            "model_type": model_type,
+            "learning": plan.as_wire(),
+            "name": name,
+            "gpu_count": gpu_count,
+            "priority": priority,
+        }
+        answer = self._connection.post(PATH, Body.of_json(asked))
+        return Job(self._connection, JobView.from_wire(answer))
+
+    def list(self, *, status: str | None = None, limit: int = 50, offset: int = 0) -> list[Job]:
+        """A page of them, newest first; only those that stand at `status`."""
+        answer = self._connection.get(PATH, {"status": status, "limit": limit, "offset": offset})
+        return [Job(self._connection, JobView.from_wire(item)) for item in answer.get("jobs", [])]
+
+    def get(self, job_id: str) -> Job:
+        """The job with this id, also one of a kernel that has ended. Raises JobNotFound."""
+        return Job(self._connection, JobView.from_wire(self._connection.get(f"{PATH}/{job_id}")))
+
+    def __getitem__(self, job_id: str) -> Job:
+        """The same, as `wb.jobs[id]`."""
+        return self.get(job_id)
+
+    def stats(self) -> dict[str, int]:
+        """How many of your jobs stand where: total_jobs, and the five that add up to it."""
+        return self._connection.get("/api/training/stats")

@@ -39,6 +39,7 @@ MISTAKES_OF_OURS = {
     errors.AuditUnreadable,
     errors.DatabaseTooNew,
     errors.CallFailed,
+    errors.JobFailed,
     OperationFailed,
     Unexpected,
 }

@@ -15,6 +15,7 @@ from tg_workbench.contracts.job_forms import JobName, Learning, ModelType
 from tg_workbench.contracts.job_views import OURS, JobFacts, elapsed_of, facts_of, note_of
 from tg_workbench.contracts.providers import (
     After,
+    EventsRoom,
     IdempotencyKey,
     JobId,
     JobsRoom,
@@ -28,7 +29,8 @@ from tg_workbench.contracts.providers import (
 from tg_workbench.contracts.route import FAILURES
 from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
 from tg_workbench.contracts.tg_tinker.schemas import ExactForm, Id, Whole
-from tg_workbench.contracts.tg_tinker.views import View
+from tg_workbench.contracts.tg_tinker.views import View, message_of
+from tg_workbench.contracts.workbench.schemas import EventList
 from tg_workbench.training import Job, Jobs, JobSpec, JobStatus
 
 router = APIRouter(prefix="/workbench/v1/jobs", route_class=WorkbenchRoute, tags=["Jobs"], responses=FAILURES)
@@ -144,6 +146,15 @@ async def follow_job(
         return Jobs(session, premises.folder).is_over(job_id)
 
     return follow(request, Followed(job_id, as_event, is_over, END), last_event_id or after)
+
+
+@router.get("/{job_id}/history")
+async def list_job_history(
+    job_id: JobId, owner: SignedIn, jobs: JobsRoom, events: EventsRoom, after: After = 0, limit: Limit = 500
+) -> EventList:
+    """The same events, a page at a time."""
+    jobs.get(owner, job_id)
+    return EventList(events=[message_of(row) for row in events.after(job_id, after, limit)])
 
 
 @router.post("/{job_id}/stop")
