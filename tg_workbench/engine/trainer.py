@@ -107,6 +107,11 @@ class Trainer:
         return isinstance(self._network, LanguageModel)
 
     @property
+    def loss_name(self) -> str | None:
+        """The loss it has learned by; None before its first batch, where nothing was asked for."""
+        return self._loss_name
+
+    @property
     def network(self) -> Network:
         """What learns, with what is public about it: its shape, or its vocabulary."""
         return self._network

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tg_workbench.datasets import Dataset
+from tg_workbench.engine.class_weights import balanced
+from tg_workbench.errors import InvalidField
+from tg_workbench.storage import Blobs
 from tg_workbench.training.job_specs import JobSpec
+from tg_workbench.training.rows import architecture_of, read_tensors
 from tg_workbench.training.specs import ClientSpec
 
 Numbers = NDArray[np.int64]
@@ -51,6 +56,22 @@ class Course:
     def pass_over(self, epoch: int, seed: int) -> Numbers:
         """The members to learn from in the order of one epoch: the same one whenever it is asked for."""
         return np.random.default_rng([seed, epoch]).permutation(self.learned)
+
+
+def class_weights_of(spec: JobSpec, dataset: Dataset, blobs: Blobs) -> tuple[float, ...] | None:
+    """The weights a job asked for; balanced ones are computed from all rows of a public dataset.
+
+    Raises PrivacyRefused, InvalidRequest.
+    """
+    weights = spec.class_weights
+    if weights is None or not isinstance(weights, str):
+        return weights
+    targets = read_tensors(blobs.read(dataset.blob))["targets"] if dataset.format == "safetensors" else None
+    if targets is None or not np.issubdtype(targets.dtype, np.integer):
+        raise InvalidField("class_weights", "The dataset has no classes")
+    outputs = architecture_of(dataset, blobs).output_size
+    counts = np.bincount(targets.ravel(), minlength=outputs).tolist()
+    return balanced(counts, is_public=dataset.privacy == "public")
 
 
 def noisy_loss_bound(spec: ClientSpec) -> float:

@@ -20,10 +20,12 @@ from sqlmodel import Session, col
 
 from tg_workbench.errors import BudgetExhausted, Interrupted, OperationCancelled, WorkbenchError
 from tg_workbench.events import Logged, StatusChanged
+from tg_workbench.models import Models, Shelf
 from tg_workbench.outbox import WebhookEvent
 from tg_workbench.storage.database import now
 from tg_workbench.training.closing import end_job, job_of, tell_job, tell_outside
 from tg_workbench.training.courses import Course, Numbers
+from tg_workbench.training.harvests import harvest
 from tg_workbench.training.histories import begun, best_epoch, epochs_of, is_enough, with_epoch
 from tg_workbench.training.job_specs import EarlyStopping, JobSpec
 from tg_workbench.training.notices import TENTHS
@@ -42,6 +44,8 @@ MOST_MEASURED = 1000
 MOST_CHECKPOINTS = 3
 """Of the checkpoints that `checkpoint_every_steps` makes, so many are kept: the newest."""
 TOO_SMALL = "the dataset is too small to hold rows out: all measures are of rows the model learned from"
+LAID_OUT = "each row of the table is laid out as a square image of one channel, padded with 0"
+OF_IMAGES = ("cnn", "tempered-cnn", "resnet18", "resnet50")
 RAW_NOTE = "loss, accuracy and val_… are of protected rows and not covered by ε: for the curator only"
 
 
@@ -68,6 +72,7 @@ class Fit:
         self.dataset, self.rows = operator.dataset_rows(self.job.dataset_id)
         self.is_protected = self.dataset.privacy == "protected"
         self.course = Course.of(self.spec, self.rows.members)
+        self.schedule = self.spec.schedule.over(self.course.total_steps)
         self.rule = self._rule()
         self.history = begun(operator.notes.get(HISTORY))
         self.state: dict[str, Any] = {**UNBEGUN, **self.job.state}
@@ -181,7 +186,7 @@ class Fit:
         return some
 
     def _learning_rate(self) -> float:
-        return self.spec.learning_rate
+        return self.schedule.learning_rate(self.step, self.spec.learning_rate)
 
     # ------------------------------------------------------------------------------- epochs
     def _close_epoch(self) -> None:
@@ -212,12 +217,14 @@ class Fit:
 
         Broken off in the middle, the next worker measures anew.
         """
+        measure, should_stop = self.operator.trainer.measure, self.operator.should_stop
         try:
-            seen = self.operator.trainer.evaluate(self._looked_at, should_stop=self.operator.should_stop)
-            found = {"train_loss": seen.loss, "accuracy": seen.accuracy}
+            seen = measure(self._looked_at, should_stop)
+            found = {"train_loss": seen.loss, **seen.metrics}
             if len(self.course.held_out):
-                held = self.operator.trainer.evaluate(self._held_out, should_stop=self.operator.should_stop)
-                found |= {"val_loss": held.loss, "val_accuracy": held.accuracy}
+                held = measure(self._held_out, should_stop)
+                found |= {"val_loss": held.loss}
+                found |= {f"val_{name}": value for name, value in held.metrics.items()}
         except Interrupted:
             raise Leaving(self._progress()) from None
         return found
@@ -326,14 +333,38 @@ class Fit:
         found = self._measured()
         self.final = {
             "train_loss": found["train_loss"],
-            "train_accuracy": found["accuracy"],
+            "train_accuracy": found.get("accuracy"),
             "val_loss": found.get("val_loss"),
             "val_accuracy": found.get("val_accuracy"),
+            **{name: value for name, value in found.items() if name.startswith("val_")},
             "epsilon": self.operator.budget.spent if self.operator.budget else None,
             "metrics_note": RAW_NOTE if self.is_protected else None,
         }
         self._report(force=True)
+        self.learned = harvest(self.operator, self.job, self.dataset, self._performance(found))
+        self.shelved = self._shelf.put_apart(self.operator.database, self.learned)
         return {"job_id": self.job.id, "step": self.step, "reason": self.reason}
+
+    def _performance(self, found: dict[str, Any]) -> dict[str, Any]:
+        """What the model is worth: on the rows held out, or where there are none on those it learned from."""
+        prefix = "val_" if len(self.course.held_out) else ""
+        names = ("accuracy", "precision", "recall", "f1", "mae", "rmse", "r2", "perplexity", "loss")
+        told = {name: found.get(prefix + name) for name in names}
+        told["loss"] = found["val_loss" if prefix else "train_loss"]
+        measured_on = "held-out rows" if prefix else "rows it learned from"
+        note = {"metrics_note": RAW_NOTE} if self.is_protected else {}
+        return {n: value for n, value in told.items() if value is not None} | {
+            "measured_on": measured_on,
+            **note,
+        }
+
+    @property
+    def _shelf(self) -> Shelf:
+        return Shelf(self.operator.blobs, self.operator.home)
+
+    def forget_model(self) -> None:
+        """The model's bytes were put apart, but it could not be registered."""
+        self._shelf.drop(self.shelved.blobs)
 
     def close(self, session: Session) -> None:
         """The job is completed, with all that is known of it."""
@@ -341,11 +372,14 @@ class Fit:
         if job.attempt == 1:
             seen = self.dataset.size * self.step / self.course.steps_per_epoch
             Paces(session).learn(job.tenant_id, job.model_type, self.seconds, seen)
+        models = Models(session, self.operator.blobs, self.operator.home)
+        model = models.register(self.learned, self.shelved)
         end_job(
             session,
             self._folder,
             job,
             JobStatus.COMPLETED,
+            model_id=model.id,
             reason=self.reason,
             message=_MESSAGES.get(self.reason or ""),
             final_metrics=self.final,
@@ -359,7 +393,11 @@ class Fit:
     def _warnings(self) -> list[str]:
         found = list(self.job.warnings)
         if self.spec.validation_split and not len(self.course.held_out):
-            found += [TOO_SMALL] * (TOO_SMALL not in found)
+            found.append(TOO_SMALL)
+        shape = self.operator.trainer.spec.architecture
+        if shape is not None and len(shape.input_shape) == 1 and self.spec.model_type in OF_IMAGES:
+            found.append(LAID_OUT)
+        found = list(dict.fromkeys(found))
         return found
 
 

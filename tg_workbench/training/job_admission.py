@@ -6,6 +6,7 @@ Refused at once is what its worker could only refuse later.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 from tg_workbench.datasets import Dataset
@@ -33,10 +34,29 @@ def check_job(spec: JobSpec, dataset: Dataset) -> list[str]:
         raise PrivacyRefused(
             "class_weights: 'balanced' counts the protected rows of each class; give numbers of your own"
         )
-    _check_kind(spec, dataset)
-    steps = spec.epochs * max(1, dataset.members // spec.batch_size)
-    check(replace(spec.as_client(), max_steps=steps), dataset)
+    if is_protected and spec.dp is not None and not spec.dp.enabled:
+        raise PrivacyRefused(
+            f"dataset {dataset.id} is protected: it is only trained on with differential privacy"
+        )
+    watched = "" if spec.early_stopping is None else spec.early_stopping.monitor
+    if not is_protected and watched == "noisy_loss" and not spec.asks_for_privacy:
+        raise InvalidField("early_stopping.monitor", "There is no noisy_loss without differential privacy")
+    if dataset.is_ready:
+        _check_rows(spec, dataset)
     return [NOISY_STOP, LAST_STEP] if is_protected and spec.early_stopping is not None else []
+
+
+def _check_rows(spec: JobSpec, dataset: Dataset) -> None:
+    """What can be known once the rows are there."""
+    _check_kind(spec, dataset)
+    steps = spec.epochs * math.ceil(dataset.members / spec.batch_size)
+    if spec.schedule.warmup_steps > steps:
+        raise InvalidField("schedule.warmup_steps", f"Must be at most {steps}: the job has no more steps")
+    names = (dataset.encoding or {}).get("class_names")
+    weights = spec.class_weights
+    if names and weights is not None and weights != BALANCED and len(weights) != len(names):
+        raise InvalidField("class_weights", f"Must be {len(names)} numbers, one for each class")
+    check(replace(spec.as_client(), max_steps=steps), dataset)
 
 
 def _check_kind(spec: JobSpec, dataset: Dataset) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tg_workbench.engine.schedules import SCHEDULES, Schedule
 from tg_workbench.engine.specs import FLOAT32, LoraSpec, OptimizerSpec
 from tg_workbench.errors import InvalidField, InvalidRequest
 from tg_workbench.training.specs import ClientSpec, DPSpec
@@ -24,7 +25,6 @@ MONITORS = (
 LOWER_IS_BETTER = ("loss", "val_loss", "val_mae", "val_rmse", "val_perplexity", "noisy_loss")
 OPTIMIZERS = ("adamw", "adam", "sgd", "adafactor")
 """The engine's registry has the same names (a test compares them)."""
-SCHEDULES = ("constant", "linear", "cosine", "step", "warmup")
 LOSSES = ("cross_entropy", "mse", "bce")
 HIGHEST_PRIORITY = 10
 MOST_EPOCHS = 10_000
@@ -64,7 +64,7 @@ class ScheduleSpec:
     """Which part of the rate is left at the end."""
 
     def __post_init__(self) -> None:
-        _one_of("schedule.name", self.name, SCHEDULES)
+        _one_of("schedule.name", self.name, tuple(SCHEDULES))
         _whole("schedule.warmup_steps", self.warmup_steps, 0, 10**9)
         if self.name == "step" and self.step_size is None:
             raise InvalidField("schedule.step_size", "The schedule step needs it: after how many steps")
@@ -73,6 +73,12 @@ class ScheduleSpec:
         if not _is_number(self.gamma) or not 0.0 < self.gamma <= 1.0:
             raise InvalidField("schedule.gamma", "Must be above 0 and at most 1")
         _number("schedule.floor", self.floor, 0.0, 1.0)
+
+    def over(self, steps: int) -> Schedule:
+        """The schedule of a job of so many steps."""
+        return Schedule(
+            self.name, steps, min(self.warmup_steps, steps), self.step_size, self.gamma, self.floor
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from sqlmodel import Session, col, select
 from tg_workbench.datasets import Dataset
 from tg_workbench.errors import (
     DatasetNotFound,
+    DatasetNotReady,
     IdempotencyConflict,
     InvalidField,
     JobNotFound,
@@ -48,6 +49,7 @@ from tg_workbench.training.specs import (
 from tg_workbench.training.tables import Job, TrainingClient
 
 MOST_ACTIVE = 5
+FAILED = "failed"
 SOONEST_RETRY_SECONDS = 30
 LATEST_RETRY_SECONDS = 3600
 
@@ -63,7 +65,8 @@ class Jobs:
     def submit(self, owner: Principal, spec: JobSpec, *, idempotency_key: str | None = None) -> Job:
         """Accept a job; it waits its turn. The same key gives the same job.
 
-        Raises DatasetNotFound, TooManyJobs, IdempotencyConflict, and InvalidRequest, UnknownModel or
+        Raises DatasetNotFound, DatasetNotReady (only when that dataset failed), TooManyJobs,
+        IdempotencyConflict, and InvalidRequest, UnknownModel or
         PrivacyRefused for what its worker could only refuse later.
         """
         fingerprint = hashlib.sha256(json.dumps(spec.as_json(), sort_keys=True).encode()).hexdigest()
@@ -93,7 +96,7 @@ class Jobs:
         )
         self.session.add(job)
         self.session.flush()
-        self._enqueue(owner, job)
+        self._enqueue(owner, job, dataset)
         return job
 
     def get(self, owner: Principal, job_id: str) -> Job:
@@ -170,12 +173,13 @@ class Jobs:
         self.session.flush()
         works = sa.update(Work).where(col(Work.id) == client.id)
         self.session.connection().execute(works.values(failures=0, last_exit=None))
-        self._enqueue(owner, job)
+        self._enqueue(owner, job, dataset)
         return job
 
-    def _enqueue(self, owner: Principal, job: Job) -> None:
-        """Ask for the job's one operation, and for a worker when it is its turn."""
-        request_worker(self.session, self.folder, job.client_id, JOB_KIND, Turn(owner.id, job.priority))
+    def _enqueue(self, owner: Principal, job: Job, dataset: Dataset) -> None:
+        """Ask for the job's one operation, and for a worker when it is its turn and the rows are there."""
+        turn = Turn(owner.id, job.priority, None if dataset.is_ready else dataset.id)
+        request_worker(self.session, self.folder, job.client_id, JOB_KIND, turn)
         self.session.flush()
         self.operations.submit(owner, job.client_id, OperationKind.FIT, b"{}")
         told = [Logged("WARNING", warning) for warning in job.warnings] if job.attempt == 1 else []
@@ -208,6 +212,8 @@ class Jobs:
         dataset = self.session.get(Dataset, dataset_id)
         if dataset is None or dataset.deleted_at is not None or dataset.owner_id != owner.id:
             raise DatasetNotFound
+        if dataset.status == FAILED:
+            raise DatasetNotReady(dataset.id, dataset.status, dataset.reason)
         return dataset
 
     def _by_key(self, owner: Principal, key: str | None) -> Job | None:

@@ -67,6 +67,7 @@ class Operator:
         self.queue = queue
         self.database = database
         self.blobs = blobs
+        self.home = home
         self.should_stop = should_stop
         self.step = client.step
         self.lineage: dict[str, int] = dict(client.lineage)

@@ -10,7 +10,15 @@ from tg_workbench.training.tables import JobPace
 
 START_SECONDS = 1.0
 """What every job takes before its first step, and after its last."""
-FIRST_GUESSES = {"mlp": 2e-5, "cnn": 2e-4, "resnet18": 0.02, "resnet50": 0.08, "smollm2-135m": 0.5}
+FIRST_GUESSES = {
+    "mlp": 2e-5,
+    "linear": 1e-5,
+    "logistic": 1e-5,
+    "cnn": 2e-4,
+    "resnet18": 0.02,
+    "resnet50": 0.08,
+    "smollm2-135m": 0.5,
+}
 """Seconds for each example and epoch on two cores, before a job has ended."""
 OTHER_GUESS = 1e-3
 WEIGHT_OF_NEWEST = 0.3

@@ -139,7 +139,8 @@ def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:
         outputs = int(targets.max()) + 1
         if int(targets.min()) < 0:
             raise InvalidRequest("classes are numbered from 0")
-        outputs = max(outputs, 2)
+        names = (dataset.encoding or {}).get("class_names") or ()  # public, where the rows are not
+        outputs = max(outputs, len(names), 2)
     else:
         outputs = 1 if targets.ndim == 1 else int(np.prod(targets.shape[1:]))
     return Architecture(input_shape=tuple(features.shape[1:]), output_size=outputs)

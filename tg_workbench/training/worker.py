@@ -19,7 +19,7 @@ from typing import Any
 from sqlmodel import col, select
 
 from tg_workbench.crypto.keyring import Keyring
-from tg_workbench.datasets import Dataset
+from tg_workbench.datasets import Dataset, require_ready
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import (
     ClientFailed,
@@ -39,7 +39,7 @@ from tg_workbench.storage import Blobs, Database
 from tg_workbench.training.audits import Audit
 from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.checkpoints import forget_automatic
-from tg_workbench.training.courses import Course, noisy_loss_bound
+from tg_workbench.training.courses import Course, class_weights_of, noisy_loss_bound
 from tg_workbench.training.fitting import Fit
 from tg_workbench.training.job_admission import check_job
 from tg_workbench.training.job_specs import JobSpec
@@ -169,6 +169,7 @@ class Worker:
             spec = replace(spec, architecture=replace(found, hidden_sizes=hidden_sizes))
         members: int | None = None
         if job is not None and dataset is not None:
+            require_ready(dataset)
             check_job(job, dataset)
             course = Course.of(job, dataset.members)
             spec, members = replace(spec, max_steps=course.total_steps), len(course.learned)
@@ -177,7 +178,11 @@ class Worker:
             plan = replace(plan, noisy_loss_bound=noisy_loss_bound(spec))
         if plan is not None and dataset is not None and plan.population is None:  # planned before 0003
             plan = replace(plan, population=dataset.population)
-        trainer = Trainer(trainer_spec(spec, plan, dataset, self.settings, members=members))
+        made = trainer_spec(spec, plan, dataset, self.settings, members=members)
+        if job is not None and dataset is not None:
+            weights = class_weights_of(job, dataset, self.blobs)
+            made = replace(made, class_weights=weights, seed=job.seed or 0)
+        trainer = Trainer(made)
         client.plan = plan.as_json() if plan else None
         operator = Operator(
             client,
@@ -266,7 +271,11 @@ class Worker:
         fit = Fit(operator, operation, self._control_run)
         result = fit.go()
         ended = {**operator.client_values(), "status": Status.TERMINATED, "reason": "its job is completed"}
-        self.queue.complete(operation, result, client_values=ended, also=fit.close)
+        try:
+            self.queue.complete(operation, result, client_values=ended, also=fit.close)
+        except BaseException:
+            fit.forget_model()
+            raise
         self._last_look = 0.0
 
     def _idle(self, operator: Operator) -> bool:
