@@ -26,7 +26,9 @@ from starlette.responses import JSONResponse
 from tg_workbench import __version__
 from tg_workbench.contracts import pages
 from tg_workbench.contracts.aitip import routes as aitip
+from tg_workbench.contracts.coordination import models as coordination_models
 from tg_workbench.contracts.coordination import routes as coordination
+from tg_workbench.contracts.deep_learning import models as deep_learning_models
 from tg_workbench.contracts.deep_learning import routes as deep_learning
 from tg_workbench.contracts.duties import on_duty
 from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
@@ -44,6 +46,7 @@ from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import alerts, own_account, webhooks
+from tg_workbench.contracts.workbench import models as workbench_models
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
@@ -65,8 +68,11 @@ ROUTERS = (
     oauth.router,
     monitoring.router,
     deep_learning.router,
+    deep_learning_models.router,
     coordination.router,
+    coordination_models.router,
     workbench.router,
+    workbench_models.router,
     workbench_accounts.router,
     own_account.router,
     workbench_oauth_clients.router,

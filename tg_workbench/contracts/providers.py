@@ -27,6 +27,7 @@ from tg_workbench.identity import (
     Sessions,
     Users,
 )
+from tg_workbench.models import ModelExports, Models
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Operations, TrainingClients
@@ -71,6 +72,14 @@ async def _datasets(session: Transaction, premises: ThePremises) -> Datasets:
 
 async def _ledger(session: Transaction) -> Ledger:
     return Ledger(session)
+
+
+async def _models(session: Transaction, premises: ThePremises) -> Models:
+    return Models(session, premises.blobs, premises.settings.home)
+
+
+async def _model_exports(session: Transaction, premises: ThePremises) -> ModelExports:
+    return ModelExports(session, premises.blobs, premises.settings.home)
 
 
 async def _events(session: Transaction) -> Events:
@@ -121,6 +130,8 @@ ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
+ModelsRoom = Annotated[Models, Depends(_models, scope="function")]
+ModelExportsRoom = Annotated[ModelExports, Depends(_model_exports, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
 AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
@@ -138,6 +149,7 @@ ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id 
 FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…`).")]
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
+ModelId = Annotated[str, Path(pattern=_ID, description="A model's id (`mdl-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
 AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]
 AlertRuleId = Annotated[str, Path(pattern=_ID, description="A rule's name, `budget_near_cap` for one.")]
