@@ -32,6 +32,8 @@ from tg_workbench.contracts.coordination import datasets as coordination_dataset
 from tg_workbench.contracts.coordination import jobs as coordination_jobs
 from tg_workbench.contracts.coordination import routes as coordination
 from tg_workbench.contracts.deep_learning import datasets as deep_learning_datasets
+from tg_workbench.contracts.coordination import models as coordination_models
+from tg_workbench.contracts.deep_learning import models as deep_learning_models
 from tg_workbench.contracts.deep_learning import routes as deep_learning
 from tg_workbench.contracts.deep_learning import training as deep_learning_training
 from tg_workbench.contracts.duties import on_duty, tidy
@@ -51,6 +53,7 @@ from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import alerts, jobs, notifications, own_account, webhooks
 from tg_workbench.contracts.workbench import datasets as workbench_datasets
+from tg_workbench.contracts.workbench import models as workbench_models
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
@@ -82,6 +85,9 @@ ROUTERS = (
     workbench.router,
     workbench_datasets.router,
     workbench_datasets.uploads,
+    deep_learning_models.router,
+    coordination_models.router,
+    workbench_models.router,
     workbench_accounts.router,
     own_account.router,
     workbench_oauth_clients.router,

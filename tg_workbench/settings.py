@@ -88,6 +88,8 @@ class Settings:
         environment = values.get("TG_ENVIRONMENT", default.environment)
         if environment not in ("development", "production"):
             raise InvalidSetting("TG_ENVIRONMENT", environment, "development or production")
+        if _flag(values, "TG_ALLOW_HUB", False):
+            raise InvalidSetting("TG_ALLOW_HUB", "true", "unset: this version never asks a hub")
         return cls(
             environment=environment,  # type: ignore[arg-type]  # narrowed by the membership test above
             allowed_origins=_origins(values.get("TG_ALLOWED_ORIGINS"), default.allowed_origins),

@@ -10,6 +10,7 @@ from tg_workbench.contracts.route import ContractRoute
 
 CLIENT, OURS = "/api/v1/training_clients/{client_id}", "/workbench/v1/training_clients/{client_id}"
 HOOK = "/workbench/v1/webhooks/{webhook_id}"
+MODEL = "/workbench/v1/models/{model_id}"
 PUBLIC = {
     "GET /health",
     "GET /ready",
@@ -57,6 +58,14 @@ SCOPES = {
         "GET /api/v1/datasets/{dataset_id}/download",
         "GET /datasets",
         "GET /datasets/{dataset_id}",
+        "GET /models",
+        "GET /models/{model_id}",
+        "GET /api/models/search",
+        "GET /workbench/v1/models",
+        f"GET {MODEL}",
+        f"GET {MODEL}/versions",
+        f"GET {MODEL}/card",
+        f"GET {MODEL}/export",
         "GET /workbench/v1/sessions",
         "DELETE /workbench/v1/sessions",
         "DELETE /workbench/v1/sessions/current",
@@ -111,6 +120,10 @@ SCOPES = {
         f"POST {OURS}/resume",
         f"POST {OURS}/stop",
         "POST /api/datasets/validate",
+        "DELETE /models/{model_id}",
+        f"DELETE {MODEL}",
+        f"PUT {MODEL}/aliases/{{alias}}",
+        f"DELETE {MODEL}/aliases/{{alias}}",
     },
     "datasets": {
         "POST /workbench/v1/datasets",

@@ -29,6 +29,7 @@ from tests.contracts.doors import (
     name_of,
 )
 from tests.contracts.envelopes import refusal
+from tests.contracts.learned import Registry
 from tests.contracts.people import PASSWORD, People, Person
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import contract_routes
@@ -162,7 +163,7 @@ def first_notification(person: Person) -> str:
 
 
 @pytest.fixture(scope="module")
-def alices(people: People, alice: Person) -> dict[str, str]:
+def alices(people: People, alice: Person, registry: Registry) -> dict[str, str]:
     """One of everything that Alice has, by the name that paths have for its id."""
     clients = Caller(alice.http)
     client = clients.create()
@@ -189,6 +190,8 @@ def alices(people: People, alice: Person) -> dict[str, str]:
         "future_id": future,
         "artifact_id": artifact,
         "dataset_id": made["datasets"]["dataset_id"],
+        "model_id": registry.register(alice, dataset_id=made["datasets"]["dataset_id"]),
+        "alias": "of-alice",
         "key_id": made["api_keys"]["key_id"],
         "invitation_id": made["invitations"]["invitation_id"],
         "session_id": people.sign_in(alice.name).signed_in["session_id"],

@@ -28,6 +28,7 @@ from tg_workbench.identity import (
     Users,
 )
 from tg_workbench.notifications import Inbox, Preferences
+from tg_workbench.models import ModelExports, Models
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.job_statistics import JobStatistics
 from tg_workbench.observability.statistics import Statistics
@@ -78,6 +79,14 @@ async def _uploads(session: Transaction, premises: ThePremises) -> Uploads:
 
 async def _ledger(session: Transaction) -> Ledger:
     return Ledger(session)
+
+
+async def _models(session: Transaction, premises: ThePremises) -> Models:
+    return Models(session, premises.blobs, premises.settings.home)
+
+
+async def _model_exports(session: Transaction, premises: ThePremises) -> ModelExports:
+    return ModelExports(session, premises.blobs, premises.settings.home)
 
 
 async def _events(session: Transaction) -> Events:
@@ -145,6 +154,8 @@ OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 UploadsRoom = Annotated[Uploads, Depends(_uploads, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
+ModelsRoom = Annotated[Models, Depends(_models, scope="function")]
+ModelExportsRoom = Annotated[ModelExports, Depends(_model_exports, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
 AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
@@ -167,6 +178,7 @@ FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 UploadId = Annotated[str, Path(pattern=_ID, description="An upload's id (`up-…`).")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
+ModelId = Annotated[str, Path(pattern=_ID, description="A model's id (`mdl-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
 AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]
 AlertRuleId = Annotated[str, Path(pattern=_ID, description="A rule's name, `budget_near_cap` for one.")]

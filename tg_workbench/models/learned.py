@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -23,6 +24,7 @@ SHOWN = {
 }
 """What types of models are called in names that nobody gave."""
 LONGEST_NAME = 200
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,8 @@ class Learned:
     def __post_init__(self) -> None:
         if self.name is not None and not 1 <= len(self.name.strip()) <= LONGEST_NAME:
             raise InvalidRequest(f"a model's name has 1 to {LONGEST_NAME} characters")
+        if not all(FILE_NAME.fullmatch(name) for name in self.hub or ()):
+            raise InvalidRequest("the files beside weights have names, and no folders")
 
     @property
     def family(self) -> str:

@@ -7,6 +7,7 @@ the room of the whole; what an earlier version sealed in one piece opens as well
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,9 +50,10 @@ class Vault:
     def pieces(self, key: DataKey, blob: str, context: bytes) -> Iterator[bytes]:
         """What is under the seal, a piece at a time. A blob that is deleted meanwhile is read to its end.
 
-        Raises NotFound now; SealBroken when it comes to what does not hold.
+        Raises NotFound and SealBroken; when a later piece does not hold, only as it comes to it.
         """
-        return _read(key, self.blobs.path(blob).open("rb"), context)
+        found = _read(key, self.blobs.path(blob).open("rb"), context)
+        return chain((next(found),), found)
 
     def read(self, key: DataKey, blob: str, context: bytes) -> bytes:
         """All that is under the seal. Raises NotFound, SealBroken."""
