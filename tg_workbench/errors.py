@@ -7,12 +7,12 @@ WorkbenchError
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
-│                              AlertNotFound, AlertRuleNotFound
-├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
+│                              AlertNotFound, AlertRuleNotFound, ServiceNotFound
+├── InvalidRequest             InvalidBatch (RowInvalid), UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
 │                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
 │                              ScopeInvalid
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
-│                              TooManyWebhooks
+│                              TooManyWebhooks, ModelInUse, ServiceStopped, ModelFailed
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -24,6 +24,7 @@ WorkbenchError
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
 ├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
 ├── AuditUnreadable            there is no audit log to verify
+├── ModelNotReady              no worker of a model answers yet; ModelBusy: too many ask it
 ├── QueueFull, StorageFull, DeadlineExceeded, DatabaseUnavailable, DatabaseTooNew
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
@@ -131,6 +132,13 @@ class DatasetNotFound(NotFound):
         super().__init__("there is no dataset with this id")
 
 
+class ServiceNotFound(NotFound):
+    """No inference service has this id or name."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no inference service with this id or name")
+
+
 class ApiKeyNotFound(NotFound):
     """No API key has this id."""
 
@@ -208,6 +216,14 @@ class InvalidRequest(WorkbenchError):
 
 class InvalidBatch(InvalidRequest):
     """A batch that cannot be trained on: empty, not finite, of the wrong shape, or from another tokenizer."""
+
+
+class RowInvalid(InvalidBatch):
+    """A row that a model cannot read; `where` is its place, and the column's, in the request."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.problems = [{"where": f"body.{where}", "problem": problem}]
 
 
 class UnknownModel(InvalidRequest):
@@ -308,6 +324,14 @@ class ClientTerminated(Refused):
         self.reason = reason
 
 
+class ModelInUse(Refused):
+    """A model that an inference service still serves."""
+
+    def __init__(self, services: int) -> None:
+        super().__init__(f"this model is served by {services} inference service(s); delete those first")
+        self.services = services
+
+
 class DatasetInUse(Refused):
     """A dataset that a live training client still reads."""
 
@@ -329,6 +353,17 @@ class TooManyWebhooks(Refused):
     def __init__(self, limit: int) -> None:
         super().__init__(f"there are {limit} webhooks already, and no more are kept; delete one first")
         self.limit = limit
+
+
+class ServiceStopped(Refused):
+    """An inference service that nobody has started."""
+
+    def __init__(self) -> None:
+        super().__init__("this inference service is stopped: start it first")
+
+
+class ModelFailed(Refused):
+    """A model that cannot answer, now or ever: it does not load, or its numbers are not finite."""
 
 
 class OperationCancelled(Refused):
@@ -514,6 +549,20 @@ class QueueFull(WorkbenchError):
             f"{limit} operations are waiting for this training client already; await some of them first"
         )
         self.limit = limit
+
+
+class ModelNotReady(WorkbenchError):
+    """No worker of this model answers yet. Nothing was computed; the same request may be sent again."""
+
+    def __init__(self, message: str = "this model is being made ready; send the request again") -> None:
+        super().__init__(message)
+
+
+class ModelBusy(ModelNotReady):
+    """More is asked of this model than it has room for."""
+
+    def __init__(self) -> None:
+        super().__init__("this model has as much to answer as it has room for; send the request again")
 
 
 class StorageFull(WorkbenchError):

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from tg_workbench.errors import (
     DatabaseUnavailable,
     InvalidRequest,
+    ModelNotReady,
     NotFound,
     QueueFull,
     RateLimited,
@@ -67,6 +68,7 @@ _OF_STATUS: dict[int, tuple[type[WorkbenchError], str]] = {
 _HEADERS: dict[type[WorkbenchError], dict[str, str]] = {
     Unauthenticated: {"WWW-Authenticate": 'Bearer realm="tg-workbench"'},
     QueueFull: {"Retry-After": "1"},
+    ModelNotReady: {"Retry-After": "1"},
     DatabaseUnavailable: {"Retry-After": "2"},
     BodyTooLarge: {"Connection": "close"},
 }
