@@ -7,12 +7,12 @@ WorkbenchError
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
-│                              AlertNotFound, AlertRuleNotFound, ServiceNotFound
-├── InvalidRequest             InvalidBatch (RowInvalid), UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
-│                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
-│                              ScopeInvalid
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
-│                              TooManyWebhooks, ModelInUse, ServiceStopped, ModelFailed
+│                              AlertNotFound, AlertRuleNotFound, ModelNotFound, ServiceNotFound
+├── InvalidRequest             InvalidBatch, RowInvalid, UnknownModel, UnsupportedLayer, NotALanguageModel,
+│                              PasswordUnfit, InvitationInvalid, AuthorizationRefused, GrantInvalid,
+│                              GrantUnsupported, ScopeInvalid
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
+│                              LastOwner, TooManyWebhooks, ServiceStopped, ModelFailed
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -137,6 +137,13 @@ class ServiceNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("there is no inference service with this id or name")
+
+
+class ModelNotFound(NotFound):
+    """No model has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no model with this id")
 
 
 class ApiKeyNotFound(NotFound):
@@ -324,20 +331,20 @@ class ClientTerminated(Refused):
         self.reason = reason
 
 
-class ModelInUse(Refused):
-    """A model that an inference service still serves."""
-
-    def __init__(self, services: int) -> None:
-        super().__init__(f"this model is served by {services} inference service(s); delete those first")
-        self.services = services
-
-
 class DatasetInUse(Refused):
     """A dataset that a live training client still reads."""
 
     def __init__(self, dataset_id: str, clients: int) -> None:
         super().__init__(f"dataset {dataset_id} is used by {clients} training client(s); delete those first")
         self.clients = clients
+
+
+class ModelInUse(Refused):
+    """A model that a service still answers with."""
+
+    def __init__(self, services: int) -> None:
+        super().__init__(f"this model is served by {services} inference service(s); delete those first")
+        self.services = services
 
 
 class LastOwner(Refused):

@@ -18,6 +18,7 @@ from sqlmodel import Session
 from tg_workbench.datasets import read_header
 from tg_workbench.errors import ArtifactNotFound, InvalidRequest
 from tg_workbench.identity import Principal
+from tg_workbench.security import Vault
 from tg_workbench.storage import Blobs
 from tg_workbench.training.sealed import Opened, opened
 from tg_workbench.training.tables import Artifact, TrainingClient
@@ -39,8 +40,7 @@ class Exports:
 
     def __init__(self, session: Session, blobs: Blobs, home: Path) -> None:
         self.session = session
-        self.blobs = blobs
-        self.home = home
+        self.vault = Vault(blobs, home)
 
     def archive(self, owner: Principal, artifact_id: str) -> bytes:
         """A zip of the export's files. Raises ArtifactNotFound, SealBroken, InvalidRequest."""
@@ -53,7 +53,7 @@ class Exports:
                 "rows are exported, whole language models are not"
             )
         client = self.session.get_one(TrainingClient, artifact.client_id)
-        files = _files(client, artifact, opened(self.session, self.home, self.blobs, artifact))
+        files = _files(client, artifact, opened(self.session, self.vault, artifact))
         kept = io.BytesIO()
         with zipfile.ZipFile(kept, "w", zipfile.ZIP_STORED) as archive:
             for name, content in files.items():

@@ -28,6 +28,7 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.WorkbenchError: ("INTERNAL_ERROR", 500),
     # ours, where the document has no word
     errors.DatasetNotFound: ("DATASET_NOT_FOUND", 404),
+    errors.ModelNotFound: ("MODEL_NOT_FOUND", 404),
     errors.ApiKeyNotFound: ("API_KEY_NOT_FOUND", 404),
     errors.WebhookNotFound: ("WEBHOOK_NOT_FOUND", 404),
     errors.DeliveryNotFound: ("DELIVERY_NOT_FOUND", 404),
