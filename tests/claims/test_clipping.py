@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from tests.claims.brute_force import check, one_by_one
 from tests.claims.devices import DEVICES
 from tg_workbench.engine import lora
-from tg_workbench.engine.architectures import cnn, mlp, tempered_cnn
+from tg_workbench.engine.architectures import cnn, logistic, mlp, tempered_cnn
 from tg_workbench.engine.losses import LOSSES
 from tg_workbench.engine.specs import Architecture, LoraSpec
 from tg_workbench.errors import UnsupportedLayer
@@ -163,7 +163,9 @@ def test_clipped_sum_equals_one_backward_per_example(layer: str, device: torch.d
     assert 0 < found.num_clipped < COUNT
 
 
-@pytest.mark.parametrize("make", [mlp, cnn, tempered_cnn], ids=["mlp", "cnn", "tempered-cnn"])
+@pytest.mark.parametrize(
+    "make", [logistic, mlp, cnn, tempered_cnn], ids=["logistic", "mlp", "cnn", "tempered-cnn"]
+)
 def test_row_models_clip_like_one_backward_per_example(make: Callable[[Architecture], object]) -> None:
     torch.manual_seed(1)
     model = make(Architecture((1, 12, 12), 5)).module  # type: ignore[attr-defined]
