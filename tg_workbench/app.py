@@ -33,6 +33,7 @@ from tg_workbench.contracts.edges import BodyLimit, Edge, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.limits import LimitHeaders, Limits
 from tg_workbench.contracts.oauth import routes as oauth
+from tg_workbench.contracts.open_inference import routes as open_inference
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare import channels, monitoring
@@ -43,12 +44,13 @@ from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
-from tg_workbench.contracts.workbench import alerts, own_account, webhooks
+from tg_workbench.contracts.workbench import alerts, own_account, services, webhooks
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
+from tg_workbench.models.serving import Pool, Triton
 from tg_workbench.observability.logs import where
 from tg_workbench.observability.metrics import Measured, Metrics
 from tg_workbench.security import AuditLog
@@ -72,6 +74,8 @@ ROUTERS = (
     workbench_oauth_clients.router,
     webhooks.router,
     alerts.router,
+    services.router,
+    open_inference.router,
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
@@ -108,12 +112,15 @@ def create_app(settings: Settings) -> FastAPI:
     database = Database(settings.database_url)
     database.before_commit.append(write_trail)
     audit = AuditLog(database, settings.home)
+    bells = AsyncBells(folder)
     app.state.premises = Premises(
         settings=settings,
         database=database,
         blobs=Blobs(settings.home / "blobs"),
         folder=folder,
-        bells=AsyncBells(folder),
+        bells=bells,
+        pool=Pool(folder, database, bells),
+        triton=Triton.of(settings),
         limits=Limits(settings),
         audit=audit,
         scan=AuditScan(audit),
@@ -202,6 +209,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.gather(opening, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
+            await premises.pool.close()
+            if premises.triton is not None:
+                await premises.triton.close()
             await premises.limits.counters.close()
             premises.database.close()
 

@@ -42,7 +42,7 @@ def json_or_tensors(form: type[BaseModel]) -> Callable[[Request], Awaitable[Payl
 
 async def read_json(request: Request, form: type[Form]) -> Form:
     """The body as `form`. Raises RequestValidationError, BodyTooLarge."""
-    if not _JSON.fullmatch(media_type(request)):
+    if not is_json(request):
         # Also a matter of safety: a browser asks before it sends this type to another site, and only then.
         raise RequestValidationError([{"type": "model_type", "loc": ("body",), "msg": ""}])
     try:
@@ -55,6 +55,11 @@ async def read_json(request: Request, form: type[Form]) -> Form:
         errors = failure.errors(include_url=False, include_input=False, include_context=False)
         problems = [{**error, "loc": ("body", *error["loc"])} for error in errors]
         raise RequestValidationError(problems) from None
+
+
+def is_json(request: Request) -> bool:
+    """Whether a request says that its body is JSON."""
+    return bool(_JSON.fullmatch(media_type(request)))
 
 
 def media_type(request: Request) -> str:

@@ -27,6 +27,8 @@ from tg_workbench.identity import (
     Sessions,
     Users,
 )
+from tg_workbench.models import Models
+from tg_workbench.models.serving import Services
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Operations, TrainingClients
@@ -81,6 +83,14 @@ async def _api_keys(session: Transaction) -> ApiKeys:
     return ApiKeys(session)
 
 
+async def _models(session: Transaction, premises: ThePremises) -> Models:
+    return Models(session, premises.blobs, premises.settings.home)
+
+
+async def _services(session: Transaction, premises: ThePremises) -> Services:
+    return Services(session, premises.folder, Models(session, premises.blobs, premises.settings.home))
+
+
 async def _alerts(session: Transaction) -> Alerts:
     return Alerts(session)
 
@@ -123,6 +133,8 @@ DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
+ModelsRoom = Annotated[Models, Depends(_models, scope="function")]
+ServicesRoom = Annotated[Services, Depends(_services, scope="function")]
 AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
 StatisticsRoom = Annotated[Statistics, Depends(_statistics, scope="function")]
 UsersRoom = Annotated[Users, Depends(_users, scope="function")]
@@ -137,6 +149,8 @@ _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
 FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…`).")]
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
+ModelId = Annotated[str, Path(pattern=_ID, description="A model's id (`mdl-…`).")]
+ServiceId = Annotated[str, Path(pattern=_ID, description="An inference service's id (`svc-…`) or name.")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
 AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]

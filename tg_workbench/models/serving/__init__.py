@@ -11,6 +11,7 @@ from tg_workbench.models.serving.places import GENERATION, INFERENCE
 from tg_workbench.models.serving.pool import Pool, Target
 from tg_workbench.models.serving.services import Services, ServiceSpec, Standing, model_target, runtime_of
 from tg_workbench.models.serving.tables import Service
+from tg_workbench.models.serving.triton import Triton
 from tg_workbench.settings import Settings
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Services",
     "Standing",
     "Target",
+    "Triton",
     "model_target",
     "runtime_of",
     "work_kinds",

@@ -49,7 +49,10 @@ class Answers:
             described, content = self._output(output, scores)
             told.append(described)
             raw.append(content)
-        answer: dict[str, Any] = {"model_name": asked.header["name"], "model_version": str(self.served.version)}
+        answer: dict[str, Any] = {
+            "model_name": asked.header["name"],
+            "model_version": str(self.served.version),
+        }
         if isinstance(request.get("id"), str):
             answer["id"] = request["id"]
         head = to_json({**answer, "outputs": told})
@@ -66,12 +69,8 @@ class Answers:
         member, rows = rows_in(from_json(content))
         if self.served.encoding is None:
             return plain_features(rows, self.served.input_shape, member)
-        features = np.asarray(self.served.encoding.features(rows), np.float32)
-        if features.shape[1:] != self.served.input_shape and math.prod(features.shape[1:]) == math.prod(
-            self.served.input_shape
-        ):
-            features = features.reshape((len(rows), *self.served.input_shape))
-        if features.shape != (len(rows), *self.served.input_shape) or not np.isfinite(features).all():
+        features = _as_read(self.served.encoding.features(rows), self.served.input_shape)
+        if features is None or not np.isfinite(features).all():
             raise RowInvalid(member, "the rows do not fit this model")
         return features
 
@@ -133,6 +132,16 @@ def probabilities(scores: Array) -> Array:
     powers = np.exp(wide - wide.max(axis=1, keepdims=True))
     chances: Array = powers / powers.sum(axis=1, keepdims=True)
     return chances
+
+
+def _as_read(encoded: Array, shape: tuple[int, ...]) -> Array | None:
+    """What an encoding made, as the network reads it, bytes as value / 255. None: it does not fit."""
+    if math.prod(encoded.shape[1:]) != math.prod(shape):
+        return None
+    features = encoded.astype(np.float32)
+    if encoded.dtype == np.uint8:
+        features /= 255.0
+    return features.reshape(len(features), *shape)
 
 
 def _wanted_outputs(request: dict[str, Any]) -> list[dict[str, Any]]:

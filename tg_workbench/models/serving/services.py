@@ -78,14 +78,17 @@ class Services:
         self.folder = folder
         self.models = models
 
-    def create(self, owner: Principal, spec: ServiceSpec) -> Service:
-        """Make a service, stopped. Raises ModelNotFound, AlreadyExists, InvalidRequest."""
+    def create(self, owner: Principal, spec: ServiceSpec, *, on_triton: bool = False) -> Service:
+        """Make a service, stopped. Raises ModelNotFound, AlreadyExists, InvalidRequest.
+
+        `on_triton`: a Triton server was asked for, is there, and has the model.
+        """
         model = self.models.get(owner, spec.model_id)
         if self._named(owner, spec.name) is not None:
             raise AlreadyExists("an inference service of this name")
         if self._count(Service.owner_id == owner.id) >= MOST_SERVICES:
             raise InvalidRequest(f"there are {MOST_SERVICES} inference services already; delete one first")
-        used = runtime_of(model)
+        used = TRITON if on_triton else runtime_of(model)
         service = Service(
             id=f"svc-{uuid.uuid4()}",
             owner_id=owner.id,
@@ -116,14 +119,21 @@ class Services:
         query = select(Service).where(mine).order_by(col(Service.created_at).desc(), col(Service.id))
         return list(self.session.exec(query.limit(limit).offset(offset))), self._count(mine)
 
-    def start(self, owner: Principal, id_or_name: str) -> Service:
-        """Have it answer, from now on and after every restart. Starting it twice is starting it once."""
+    def start(self, owner: Principal, id_or_name: str, *, on_triton: bool = False) -> Service:
+        """Have it answer, from now on and after every restart. Starting it twice is starting it once.
+
+        Raises ServiceNotFound, ModelNotFound.
+        """
         service = self.get(owner, id_or_name)
         if service.is_started and service.reason is None:
             return service
+        used = TRITON if on_triton else runtime_of(self.models.get(owner, service.model_id))
+        service.runtime_used, service.warnings = used, _warnings(service, used)
         service.is_started, service.reason, service.started_at = True, None, now()
         self.session.add(service)
         self.session.flush()
+        if on_triton:
+            return service
         target = self.target_of(service)
         works = [work_id(target.id, replica) for replica in range(max(1, service.min_replicas))]
         forgiven = sa.update(Work).where(col(Work.id).in_(works)).values(failures=0)
@@ -203,9 +213,11 @@ def model_target(model: Model) -> Target:
     return Target(model.id, kind, model.owner_id)
 
 
-def _warnings(spec: ServiceSpec, used: str) -> list[str]:
+def _warnings(spec: ServiceSpec | Service, used: str) -> list[str]:
     warnings = []
-    if spec.gpu_count:
+    if spec.runtime == TRITON != used:
+        warnings.append(f"no Triton server has this model: {used} answers for it on this machine")
+    if spec.gpu_count and used != TRITON:
         warnings.append(f"{spec.gpu_count} GPU(s) were asked for: models answer on the CPU here")
     if spec.runtime == ONNX_RUNTIME and used == TORCH:
         warnings.append("this model has no ONNX graph, so torch answers for it")

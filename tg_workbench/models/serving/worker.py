@@ -164,7 +164,9 @@ class ModelWorker:
             service = session.get(Service, self.target_id)
             model_id = service.model_id if service is not None else self.target_id
             self.is_pinned = service is not None and self.replica < service.min_replicas
-        return open_host(self.settings, self.database, model_id, with_torch=self.assignment.kind == GENERATION)
+        return open_host(
+            self.settings, self.database, model_id, with_torch=self.assignment.kind == GENERATION
+        )
 
     def _note(self, reason: str | None) -> None:
         """Why the service cannot answer, or that it can."""
@@ -176,7 +178,7 @@ class ModelWorker:
     # ------------------------------------------------------------------------- answering
     async def _accept(self, host: Host, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None
+        assert task is not None  # noqa: S101  (it is called in a task of its own)
         self._links.add(task)
         try:
             await self._talk(host, reader, writer)
@@ -325,7 +327,9 @@ class ModelWorker:
         """Renew the lease while the worker lives; being replaced ends the process at once."""
         while True:
             time.sleep(HEARTBEAT_SECONDS)
-            newest = sa.case((col(Work.last_active) > self.asked_at, col(Work.last_active)), else_=self.asked_at)
+            newest = sa.case(
+                (col(Work.last_active) > self.asked_at, col(Work.last_active)), else_=self.asked_at
+            )
             forgiven = {"failures": 0} if self._is_well else {}
             try:
                 with self.database.write() as session:
