@@ -25,7 +25,7 @@ def work_kinds(settings: Settings) -> tuple[WorkKind, ...]:
     return (WorkKind(WORK_KIND, "tg_workbench.training.worker:run", settings.max_workers),)
 
 
-ROW_MODELS = ("linear", "logistic", "mlp", "cnn", "tempered-cnn", "scattering")
+ROW_MODELS = ("linear", "logistic", "mlp", "cnn", "tempered-cnn", "scattering", "resnet18", "resnet50")
 LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")
 MODEL_REFS = (*ROW_MODELS, *LANGUAGE_MODELS)
 """Models that need no folder. The engine's registry has the same names (a test compares them)."""
