@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from tests.contracts.people import Person
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.engine.architectures import build
+from tg_workbench.engine.networks import RowModel
 from tg_workbench.engine.onnx_export import to_onnx
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.identity import LOCAL_PRINCIPAL, Memberships, Principal
@@ -22,9 +22,9 @@ CLASSES = ("cat", "dog", "owl")
 INPUTS = 4
 
 
-def mlp_onnx(inputs: int = INPUTS, outputs: int = len(CLASSES)) -> bytes:
+def mlp_onnx(inputs: int = INPUTS, outputs: int = len(CLASSES), hidden: tuple[int, ...] = (64,)) -> bytes:
     """A network with random weights."""
-    onnx = to_onnx(build("mlp", Architecture((inputs,), outputs, (16,)), Path()))
+    onnx = to_onnx(build("mlp", Architecture((inputs,), outputs, hidden), Path()))
     assert onnx is not None
     return onnx
 
@@ -34,18 +34,45 @@ def sums_onnx() -> bytes:
     network = torch.nn.Linear(INPUTS, len(CLASSES), bias=False)
     with torch.no_grad():
         network.weight.copy_(torch.eye(INPUTS)[: len(CLASSES)])
-    written = io.BytesIO()
-    axes = {"features": {0: "examples"}, "scores": {0: "examples"}}
-    torch.onnx.export(
-        network,
-        (torch.zeros(2, INPUTS),),
-        written,
-        dynamo=False,
-        input_names=["features"],
-        output_names=["scores"],
-        dynamic_axes=axes,
-    )
-    return written.getvalue()
+    onnx = to_onnx(RowModel(network, (INPUTS,), len(CLASSES)))
+    assert onnx is not None
+    return onnx
+
+
+def tiny_llama() -> dict[str, Any]:
+    """What is to be said of a language model, for `put_model`."""
+    module = build("tiny-llama", None, Path()).module
+    weights = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    return {
+        "model_ref": "tiny-llama",
+        "task": "language_modeling",
+        "weights": safetensors.torch.save(weights),
+        "onnx": None,
+        "architecture": {"model_ref": "tiny-llama"},
+        "class_names": None,
+    }
+
+
+def scattering() -> dict[str, Any]:
+    """The same of a network of images that has no ONNX."""
+    network = build("scattering", Architecture((1, 8, 8), len(CLASSES)), Path())
+    weights = {name: parameter.detach().clone() for name, parameter in network.module.named_parameters()}
+    return {
+        "model_ref": "scattering",
+        "weights": safetensors.torch.save(weights),
+        "onnx": None,
+        "architecture": {"model_ref": "scattering", "input_shape": [1, 8, 8], "output_classes": len(CLASSES)},
+    }
+
+
+def principal_of(server: WorkbenchServer, person: Person) -> Principal:
+    """Whom the rooms know a person as."""
+    database = Database(server.database_url)
+    with database.read() as session:
+        place = Memberships(session).find(person.user_id, person.organization_id)
+    database.close()
+    assert place is not None
+    return Principal(place.id, place.organization_id, frozenset())
 
 
 def put_model(server: WorkbenchServer, owner: Principal = LOCAL_PRINCIPAL, **more: Any) -> str:

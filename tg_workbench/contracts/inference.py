@@ -16,7 +16,7 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tg_workbench.contracts.bodies import is_json
+from tg_workbench.contracts.bodies import read_value
 from tg_workbench.contracts.failures import OperationFailed
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import SignedIn, ThePremises
@@ -155,19 +155,14 @@ async def _after(first: Frame, pieces: AsyncIterator[Frame]) -> AsyncIterator[Fr
 
 
 async def _rows(request: Request) -> bytes:
-    """A body with `input` or `inputs`, as it came: it has been read strictly, and the worker reads it again."""
-    if not is_json(request):
-        raise _problem("send a JSON object, with Content-Type: application/json")
-    value = await request.json()
+    """A body with `input` or `inputs`, as it came: read strictly here, and again by the worker."""
+    value = await read_value(request)
     if not isinstance(value, dict):
-        raise _problem("send a JSON object")
+        raise RequestValidationError([{"type": "model_type", "loc": ("body",), "msg": ""}])
     if ("input" in value) == ("inputs" in value):
-        raise _problem("send either input, which is one row, or inputs, which is a list of rows")
+        says = "send either input, which is one row, or inputs, which is a list of rows"
+        raise RequestValidationError([{"type": "value_error", "loc": ("body",), "msg": says}])
     return await request.body()
 
 
 RowsAsked = Annotated[bytes, Depends(_rows)]
-
-
-def _problem(what: str) -> RequestValidationError:
-    return RequestValidationError([{"type": "value_error", "loc": ("body",), "msg": what}])

@@ -36,7 +36,7 @@ OCTETS = "application/octet-stream"
 ModelName = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$", description="The model's id, or its service.")
 ]
-ModelVersion = Annotated[str, Path(pattern=r"^[0-9]{1,9}$", description="The model's version.")]
+ModelVersion = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$", description="The model's version.")]
 INFER_BODY = {
     "requestBody": {
         "required": True,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic_core import to_json
 
 from tg_workbench import __version__
@@ -14,6 +14,7 @@ from tg_workbench.contracts.tg_tinker.schemas import Form
 from tg_workbench.models import Model
 from tg_workbench.models.serving import Frame
 
+SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "stop")
 EXTENSIONS = ["binary_tensor_data", "classification", "generate"]
 
 
@@ -55,6 +56,9 @@ class ModelMetadata(BaseModel):
         )
 
 
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class Generate(Form):
     """What to write on from, and how: said beside the text, or in `parameters`, as Triton's clients do."""
 
@@ -63,17 +67,21 @@ class Generate(Form):
     temperature: float = Field(default=0.0, ge=0.0, le=100.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     top_k: int = Field(default=-1, ge=-1, le=1_000_000)
-    stop: list[str] = Field(default_factory=list, max_length=16)
+    stop: list[Stop] = Field(default_factory=list, max_length=16)
     parameters: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_parameters(cls, asked: Any) -> Any:
+        """What `parameters` say comes first."""
+        inside = asked.get("parameters") if isinstance(asked, dict) else None
+        if not isinstance(inside, dict):
+            return asked
+        return {**asked, **{name: inside[name] for name in SETTINGS if name in inside}}
+
     def as_question(self) -> dict[str, Any]:
-        """The worker's words for it. Raises ValidationError for what `parameters` say wrongly."""
-        inside = {name: self.parameters[name] for name in SETTINGS if name in self.parameters}
-        asked = Generate.model_validate({**self.model_dump(exclude={"parameters"}), **inside})
-        return asked.model_dump(exclude={"parameters"})
-
-
-SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "stop")
+        """The worker's words for it."""
+        return self.model_dump(exclude={"parameters"})
 
 
 class Generated(BaseModel):

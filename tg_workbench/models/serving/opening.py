@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import numpy as np
 from sqlmodel import Session
 
@@ -13,6 +11,7 @@ from tg_workbench.models.serving.answering import Answers
 from tg_workbench.models.serving.batching import Batcher
 from tg_workbench.models.serving.frames import Frame
 from tg_workbench.models.serving.served import Encoding, Run, Served
+from tg_workbench.models.serving.worker import Host, Tell
 from tg_workbench.models.tables import Model
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
@@ -25,7 +24,7 @@ class RowHost:
         self._batcher = Batcher(run)
         self._answers = Answers(served, self._batcher.ask)
 
-    async def answer(self, asked: Frame, tell: Callable[[Frame], Awaitable[None]]) -> Frame:
+    async def answer(self, asked: Frame, tell: Tell) -> Frame:
         """The answer. Raises InvalidRequest, ModelFailed, ModelBusy."""
         match asked.header.get("op"):
             case "predict":
@@ -41,13 +40,15 @@ class RowHost:
         await self._batcher.close()
 
 
-def open_host(settings: Settings, database: Database, model_id: str, *, with_torch: bool) -> RowHost:
+def open_host(settings: Settings, database: Database, model_id: str, *, with_torch: bool) -> Host:
     """The model, opened and warmed up. Raises ModelNotFound, SealBroken, ModelFailed."""
     with database.read() as session:
         model = session.get(Model, model_id)
         if model is None or model.deleted_at is not None:
             raise ModelNotFound
-        _, onnx = _opened(session, settings, model)
+        weights, onnx = _opened(session, settings, model)
+    if with_torch:
+        return _in_torch(settings, model, weights)
     if onnx is None:
         raise ModelFailed("this model has no ONNX graph")
     from tg_workbench.models.serving.onnx_network import open_network
@@ -55,6 +56,22 @@ def open_host(settings: Settings, database: Database, model_id: str, *, with_tor
     run, shape = open_network(onnx)
     _warm_up(run, shape)
     return RowHost(_served(model, shape), run)
+
+
+def _in_torch(settings: Settings, model: Model, weights: bytes) -> Host:
+    """Imported here, because a worker for ONNX has no torch."""
+    from tg_workbench.engine.networks import LanguageModel
+    from tg_workbench.models.serving import torch_hosts
+
+    described = {"model_ref": model.model_ref, **model.architecture}
+    network = torch_hosts.open_network(described, weights, settings.home / "models")
+    if isinstance(network, LanguageModel):
+        host = torch_hosts.TextHost(_served(model, ()), network)
+        host.warm_up()
+        return host
+    run = torch_hosts.rows_of(network)
+    _warm_up(run, network.input_shape)
+    return RowHost(_served(model, network.input_shape), run)
 
 
 def _opened(session: Session, settings: Settings, model: Model) -> tuple[bytes, bytes | None]:

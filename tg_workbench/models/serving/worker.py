@@ -20,7 +20,7 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlmodel import col, select
 
-from tg_workbench.errors import DatabaseUnavailable, InvalidRequest, ModelFailed, NotFound, WorkbenchError
+from tg_workbench.errors import DatabaseUnavailable, ModelFailed, NotFound, WorkbenchError
 from tg_workbench.execution import Assignment, Bell, Fence, Fenced, Watched, Work, ring, run_folder
 from tg_workbench.execution.bells import bell_name
 from tg_workbench.execution.tables import DispatcherLease
@@ -240,7 +240,7 @@ class ModelWorker:
     async def _stay(self, host: Host) -> None:
         """Until it is time to leave."""
         told_until = time.monotonic() + TELL_FAILURE_SECONDS if isinstance(host, Broken) else None
-        looked = called = time.monotonic()
+        called = time.monotonic()
         while not self.leaving.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.news.wait(), LOOK_SECONDS)
@@ -250,10 +250,8 @@ class ModelWorker:
                 return
             if self._may_rest() and self._rest():
                 return
-            if time.monotonic() - looked > LOOK_SECONDS / 2:
-                looked = time.monotonic()
-                if not self._is_wanted():
-                    return
+            if not self._is_wanted():
+                return
             if time.monotonic() - called > ROLL_CALL_SECONDS:
                 called = time.monotonic()
                 self._leave_when_orphaned()
@@ -338,8 +336,3 @@ class ModelWorker:
                 os._exit(0)
             except WorkbenchError:
                 log.warning("the database did not answer a heartbeat")
-
-
-def unknown_question() -> InvalidRequest:
-    """What a host says to a question it has no answer for."""
-    return InvalidRequest("this model does not answer such questions")
