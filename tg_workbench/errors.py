@@ -10,7 +10,7 @@ WorkbenchError
 │                              AlertNotFound, AlertRuleNotFound, ModelNotFound, ServiceNotFound
 ├── InvalidRequest             InvalidBatch, RowInvalid, UnknownModel, UnsupportedLayer, NotALanguageModel,
 │                              PasswordUnfit, InvitationInvalid, AuthorizationRefused, GrantInvalid,
-│                              GrantUnsupported, ScopeInvalid
+│                              GrantUnsupported, ScopeInvalid, DatasetInvalid
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
 │                              LastOwner, TooManyWebhooks, ServiceStopped, ModelFailed
 │   ├── AlreadyExists          AccountTaken
@@ -33,6 +33,7 @@ Errors hold facts and say what to do; contracts decide on codes and numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -231,6 +232,33 @@ class RowInvalid(InvalidBatch):
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where}: {problem}")
         self.problems = [{"where": f"body.{where}", "problem": problem}]
+
+
+class DatasetInvalid(InvalidRequest):
+    """An uploaded file that cannot be learned from. It says where, and never what stands there.
+
+    `where` names rows, columns or files that all have this problem; none: the file as a whole.
+    """
+
+    MOST = 20
+
+    def __init__(self, problem: str, *where: str) -> None:
+        self.problems = [{"where": place, "problem": problem} for place in where[: self.MOST] or ("file",)]
+        super().__init__(self._told(len(where)))
+
+    @classmethod
+    def of(cls, problems: Sequence[tuple[str, str]]) -> DatasetInvalid:
+        """Several problems at once, each with its place: (where, problem)."""
+        place, problem = problems[0]
+        error = cls(problem, place)
+        error.problems = [{"where": where, "problem": what} for where, what in problems[: cls.MOST]]
+        error.args = (error._told(len(problems)),)
+        return error
+
+    def _told(self, found: int) -> str:
+        first = self.problems[0]
+        more = f" (and {found - 1} more)" if found > 1 else ""
+        return f"{first['where']}: {first['problem']}{more}"
 
 
 class UnknownModel(InvalidRequest):
