@@ -8,13 +8,13 @@ WorkbenchError
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
 │                              AlertNotFound, AlertRuleNotFound, ModelNotFound, JobNotFound, UploadNotFound,
-│                              NotificationNotFound, ResultsNotFound
-├── InvalidRequest             InvalidField, InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel,
-│                              PasswordUnfit, InvitationInvalid, AuthorizationRefused, GrantInvalid,
-│                              GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable
+│                              NotificationNotFound, ResultsNotFound, ServiceNotFound
+├── InvalidRequest             InvalidField, InvalidBatch, RowInvalid, UnknownModel, UnsupportedLayer,
+│                              NotALanguageModel, PasswordUnfit, InvitationInvalid, AuthorizationRefused,
+│                              GrantInvalid, GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
 │                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
-│                              UploadOffsetWrong, JobEnded
+│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -26,6 +26,7 @@ WorkbenchError
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
 ├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
 ├── AuditUnreadable            there is no audit log to verify
+├── ModelNotReady              no worker of a model answers yet; ModelBusy: too many ask it
 ├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
 ├── DeadlineExceeded           ValidationUnfinished
 ├── JobFailed                  (SDK) a training job that was waited for came to no model
@@ -134,6 +135,13 @@ class DatasetNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("there is no dataset with this id")
+
+
+class ServiceNotFound(NotFound):
+    """No inference service has this id or name."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no inference service with this id or name")
 
 
 class ModelNotFound(NotFound):
@@ -257,6 +265,14 @@ class InvalidField(InvalidRequest):
 
 class InvalidBatch(InvalidRequest):
     """A batch that cannot be trained on: empty, not finite, of the wrong shape, or from another tokenizer."""
+
+
+class RowInvalid(InvalidBatch):
+    """A row that a model cannot read; `where` is its place, and the column's, in the request."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.problems = [{"where": f"body.{where}", "problem": problem}]
 
 
 class DatasetInvalid(InvalidRequest):
@@ -407,7 +423,7 @@ class ModelInUse(Refused):
     """A model that a service still answers with."""
 
     def __init__(self, services: int) -> None:
-        super().__init__(f"this model is served by {services} service(s); stop those first")
+        super().__init__(f"this model is served by {services} inference service(s); delete those first")
         self.services = services
 
 
@@ -464,6 +480,17 @@ class JobEnded(Refused):
     def __init__(self, status: str) -> None:
         super().__init__(f"this job is {status}: there is nothing to cancel")
         self.status = status
+
+
+class ServiceStopped(Refused):
+    """An inference service that nobody has started."""
+
+    def __init__(self) -> None:
+        super().__init__("this inference service is stopped: start it first")
+
+
+class ModelFailed(Refused):
+    """A model that cannot answer, now or ever: it does not load, or its numbers are not finite."""
 
 
 class OperationCancelled(Refused):
@@ -657,6 +684,20 @@ class QueueFull(WorkbenchError):
             f"{limit} operations are waiting for this training client already; await some of them first"
         )
         self.limit = limit
+
+
+class ModelNotReady(WorkbenchError):
+    """No worker of this model answers yet. Nothing was computed; the same request may be sent again."""
+
+    def __init__(self, message: str = "this model is being made ready; send the request again") -> None:
+        super().__init__(message)
+
+
+class ModelBusy(ModelNotReady):
+    """More is asked of this model than it has room for."""
+
+    def __init__(self) -> None:
+        super().__init__("this model has as much to answer as it has room for; send the request again")
 
 
 class StorageFull(WorkbenchError):

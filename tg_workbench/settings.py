@@ -61,6 +61,11 @@ class Settings:
     """`TG_MAX_JOBS`: how many jobs may run at once; the others wait their turn."""
     max_inference_workers: int = 8
     """`TG_MAX_INFERENCE_WORKERS`: how many processes may answer for models at once."""
+    triton_url: str | None = None
+    """`TG_TRITON_URL`: an Open Inference Protocol v2 server, such as Triton, that is asked first for models
+    of services with runtime `triton`. It is sent the rows: name none that you do not trust with them."""
+    triton_token: str | None = field(default=None, repr=False)
+    """`TG_TRITON_TOKEN`: what is sent to it as a bearer's token."""
     max_upload_bytes: int = 2 * 1024**3
     """`TG_MAX_UPLOAD_BYTES`: the largest dataset file that is taken."""
     worker_idle_seconds: float = 900.0
@@ -109,6 +114,8 @@ class Settings:
             max_inference_workers=_whole(
                 values, "TG_MAX_INFERENCE_WORKERS", default.max_inference_workers, 1, 1024
             ),
+            triton_url=_triton_url(values.get("TG_TRITON_URL", "").strip()),
+            triton_token=values.get("TG_TRITON_TOKEN", "").strip() or None,
             max_upload_bytes=_whole(values, "TG_MAX_UPLOAD_BYTES", default.max_upload_bytes, 1024, 2**44),
             worker_idle_seconds=float(
                 _whole(values, "TG_WORKER_IDLE_SECONDS", int(default.worker_idle_seconds), 1, 10**7)
@@ -184,6 +191,13 @@ def _smtp(url: str, sender: str) -> dict[str, str]:
     if not _ADDRESS.fullmatch(sender):
         raise InvalidSetting("TG_SMTP_FROM", sender, "an e-mail address, because TG_SMTP_URL is set")
     return {"smtp_url": url, "smtp_from": sender}
+
+
+def _triton_url(url: str) -> str | None:
+    """A URL may hold a password, so it is not repeated."""
+    if url and (not url.startswith(("http://", "https://")) or "?" in url or "#" in url):
+        raise InvalidSetting("TG_TRITON_URL", "set", "http:// or https:// and a place, without a query")
+    return url.rstrip("/") or None
 
 
 def _networks(text: str) -> tuple[str, ...]:

@@ -27,8 +27,9 @@ from tg_workbench.identity import (
     Sessions,
     Users,
 )
-from tg_workbench.notifications import Inbox, Preferences
 from tg_workbench.models import ModelExports, Models
+from tg_workbench.models.serving import Services
+from tg_workbench.notifications import Inbox, Preferences
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.job_statistics import JobStatistics
 from tg_workbench.observability.statistics import Statistics
@@ -97,6 +98,10 @@ async def _api_keys(session: Transaction) -> ApiKeys:
     return ApiKeys(session)
 
 
+async def _services(session: Transaction, premises: ThePremises) -> Services:
+    return Services(session, premises.folder, Models(session, premises.blobs, premises.settings.home))
+
+
 async def _alerts(session: Transaction) -> Alerts:
     return Alerts(session)
 
@@ -158,6 +163,7 @@ ModelsRoom = Annotated[Models, Depends(_models, scope="function")]
 ModelExportsRoom = Annotated[ModelExports, Depends(_model_exports, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
+ServicesRoom = Annotated[Services, Depends(_services, scope="function")]
 AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
 StatisticsRoom = Annotated[Statistics, Depends(_statistics, scope="function")]
 UsersRoom = Annotated[Users, Depends(_users, scope="function")]
@@ -177,6 +183,7 @@ ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id 
 FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…`).")]
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 UploadId = Annotated[str, Path(pattern=_ID, description="An upload's id (`up-…`).")]
+ServiceId = Annotated[str, Path(pattern=_ID, description="An inference service's id (`svc-…`) or name.")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ModelId = Annotated[str, Path(pattern=_ID, description="A model's id (`mdl-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]

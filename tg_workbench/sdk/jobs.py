@@ -1,8 +1,8 @@
 """Jobs: training runs that go to their end by themselves, and leave a model.
 
-    job = wb.jobs.submit("mlp", dataset, epochs=20, target_epsilon=3)
-    await job                          # the bar moves, the kernel stays free
-    job.model.predict(frame)
+job = wb.jobs.submit("mlp", dataset, epochs=20, target_epsilon=3)
+await job                          # the bar moves, the kernel stays free
+job.model.predict(frame)
 """
 
 from __future__ import annotations

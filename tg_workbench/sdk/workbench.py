@@ -19,8 +19,8 @@ from tg_workbench.sdk.datasets import Dataset, dataset_id_of
 from tg_workbench.sdk.futures import Future
 from tg_workbench.sdk.jobs import Jobs
 from tg_workbench.sdk.logs import LogLine
-from tg_workbench.sdk.moments import Moment, as_iso
 from tg_workbench.sdk.models import Models
+from tg_workbench.sdk.moments import Moment, as_iso
 from tg_workbench.sdk.notifications import Notifications
 from tg_workbench.sdk.organizations import Organizations
 from tg_workbench.sdk.plans import (

@@ -55,6 +55,10 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.ClientFailed: ("CLIENT_FAILED", 409),
     errors.StorageFull: ("STORAGE_FULL", 507),
     errors.DatabaseUnavailable: ("DATABASE_UNAVAILABLE", 503),
+    errors.ModelNotReady: ("MODEL_NOT_READY", 503),
+    errors.ModelBusy: ("MODEL_BUSY", 503),
+    errors.ModelFailed: ("MODEL_FAILED", 409),
+    errors.ServiceNotFound: ("SERVICE_NOT_FOUND", 404),
     errors.PublicUrlMissing: ("NOT_CONFIGURED", 503),
 }
 
