@@ -29,7 +29,6 @@ from tests.contracts.doors import (
     name_of,
 )
 from tests.contracts.envelopes import refusal
-from tests.contracts.learned import Registry
 from tests.contracts.people import PASSWORD, People, Person
 from tests.learned import principal_of, put_model
 from tests.workbench_server import WorkbenchServer
@@ -164,9 +163,7 @@ def first_notification(person: Person) -> str:
 
 
 @pytest.fixture(scope="module")
-def alices(
-    workbench_server: WorkbenchServer, people: People, alice: Person, registry: Registry
-) -> dict[str, str]:
+def alices(workbench_server: WorkbenchServer, people: People, alice: Person) -> dict[str, str]:
     """One of everything that Alice has, by the name that paths have for its id."""
     clients = Caller(alice.http)
     client = clients.create()
@@ -177,6 +174,7 @@ def alices(
         path: alice.http.post(f"/workbench/v1/{path}", json=body).json()
         for path, body in (
             ("datasets", texts),
+            ("uploads", {"name": "rows", "file_name": "rows.csv", "size": 100}),
             ("api_keys", {"name": "job"}),
             ("invitations", {"role": "viewer"}),
             ("webhooks", {"url": "https://hooks.example/", "events": ["training.completed"]}),
@@ -201,8 +199,8 @@ def alices(
         "future_id": future,
         "artifact_id": artifact,
         "dataset_id": made["datasets"]["dataset_id"],
-        "model_id": registry.register(alice, dataset_id=made["datasets"]["dataset_id"]),
         "alias": "of-alice",
+        "upload_id": made["uploads"]["upload_id"],
         "key_id": made["api_keys"]["key_id"],
         "invitation_id": made["invitations"]["invitation_id"],
         "session_id": people.sign_in(alice.name).signed_in["session_id"],

@@ -227,5 +227,5 @@ def _row_name(source: Any, name: str | None) -> str:
     """What rows are called. Raises InvalidRequest."""
     given = [each for each in (source, name) if each is not None]
     if len(given) != 1 or not isinstance(given[0], str):
-        raise InvalidRequest("rows that are given as arrays or texts have one name and no file: upload('name', …)")
+        raise InvalidRequest("rows that are given as arrays or texts have one name: upload('name', …)")
     return given[0]
