@@ -99,6 +99,7 @@ SCOPES = {
         "POST /models/{model_id}/predict",
         "GET /api/v1/inference/services",
         "GET /workbench/v1/services/{service_id}",
+        "POST /workbench/v1/services/{service_id}/predict",
         f"GET {OIP}",
         f"GET {OIP}/health/live",
         f"GET {OIP}/health/ready",

@@ -88,7 +88,7 @@ class Dataset(Value):
         pause = FIRST_LOOK_SECONDS
         while self.status == PROCESSING:
             if deadline is not None and time.monotonic() >= deadline:
-                raise DeadlineExceeded(self.id, f"dataset {self.name} is still being read after {timeout:g} s")
+                raise DeadlineExceeded(self.id, f"dataset {self.name} is not read after {timeout:g} s")
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
             self.refresh()
@@ -141,7 +141,7 @@ class Dataset(Value):
     # ------------------------------------------------------------------------- how it asks
     def _connected(self) -> Connection:
         if self._connection is None:
-            raise CallFailed("this dataset was not got from a workbench: wb.datasets.get(id) gives one that is")
+            raise CallFailed("this dataset comes from no workbench: wb.datasets[id] gives one that does")
         return self._connection
 
     def _asked(self) -> dict[str, Any]:

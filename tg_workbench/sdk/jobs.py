@@ -251,7 +251,7 @@ class Jobs:
         """Have a model learn a dataset to the end; comes back at once, and the job waits its turn.
 
         `model_type` is linear, logistic, mlp, cnn, resnet18, resnet50, a language model or a folder. What
-        is not said is the workbench's to choose: 10 epochs of batches of 32, and a fifth of the rows held out.
+        is not said is left to the workbench: 10 epochs of batches of 32, and a fifth of the rows held out.
         On a protected dataset it is private (ε = 3) when nothing is said. The dataset may still be
         processing. `early_stopping=True` watches the loss of the rows held out; `class_weights="balanced"`
         and a `seed` are for public datasets. `priority` is from -10 to 10, the higher the sooner.

@@ -43,8 +43,8 @@ def bundled(known: str) -> Loaded:
     """A dataset that scikit-learn brings along, as a table with a target. Raises InvalidRequest."""
     if known not in BUNDLED:
         raise InvalidRequest(
-            f"scikit-learn brings {', '.join(BUNDLED)} along; {known} it would have to download, or it has no "
-            "such set: load it yourself and upload the DataFrame"
+            f"scikit-learn brings {', '.join(BUNDLED)} along; {known} it has not, or would have to "
+            "download: load it yourself and upload the DataFrame"
         )
     import polars as pl
     from sklearn import datasets
@@ -141,8 +141,12 @@ def _frame(folder: Path) -> pl.DataFrame:
 
     state = _described(folder, "state.json")
     if state.get("_indices_files"):
-        raise InvalidRequest(f"{folder.name} picks its rows by an index: flatten_indices() it, and save it again")
-    files = [_bare(str(each.get("filename"))) for each in state.get("_data_files") or () if isinstance(each, dict)]
+        raise InvalidRequest(
+            f"{folder.name} picks its rows by an index: flatten_indices() it, and save it again"
+        )
+    files = [
+        _bare(str(each.get("filename"))) for each in state.get("_data_files") or () if isinstance(each, dict)
+    ]
     if not files:
         raise InvalidRequest(f"{folder.name} names no data files")
     try:
@@ -192,7 +196,9 @@ def _zipped(frame: pl.DataFrame, images: list[str], told: Mapping[str, Any], pat
                 raise InvalidRequest(f"row {number}: {images[0]} is not in the file, only a path to it")
             if chosen is None or not 0 <= chosen < len(told["classes"]):
                 raise InvalidRequest(f"row {number} has no label")
-            archive.writestr(f"{_folder_name(told['classes'][chosen])}/{number:07d}{_suffix(content)}", content)
+            archive.writestr(
+                f"{_folder_name(told['classes'][chosen])}/{number:07d}{_suffix(content)}", content
+            )
     return path
 
 

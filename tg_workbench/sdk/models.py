@@ -137,7 +137,9 @@ class Model(Value):
         InvalidRequest when it has no such form, FileExistsError rather than write over a file.
         """
         query = {"format": format}
-        return fetch_archive(self._connected(), f"{MODELS}/{self.id}/export", Path(folder).expanduser(), query)
+        return fetch_archive(
+            self._connected(), f"{MODELS}/{self.id}/export", Path(folder).expanduser(), query
+        )
 
     def serve(
         self,
@@ -172,7 +174,7 @@ class Model(Value):
     # ------------------------------------------------------------------------- how it asks
     def _connected(self) -> Connection:
         if self._connection is None:
-            raise CallFailed("this model was not got from a workbench: wb.models[id] gives one that is")
+            raise CallFailed("this model comes from no workbench: wb.models[id] gives one that does")
         return self._connection
 
     def _take(self, told: Mapping[str, Any]) -> None:

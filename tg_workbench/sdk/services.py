@@ -179,7 +179,7 @@ class Service(Value):
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            raise CallFailed("this service was not got from a workbench: wb.services[name] gives one that is")
+            raise CallFailed("this service comes from no workbench: wb.services[name] gives one that does")
         return self._connection
 
     def _take(self, told: Mapping[str, Any]) -> None:
@@ -214,7 +214,7 @@ class Services:
         runtime: str = "onnxruntime",
         gpu_count: int = 0,
     ) -> Service:
-        """A service, stopped until `start()`. Its name is part of an address: letters, digits, . _ -
+        """A service, stopped until `start()`. Its name is part of an address: letters, digits, `._-`.
 
         Raises ModelNotFound, AlreadyExists, InvalidRequest.
         """

@@ -15,7 +15,10 @@ from tg_workbench.errors import InvalidBatch
 from tg_workbench.sdk.frames import is_frame, write_parquet
 
 FORMATS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".zip")
-GIVE = "give a path, a DataFrame, or a name with features and targets, or input_ids, or texts; one of these kinds"
+GIVE = (
+    "give a path, a DataFrame, or a name with features and targets, or input_ids, or texts; "
+    "one of these kinds"
+)
 FOLDER_DATE = (1980, 1, 1, 0, 0, 0)
 """Of every entry of a zip of ours, so that the same folder gives the same bytes."""
 
@@ -41,8 +44,6 @@ class SourceFile:
         """Its SHA-256, in hexadecimal."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 
 
 @contextmanager
@@ -103,7 +104,9 @@ def zip_folder(folder: Path, archive: Path) -> None:
                         entry.write(piece)
                 count += 1
     if not count:
-        raise InvalidBatch(f"the folder {folder.name} holds no files: images lie in one folder for each class")
+        raise InvalidBatch(
+            f"the folder {folder.name} holds no files: images lie in one folder for each class"
+        )
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

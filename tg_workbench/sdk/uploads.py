@@ -67,7 +67,12 @@ class Upload:
 
         Raises what the workbench refuses it for, UploadNotFound when it took longer than a day, CallFailed.
         """
-        announced = {**fields, "file_name": self._file.name, "size": self._size, "sha256": self._file.digest()}
+        announced = {
+            **fields,
+            "file_name": self._file.name,
+            "size": self._size,
+            "sha256": self._file.digest(),
+        }
         upload = self._connection.post(UPLOADS, Body.of_json(announced))
         path = f"{UPLOADS}/{upload['upload_id']}"
         patience = Patience(self._connection.patience)
