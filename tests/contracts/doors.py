@@ -226,6 +226,7 @@ BODIES: dict[str, Any] = {
     f"POST {HOOK}/rotate_secret": {},
     "PUT /api/v1/organizations/{org_id}": {"name": "taken over"},
     "POST /models/{model_id}/predict": {"input": [1.0, 2.0, 3.0, 4.0]},
+    "POST /workbench/v1/services/{service_id}/predict": {"input": [1.0, 2.0, 3.0, 4.0]},
     **{f"POST {model}/infer": TENSORS for model in OIP_MODELS},
     **{
         f"POST {model}/{what}": {"text_input": "a"}
