@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -93,7 +93,7 @@ class Model(Value):
         InvalidRequest, naming row and column.
         """
         connection = self._connected()
-        return predicted(connection, f"/models/{self.id}/predict", rows_to_ask(rows, self.reading))
+        return predicted(connection, f"/models/{self.id}/predict", rows, self)
 
     @property
     def reading(self) -> Reading:
@@ -153,7 +153,7 @@ class Model(Value):
         """Have an inference service answer with it, from now on; named as the model is when nothing is said.
 
         With `min_replicas` 0 its worker leaves when nobody asks, and the next question starts another.
-        Raises AlreadyExists, InvalidRequest.
+        Raises Refused for a name that is taken, InvalidRequest.
         """
         services = Services(self._connected())
         chosen = name or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.family}-v{self.version}").strip("-._")[:64]
@@ -266,14 +266,20 @@ class Models:
         return found[0]
 
 
-def predicted(connection: Connection, path: str, rows: Sequence[Any]) -> list[Prediction]:
-    """Ask about rows, in as many requests as they take."""
+def predicted(connection: Connection, path: str, rows: Any, model: Model) -> list[Prediction]:
+    """Ask about rows, in as many requests as they take. Classes without names are numbers."""
     said: list[Prediction] = []
-    for part in parts_of(rows):
+    for part in parts_of(rows_to_ask(rows, model.reading)):
         body = Body.of_json({"inputs": part})
         answer = connection.post(path, body, answer_seconds=ANSWER_SECONDS)
         said += [Prediction.from_wire(each) for each in answer.get("predictions", [])]
+    if model.class_names is None and model.task != LANGUAGE:
+        return [_numbered(each) for each in said]
     return said
+
+
+def _numbered(said: Prediction) -> Prediction:
+    return replace(said, label=int(said.label)) if str(said.label).isdecimal() else said
 
 
 def _words(model: Model) -> str:

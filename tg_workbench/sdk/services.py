@@ -116,10 +116,8 @@ class Service(Value):
         A worker that is not there yet is waited for. Raises ServiceStopped, InvalidRequest.
         """
         from tg_workbench.sdk.models import predicted
-        from tg_workbench.sdk.questions import rows_to_ask
 
-        asked = rows_to_ask(rows, self.model.reading)
-        return predicted(self._connected(), f"{ONE}/{self.id}/predict", asked)
+        return predicted(self._connected(), f"{ONE}/{self.id}/predict", rows, self.model)
 
     def generate(
         self,
@@ -216,7 +214,7 @@ class Services:
     ) -> Service:
         """A service, stopped until `start()`. Its name is part of an address: letters, digits, `._-`.
 
-        Raises ModelNotFound, AlreadyExists, InvalidRequest.
+        Raises ModelNotFound, Refused for a name that is taken, InvalidRequest.
         """
         asked = {
             "name": name,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tg_workbench.errors import CallFailed, UploadBusy, UploadOffsetWrong
+from tg_workbench.errors import CallFailed, UploadBusy, UploadOffsetWrong, WorkbenchError
 from tg_workbench.sdk.connection import Body, Call, Connection
 from tg_workbench.sdk.patience import Patience
 from tg_workbench.sdk.progress import Bar, bar_here, html_of
@@ -81,13 +81,15 @@ class Upload:
             self._tell(offset)
             try:
                 upload = self._send_piece(path, offset)
-                patience.restore()
+                failure: WorkbenchError = CallFailed(f"nothing of {self._file.name} arrives any more")
             except UploadOffsetWrong as elsewhere:  # a try whose answer was lost did arrive, or a part of it
-                upload = {"offset": elsewhere.offset}
-                if elsewhere.offset <= offset:
-                    patience.wait_after(elsewhere)
+                upload, failure = {"offset": elsewhere.offset}, elsewhere
             except UploadBusy as busy:  # the broken line's own request, which has not noticed yet
-                patience.wait_after(busy)
+                failure = busy
+            if upload.get("dataset_id") is None and int(upload["offset"]) <= offset:
+                patience.wait_after(failure)
+            else:
+                patience.restore()
         self._tell(self._size, last=True)
         return str(upload["dataset_id"])
 
