@@ -21,21 +21,27 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from tg_workbench import __version__
 from tg_workbench.contracts import pages
 from tg_workbench.contracts.aitip import datasets as aitip_datasets
+from tg_workbench.contracts.aitip import jobs as aitip_jobs
 from tg_workbench.contracts.aitip import routes as aitip
 from tg_workbench.contracts.coordination import datasets as coordination_datasets
+from tg_workbench.contracts.coordination import jobs as coordination_jobs
+from tg_workbench.contracts.coordination import models as coordination_models
 from tg_workbench.contracts.coordination import routes as coordination
 from tg_workbench.contracts.deep_learning import datasets as deep_learning_datasets
+from tg_workbench.contracts.deep_learning import models as deep_learning_models
 from tg_workbench.contracts.deep_learning import routes as deep_learning
+from tg_workbench.contracts.deep_learning import training as deep_learning_training
 from tg_workbench.contracts.duties import on_duty, tidy
 from tg_workbench.contracts.edges import BodyLimit, Edge, Heads, LastResort
 from tg_workbench.contracts.failures import NoSuchPath
 from tg_workbench.contracts.limits import LimitHeaders, Limits
 from tg_workbench.contracts.oauth import routes as oauth
+from tg_workbench.contracts.open_inference import routes as open_inference
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare import channels, monitoring
@@ -46,13 +52,15 @@ from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
-from tg_workbench.contracts.workbench import alerts, own_account, webhooks
+from tg_workbench.contracts.workbench import alerts, jobs, notifications, own_account, services, webhooks
 from tg_workbench.contracts.workbench import datasets as workbench_datasets
+from tg_workbench.contracts.workbench import models as workbench_models
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
+from tg_workbench.models.serving import Pool, Triton
 from tg_workbench.observability.logs import where
 from tg_workbench.observability.metrics import Measured, Metrics
 from tg_workbench.security import AuditLog
@@ -65,22 +73,32 @@ ROUTERS = (
     tg_tinker.router,
     aitip.router,
     aitip_datasets.router,
+    aitip_jobs.router,
     qflare.router,
     oauth.page_router,
     oauth.router,
     monitoring.router,
     deep_learning.router,
     deep_learning_datasets.router,
+    deep_learning_training.router,
     coordination.router,
     coordination_datasets.router,
+    coordination_jobs.router,
     workbench.router,
     workbench_datasets.router,
     workbench_datasets.uploads,
+    deep_learning_models.router,
+    coordination_models.router,
+    workbench_models.router,
     workbench_accounts.router,
     own_account.router,
     workbench_oauth_clients.router,
     webhooks.router,
     alerts.router,
+    notifications.router,
+    jobs.router,
+    services.router,
+    open_inference.router,
 )
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
@@ -124,12 +142,15 @@ def create_app(settings: Settings) -> FastAPI:
     database = Database(settings.database_url)
     database.before_commit.append(write_trail)
     audit = AuditLog(database, settings.home)
+    bells = AsyncBells(folder)
     app.state.premises = Premises(
         settings=settings,
         database=database,
         blobs=Blobs(settings.home / "blobs"),
         folder=folder,
-        bells=AsyncBells(folder),
+        bells=bells,
+        pool=Pool(folder, database, bells),
+        triton=Triton.of(settings),
         limits=Limits(settings),
         audit=audit,
         scan=AuditScan(audit),
@@ -182,14 +203,14 @@ def _serve_documents(app: FastAPI) -> None:
     documents = Documents(app, contract_routes())
     app.openapi = documents.document  # type: ignore[method-assign]  # FastAPI's documented way
 
-    async def whole(request: Request) -> JSONResponse:
-        return JSONResponse(documents.document())
+    async def whole(request: Request) -> Response:
+        return Response(await documents.printed(), media_type="application/json")
 
-    async def of_contract(request: Request) -> JSONResponse:
+    async def of_contract(request: Request) -> Response:
         name = request.path_params["contract"]
         if name not in documents.contracts:
             raise NoSuchPath(f"the contracts are {', '.join(documents.contracts)}")
-        return JSONResponse(documents.document(name))
+        return Response(await documents.printed(name), media_type="application/json")
 
     app.add_route("/openapi.json", whole, methods=["GET"], include_in_schema=False)
     app.add_route("/openapi/{contract}.json", of_contract, methods=["GET"], include_in_schema=False)
@@ -219,6 +240,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.gather(opening, return_exceptions=True)
             await dispatcher.stop()
             premises.bells.close()
+            await premises.pool.close()
+            if premises.triton is not None:
+                await premises.triton.close()
             await premises.limits.counters.close()
             premises.database.close()
 

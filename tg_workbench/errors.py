@@ -7,12 +7,14 @@ WorkbenchError
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
-│                              AlertNotFound, AlertRuleNotFound, UploadNotFound
-├── InvalidRequest             InvalidBatch, UnknownModel, UnsupportedLayer, NotALanguageModel, PasswordUnfit,
-│                              InvitationInvalid, AuthorizationRefused, GrantInvalid, GrantUnsupported,
-│                              ScopeInvalid, DatasetInvalid
-├── Refused                    NoGradient, ClientTerminated, DatasetInUse, OperationCancelled, LastOwner,
-│                              TooManyWebhooks, DatasetNotReady, UploadBusy, UploadOffsetWrong
+│                              AlertNotFound, AlertRuleNotFound, ModelNotFound, JobNotFound, UploadNotFound,
+│                              NotificationNotFound, ResultsNotFound, ServiceNotFound
+├── InvalidRequest             InvalidField, InvalidBatch, RowInvalid, UnknownModel, UnsupportedLayer,
+│                              NotALanguageModel, PasswordUnfit, InvitationInvalid, AuthorizationRefused,
+│                              GrantInvalid, GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
+│                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
+│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -20,12 +22,14 @@ WorkbenchError
 ├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
 ├── Interrupted                broken off because its worker leaves; another one begins it anew
 ├── RateLimited                too many requests in a window of time; TooManyAttempts to sign in
-├── QuotaExceeded              as many of something as one may have at a time
+├── QuotaExceeded              as many of something as one may have at a time; TooManyJobs
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
 ├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
 ├── AuditUnreadable            there is no audit log to verify
+├── ModelNotReady              no worker of a model answers yet; ModelBusy: too many ask it
 ├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
 ├── DeadlineExceeded           ValidationUnfinished
+├── JobFailed                  (SDK) a training job that was waited for came to no model
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
 Errors hold facts and say what to do; contracts decide on codes and numbers.
@@ -133,6 +137,20 @@ class DatasetNotFound(NotFound):
         super().__init__("there is no dataset with this id")
 
 
+class ServiceNotFound(NotFound):
+    """No inference service has this id or name."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no inference service with this id or name")
+
+
+class ModelNotFound(NotFound):
+    """No model has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no model with this id")
+
+
 class UploadNotFound(NotFound):
     """No upload has this id, or no longer."""
 
@@ -154,11 +172,33 @@ class AlertNotFound(NotFound):
         super().__init__("there is no alert with this id")
 
 
+class NotificationNotFound(NotFound):
+    """No notification of yours has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no notification with this id")
+
+
 class AlertRuleNotFound(NotFound):
     """No rule of alerts has this name."""
 
     def __init__(self) -> None:
         super().__init__("there is no alert rule of this name")
+
+
+class JobNotFound(NotFound):
+    """No such job, or it belongs to somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no training job with this id")
+
+
+class ResultsNotFound(NotFound):
+    """A job that has no results: it is not done, or came to none."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"there are no results of this training job: it is {status}")
+        self.status = status
 
 
 class UserNotFound(NotFound):
@@ -215,8 +255,24 @@ class InvalidRequest(WorkbenchError):
     """What was asked cannot be done as it was asked; the message says how to ask."""
 
 
+class InvalidField(InvalidRequest):
+    """One member of what was asked for cannot be: which one, and what it may be."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.problems = [{"where": field, "problem": problem}]
+
+
 class InvalidBatch(InvalidRequest):
     """A batch that cannot be trained on: empty, not finite, of the wrong shape, or from another tokenizer."""
+
+
+class RowInvalid(InvalidBatch):
+    """A row that a model cannot read; `where` is its place, and the column's, in the request."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.problems = [{"where": f"body.{where}", "problem": problem}]
 
 
 class DatasetInvalid(InvalidRequest):
@@ -293,6 +349,17 @@ class InvitationInvalid(InvalidRequest):
         super().__init__("this invitation is not valid, or no longer: ask for a new one")
 
 
+class MailUnavailable(InvalidRequest):
+    """E-mail was chosen where none can be sent."""
+
+    def __init__(self, *, is_configured: bool) -> None:
+        super().__init__(
+            "your account has no e-mail address: choose in_app or webhook"
+            if is_configured
+            else "this workbench sends no e-mail: its operator sets TG_SMTP_URL and TG_SMTP_FROM"
+        )
+
+
 class AuthorizationRefused(InvalidRequest):
     """An application is not let in; `location` is where its user's browser takes the news."""
 
@@ -352,6 +419,14 @@ class DatasetInUse(Refused):
         self.clients = clients
 
 
+class ModelInUse(Refused):
+    """A model that a service still answers with."""
+
+    def __init__(self, services: int) -> None:
+        super().__init__(f"this model is served by {services} inference service(s); delete those first")
+        self.services = services
+
+
 class DatasetNotReady(Refused):
     """A dataset that is still being processed, or whose file was no good."""
 
@@ -389,6 +464,33 @@ class TooManyWebhooks(Refused):
     def __init__(self, limit: int) -> None:
         super().__init__(f"there are {limit} webhooks already, and no more are kept; delete one first")
         self.limit = limit
+
+
+class JobNotRestartable(Refused):
+    """Only a job that failed or was cancelled can go on."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"this job is {status}: only a failed or cancelled job can be restarted")
+        self.status = status
+
+
+class JobEnded(Refused):
+    """There is nothing left to cancel."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"this job is {status}: there is nothing to cancel")
+        self.status = status
+
+
+class ServiceStopped(Refused):
+    """An inference service that nobody has started."""
+
+    def __init__(self) -> None:
+        super().__init__("this inference service is stopped: start it first")
+
+
+class ModelFailed(Refused):
+    """A model that cannot answer, now or ever: it does not load, or its numbers are not finite."""
 
 
 class OperationCancelled(Refused):
@@ -566,6 +668,14 @@ class QuotaExceeded(WorkbenchError):
         self.limit = limit
 
 
+class TooManyJobs(QuotaExceeded):
+    """As many jobs of one user wait or run as may. Try again once one of them has ended."""
+
+    def __init__(self, limit: int, retry_after: int) -> None:
+        super().__init__("active training jobs", limit)
+        self.retry_after = retry_after
+
+
 class QueueFull(WorkbenchError):
     """Too much is waiting already."""
 
@@ -574,6 +684,20 @@ class QueueFull(WorkbenchError):
             f"{limit} operations are waiting for this training client already; await some of them first"
         )
         self.limit = limit
+
+
+class ModelNotReady(WorkbenchError):
+    """No worker of this model answers yet. Nothing was computed; the same request may be sent again."""
+
+    def __init__(self, message: str = "this model is being made ready; send the request again") -> None:
+        super().__init__(message)
+
+
+class ModelBusy(ModelNotReady):
+    """More is asked of this model than it has room for."""
+
+    def __init__(self) -> None:
+        super().__init__("this model has as much to answer as it has room for; send the request again")
 
 
 class StorageFull(WorkbenchError):
@@ -619,6 +743,15 @@ class DatabaseTooNew(WorkbenchError):
 
 
 # ----------------------------------------------------------------------------- from the SDK's side
+class JobFailed(WorkbenchError):
+    """A training job came to no model, as whoever waited for it is told. `reason` says why."""
+
+    def __init__(self, job_id: str, reason: str | None) -> None:
+        super().__init__(f"training job {job_id} failed: {reason or 'it does not say why'}")
+        self.job_id = job_id
+        self.reason = reason
+
+
 class CallFailed(WorkbenchError):
     """The workbench could not be reached, or answered a call with an error."""
 

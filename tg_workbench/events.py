@@ -90,7 +90,18 @@ class AlertChanged:
     message: str
 
 
-Fact = StatusChanged | Progressed | OperationEnded | ClientInterrupted | CheckpointSaved | AlertChanged
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A line of a job's log: DEBUG, INFO, WARNING or ERROR, and what there is to read."""
+
+    type: ClassVar[str] = "log"
+    level: str
+    message: str
+
+
+Fact = (
+    StatusChanged | Progressed | OperationEnded | ClientInterrupted | CheckpointSaved | AlertChanged | Logged
+)
 
 
 class EventRow(SQLModel, table=True):

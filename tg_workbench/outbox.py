@@ -2,8 +2,8 @@
 
     Outbox(session).put(device.tenant_id, WebhookEvent.DEVICE_REGISTERED, {"device_id": device.id})
 
-is all a room does. The webhooks room takes it out again and sends it to whoever has subscribed; where nobody
-has, it is gone a moment later.
+is all a room does. The webhooks room takes it out again and sends it to whoever has subscribed, and the
+notifications room tells the people it concerns; where nobody wants it, it is gone a moment later.
 
 Pitfalls: what is put here leaves the machine. Ids, states, steps and ε may; rows, raw losses, gradient norms,
 batch sizes and exact counts of protected data may not, and the names they usually have are refused. A free
@@ -64,14 +64,15 @@ class Notice(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     tenant_id: str
+    owner_id: str | None = None
+    """Whose it is, if it is somebody's own; otherwise it concerns the tenant as a whole."""
     event: str
     data: str = Field(sa_type=sa.Text)
     at: float = Field(default_factory=now)
 
 
-_INSERT = Statement(
-    sa.insert(Notice).values({name: sa.bindparam(name) for name in ("tenant_id", "event", "data", "at")})
-)
+_COLUMNS = ("tenant_id", "owner_id", "event", "data", "at")
+_INSERT = Statement(sa.insert(Notice).values({name: sa.bindparam(name) for name in _COLUMNS}))
 
 
 class Outbox:
@@ -80,8 +81,10 @@ class Outbox:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def put(self, tenant_id: str, event: WebhookEvent, data: dict[str, Any]) -> None:
-        """Tell `event` to the subscribers of a tenant, once what `session` wrote is stored.
+    def put(
+        self, tenant_id: str, event: WebhookEvent, data: dict[str, Any], *, owner_id: str | None = None
+    ) -> None:
+        """Tell `event` to the subscribers of a tenant, and to its owner, once what `session` wrote is stored.
 
         A number that is not finite is told as null: JSON has no word for it. Raises ValueError for a name
         that stands for something private, which is a mistake of the room.
@@ -89,7 +92,8 @@ class Outbox:
         if told := sorted(NEVER_TOLD.intersection(_names(data))):
             raise ValueError(f"{', '.join(told)} may not leave the machine")
         text = json.dumps(_finite(data), allow_nan=False)
-        _INSERT.change(self.session, tenant_id=tenant_id, event=event.value, data=text, at=now())
+        told_to = {"tenant_id": tenant_id, "owner_id": owner_id}
+        _INSERT.change(self.session, **told_to, event=event.value, data=text, at=now())
 
 
 def _names(value: Any) -> Iterator[str]:

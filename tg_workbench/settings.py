@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -19,6 +21,9 @@ from tg_workbench.errors import InvalidSetting
 Environment = Literal["development", "production"]
 RateLimits = Literal["on", "off", "relaxed"]
 Registration = Literal["open", "invite", "closed"]
+_ADDRESS = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?"
+)
 UNIX = "unix"
 """What `TG_TRUSTED_PROXIES` calls whoever reaches the workbench by a Unix socket."""
 
@@ -56,6 +61,11 @@ class Settings:
     """`TG_MAX_JOBS`: how many jobs may run at once; the others wait their turn."""
     max_inference_workers: int = 8
     """`TG_MAX_INFERENCE_WORKERS`: how many processes may answer for models at once."""
+    triton_url: str | None = None
+    """`TG_TRITON_URL`: an Open Inference Protocol v2 server, such as Triton, that is asked first for models
+    of services with runtime `triton`. It is sent the rows: name none that you do not trust with them."""
+    triton_token: str | None = field(default=None, repr=False)
+    """`TG_TRITON_TOKEN`: what is sent to it as a bearer's token."""
     max_upload_bytes: int = 2 * 1024**3
     """`TG_MAX_UPLOAD_BYTES`: the largest dataset file that is taken."""
     worker_idle_seconds: float = 900.0
@@ -70,6 +80,10 @@ class Settings:
     """`TG_TRUSTED_PROXIES`: addresses, networks and `unix`, by commas: whose X-Forwarded-For is believed."""
     webhook_allow_loopback: bool = False
     """`TG_WEBHOOK_ALLOW_LOOPBACK`: webhooks may go to this very machine; only in development."""
+    smtp_url: str | None = field(default=None, repr=False)
+    """`TG_SMTP_URL`: `smtp(s)://user:password@host:port`, through which e-mail goes. Unset, none is sent."""
+    smtp_from: str | None = None
+    """`TG_SMTP_FROM`: the address that e-mail comes from."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -79,6 +93,8 @@ class Settings:
         environment = values.get("TG_ENVIRONMENT", default.environment)
         if environment not in ("development", "production"):
             raise InvalidSetting("TG_ENVIRONMENT", environment, "development or production")
+        if _flag(values, "TG_ALLOW_HUB", False):
+            raise InvalidSetting("TG_ALLOW_HUB", "true", "unset: this version never asks a hub")
         return cls(
             environment=environment,  # type: ignore[arg-type]  # narrowed by the membership test above
             allowed_origins=_origins(values.get("TG_ALLOWED_ORIGINS"), default.allowed_origins),
@@ -98,6 +114,8 @@ class Settings:
             max_inference_workers=_whole(
                 values, "TG_MAX_INFERENCE_WORKERS", default.max_inference_workers, 1, 1024
             ),
+            triton_url=_triton_url(values.get("TG_TRITON_URL", "").strip()),
+            triton_token=values.get("TG_TRITON_TOKEN", "").strip() or None,
             max_upload_bytes=_whole(values, "TG_MAX_UPLOAD_BYTES", default.max_upload_bytes, 1024, 2**44),
             worker_idle_seconds=float(
                 _whole(values, "TG_WORKER_IDLE_SECONDS", int(default.worker_idle_seconds), 1, 10**7)
@@ -107,6 +125,7 @@ class Settings:
             redis_url=_redis_url(values.get("REDIS_URL", "").strip()),
             trusted_proxies=_networks(values.get("TG_TRUSTED_PROXIES", "")),
             webhook_allow_loopback=_flag(values, "TG_WEBHOOK_ALLOW_LOOPBACK", default.webhook_allow_loopback),
+            **_smtp(values.get("TG_SMTP_URL", "").strip(), values.get("TG_SMTP_FROM", "").strip()),
         )
 
     @property
@@ -151,6 +170,34 @@ def _redis_url(url: str) -> str | None:
     if url and not url.startswith(("redis://", "rediss://", "unix://")):
         raise InvalidSetting("REDIS_URL", "set", "redis://, rediss:// or unix:// and a place, or unset")
     return url or None
+
+
+def _smtp(url: str, sender: str) -> dict[str, str]:
+    """Where e-mail goes out, and from whom; the URL may hold a password, so it is not repeated."""
+    if not url:
+        return {}
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("smtp", "smtps") and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if (
+        not fits
+        or parts.path.strip("/")
+        or parts.query
+        or (parts.username is None) != (parts.password is None)
+    ):
+        raise InvalidSetting("TG_SMTP_URL", "set", "smtp(s)://user:password@host:port, or unset")
+    if not _ADDRESS.fullmatch(sender):
+        raise InvalidSetting("TG_SMTP_FROM", sender, "an e-mail address, because TG_SMTP_URL is set")
+    return {"smtp_url": url, "smtp_from": sender}
+
+
+def _triton_url(url: str) -> str | None:
+    """A URL may hold a password, so it is not repeated."""
+    if url and (not url.startswith(("http://", "https://")) or "?" in url or "#" in url):
+        raise InvalidSetting("TG_TRITON_URL", "set", "http:// or https:// and a place, without a query")
+    return url.rstrip("/") or None
 
 
 def _networks(text: str) -> tuple[str, ...]:

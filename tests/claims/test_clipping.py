@@ -22,11 +22,13 @@ from transformers.pytorch_utils import Conv1D
 from tests.claims.brute_force import check, one_by_one
 from tests.claims.devices import DEVICES
 from tg_workbench.engine import lora
-from tg_workbench.engine.architectures import cnn, mlp, tempered_cnn
+from tg_workbench.engine.architectures import cnn, logistic, mlp, resnet18, resnet50, tempered_cnn
 from tg_workbench.engine.losses import LOSSES
+from tg_workbench.engine.networks import RowModel
 from tg_workbench.engine.specs import Architecture, LoraSpec
 from tg_workbench.errors import UnsupportedLayer
 from tg_workbench.privacy import shares
+from tg_workbench.privacy.apart import require_apart
 from tg_workbench.privacy.clipping import Clipper, clip
 
 COUNT = 8
@@ -163,11 +165,25 @@ def test_clipped_sum_equals_one_backward_per_example(layer: str, device: torch.d
     assert 0 < found.num_clipped < COUNT
 
 
-@pytest.mark.parametrize("make", [mlp, cnn, tempered_cnn], ids=["mlp", "cnn", "tempered-cnn"])
+@pytest.mark.parametrize(
+    "make", [logistic, mlp, cnn, tempered_cnn], ids=["logistic", "mlp", "cnn", "tempered-cnn"]
+)
 def test_row_models_clip_like_one_backward_per_example(make: Callable[[Architecture], object]) -> None:
     torch.manual_seed(1)
     model = make(Architecture((1, 12, 12), 5)).module  # type: ignore[attr-defined]
     x, y = torch.randn(COUNT, 1, 12, 12), torch.randint(0, 5, (COUNT,))
+    check(model, lambda part: LOSSES["cross_entropy"](model(x[part]), y[part]), COUNT)
+
+
+@pytest.mark.parametrize("side", [8, 17])
+@pytest.mark.parametrize("make", [resnet18, resnet50], ids=["resnet18", "resnet50"])
+def test_resnets_clip_like_one_backward_per_example(
+    make: Callable[[Architecture], RowModel], side: int
+) -> None:
+    torch.manual_seed(1)
+    model = make(Architecture((3, side, side), 5, (8, 16, 24))).module
+    x, y = torch.randn(COUNT, 3, side, side), torch.randint(0, 5, (COUNT,))
+    require_apart(model, lambda some: LOSSES["cross_entropy"](model(x[some]), y[some]), COUNT)
     check(model, lambda part: LOSSES["cross_entropy"](model(x[part]), y[part]), COUNT)
 
 

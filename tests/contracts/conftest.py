@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.contracts.learned import Registry
 from tests.contracts.people import People, Person
 from tests.workbench_server import WorkbenchServer
 
@@ -133,3 +134,9 @@ def bob(people: People) -> Person:
 def carol(people: People, alice: Person) -> Person:
     """She is a member of Alice's organisation."""
     return people.invite(alice, "carol")
+
+
+@pytest.fixture(scope="session")
+def registry(workbench_server: WorkbenchServer) -> Registry:
+    """Puts models into the workbench."""
+    return Registry(workbench_server)

@@ -9,7 +9,13 @@ from tests.contracts.conftest import ROWS
 from tg_workbench.contracts.route import ContractRoute
 
 CLIENT, OURS = "/api/v1/training_clients/{client_id}", "/workbench/v1/training_clients/{client_id}"
+OIP = "/workbench/v1/inference/{service_id}/v2"
+OIP_MODELS = (f"{OIP}/models/{{model_name}}", f"{OIP}/models/{{model_name}}/versions/{{model_version}}")
+TENSORS: dict[str, Any] = {
+    "inputs": [{"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [1.0, 2.0, 3.0, 4.0]}]
+}
 HOOK = "/workbench/v1/webhooks/{webhook_id}"
+MODEL = "/workbench/v1/models/{model_id}"
 PUBLIC = {
     "GET /health",
     "GET /ready",
@@ -57,6 +63,14 @@ SCOPES = {
         "GET /api/v1/datasets/{dataset_id}/download",
         "GET /datasets",
         "GET /datasets/{dataset_id}",
+        "GET /models",
+        "GET /models/{model_id}",
+        "GET /api/models/search",
+        "GET /workbench/v1/models",
+        f"GET {MODEL}",
+        f"GET {MODEL}/versions",
+        f"GET {MODEL}/card",
+        f"GET {MODEL}/export",
         "GET /workbench/v1/sessions",
         "DELETE /workbench/v1/sessions",
         "DELETE /workbench/v1/sessions/current",
@@ -64,8 +78,50 @@ SCOPES = {
         "GET /workbench/v1/account",
         "PUT /workbench/v1/account/password",
         "POST /workbench/v1/account/close",
+        "GET /api/v1/training/jobs",
+        "GET /api/v1/training/jobs/{job_id}",
+        "GET /api/v1/training/jobs/{job_id}/logs",
+        "GET /training/status/{job_id}",
+        "GET /training/results/{job_id}",
+        "GET /api/training/jobs",
+        "GET /api/training/jobs/{job_id}",
+        "GET /api/training/jobs/{job_id}/metrics",
+        "GET /api/training/metrics/aggregate",
+        "GET /api/analytics/dashboard",
+        "GET /workbench/v1/jobs",
+        "GET /workbench/v1/jobs/{job_id}",
+        "GET /workbench/v1/jobs/{job_id}/events",
+        "GET /workbench/v1/jobs/{job_id}/history",
+        "GET /workbench/v1/notifications",
+        "GET /workbench/v1/notifications/preferences",
+        "POST /workbench/v1/notifications/read_all",
+        "POST /workbench/v1/notifications/{notification_id}/read",
+        "POST /models/{model_id}/predict",
+        "GET /api/v1/inference/services",
+        "GET /workbench/v1/services/{service_id}",
+        "POST /workbench/v1/services/{service_id}/predict",
+        f"GET {OIP}",
+        f"GET {OIP}/health/live",
+        f"GET {OIP}/health/ready",
+        *(f"GET {model}{what}" for model in OIP_MODELS for what in ("", "/ready")),
+        *(
+            f"POST {model}/{what}"
+            for model in OIP_MODELS
+            for what in ("infer", "generate", "generate_stream")
+        ),
     },
     "train": {
+        "POST /api/v1/training/jobs",
+        "POST /api/v1/training/jobs/{job_id}/stop",
+        "POST /training/start",
+        "POST /training/stop/{job_id}",
+        "POST /api/training/jobs",
+        "POST /api/training/jobs/{job_id}/cancel",
+        "POST /api/training/jobs/{job_id}/restart",
+        "POST /workbench/v1/jobs",
+        "POST /workbench/v1/jobs/{job_id}/stop",
+        "POST /workbench/v1/jobs/{job_id}/restart",
+        "POST /api/notifications/preferences",
         "POST /api/v1/training_clients",
         f"DELETE {CLIENT}",
         f"POST {CLIENT}/forward_backward",
@@ -82,6 +138,14 @@ SCOPES = {
         f"POST {OURS}/resume",
         f"POST {OURS}/stop",
         "POST /api/datasets/validate",
+        "DELETE /models/{model_id}",
+        f"DELETE {MODEL}",
+        f"PUT {MODEL}/aliases/{{alias}}",
+        f"DELETE {MODEL}/aliases/{{alias}}",
+        "POST /api/v1/inference/services",
+        "POST /api/v1/inference/services/{service_id}/start",
+        "POST /api/v1/inference/services/{service_id}/stop",
+        "DELETE /workbench/v1/services/{service_id}",
     },
     "datasets": {
         "POST /workbench/v1/datasets",
@@ -161,6 +225,14 @@ BODIES: dict[str, Any] = {
     f"PATCH {HOOK}": {"description": "taken over"},
     f"POST {HOOK}/rotate_secret": {},
     "PUT /api/v1/organizations/{org_id}": {"name": "taken over"},
+    "POST /models/{model_id}/predict": {"input": [1.0, 2.0, 3.0, 4.0]},
+    "POST /workbench/v1/services/{service_id}/predict": {"input": [1.0, 2.0, 3.0, 4.0]},
+    **{f"POST {model}/infer": TENSORS for model in OIP_MODELS},
+    **{
+        f"POST {model}/{what}": {"text_input": "a"}
+        for model in OIP_MODELS
+        for what in ("generate", "generate_stream")
+    },
     "PUT /api/v1/users/{user_id}/permissions": {"role": "viewer"},
 }
 """Good bodies, so that only whose a thing is stands in the way."""
@@ -168,6 +240,7 @@ NAMED_ELSEWHERE: list[tuple[str, str, Any]] = [
     ("GET", "/workbench/v1/ledger?dataset_id={dataset_id}", None),
     ("GET", "/workbench/v1/ledger?training_client_id={client_id}", None),
     ("POST", "/workbench/v1/plans", {"dataset_id": "{dataset_id}", "steps": 1, "target_epsilon": 1.0}),
+    ("POST", "/api/v1/inference/services", {"name": "mine", "model_id": "{model_id}"}),
     (
         "POST",
         "/api/v1/training_clients",

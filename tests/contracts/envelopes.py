@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tg_workbench.contracts.statuses import PHRASES
 
-INVALID = {"aitip": 400, "qflare": 422, "deep_learning": 400, "coordination": 400}
+INVALID = {"aitip": 400, "qflare": 422, "deep_learning": 400, "coordination": 400, "open_inference": 400}
 """The status of a request that is not valid; TG-Tinker's and our own is 422."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
@@ -89,7 +89,13 @@ def _coordination(answer: Answer, body: dict[str, Any]) -> Refusal:
     return Refusal(answer.status_code, body.get("code", ""), body["error"])
 
 
+def _open_inference(answer: Answer, body: dict[str, Any]) -> Refusal:
+    assert set(body) == {"error"}
+    return Refusal(answer.status_code, "", body["error"])
+
+
 READ = {
+    "open_inference": _open_inference,
     "aitip": _aitip,
     "qflare": _qflare,
     "deep_learning": _deep_learning,

@@ -27,7 +27,7 @@ from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.security.refusals import ONE_BY_ONE
 
 RECORDED = [route for route in contract_routes() if route.is_audited]
-READ = {"export_artifact", "read_audit_log"}
+READ = {"export_artifact", "export_model", "read_audit_log"}
 QUESTIONS = {"introspect", "plan_run"}
 DATASET = f"ds-{uuid.uuid4()}"
 CLIENT = {"model_ref": "mlp", "architecture": ARCHITECTURE}

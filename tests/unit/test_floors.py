@@ -14,7 +14,7 @@ FLOORS = [
     {"main"},
     {"app"},
     {"contracts"},
-    {"webhooks", "observability"},
+    {"webhooks", "observability", "notifications"},
     {"federation"},
     {"training"},
     {"models"},

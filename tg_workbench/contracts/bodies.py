@@ -42,19 +42,25 @@ def json_or_tensors(form: type[BaseModel]) -> Callable[[Request], Awaitable[Payl
 
 async def read_json(request: Request, form: type[Form]) -> Form:
     """The body as `form`. Raises RequestValidationError, BodyTooLarge."""
-    if not _JSON.fullmatch(media_type(request)):
-        # Also a matter of safety: a browser asks before it sends this type to another site, and only then.
-        raise RequestValidationError([{"type": "model_type", "loc": ("body",), "msg": ""}])
+    value = await read_value(request)
     try:
-        value = await request.json()
         return await off_loop(request, form.model_validate, value)
-    except json.JSONDecodeError as failure:
-        problem = {"type": "json_invalid", "loc": ("body",), "msg": "", "ctx": {"error": failure.msg}}
-        raise RequestValidationError([problem]) from None
     except ValidationError as failure:
         errors = failure.errors(include_url=False, include_input=False, include_context=False)
         problems = [{**error, "loc": ("body", *error["loc"])} for error in errors]
         raise RequestValidationError(problems) from None
+
+
+async def read_value(request: Request) -> Any:
+    """The JSON in the body, whatever it is. Raises RequestValidationError, BodyTooLarge."""
+    if not _JSON.fullmatch(media_type(request)):
+        # Also a matter of safety: a browser asks before it sends this type to another site, and only then.
+        raise RequestValidationError([{"type": "model_type", "loc": ("body",), "msg": ""}])
+    try:
+        return await request.json()
+    except json.JSONDecodeError as failure:
+        problem = {"type": "json_invalid", "loc": ("body",), "msg": "", "ctx": {"error": failure.msg}}
+        raise RequestValidationError([problem]) from None
 
 
 def media_type(request: Request) -> str:

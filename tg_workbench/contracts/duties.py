@@ -1,6 +1,7 @@
 """What the API does beside answering, from when its database is open until it ends.
 
-It keeps the audit log signed, delivers webhooks, watches for what operators must know, and tells listeners.
+It keeps the audit log signed, tells people and delivers webhooks and e-mail, watches for what operators must
+know, and tells listeners.
 A duty that fails begins again, later each time; one that keeps failing makes the workbench unhealthy.
 """
 
@@ -18,6 +19,7 @@ from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.datasets import Datasets, Uploads, sweep_checks
 from tg_workbench.errors import WorkbenchError
+from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition
 from tg_workbench.observability.watch import Watch
 from tg_workbench.webhooks import Courier, Reach
@@ -44,6 +46,7 @@ async def on_duty(premises: Premises, opening: asyncio.Task[None]) -> AsyncItera
     signing = begin("signing", lambda: _keep_signed(premises, closing))
     others = [
         begin("webhooks", lambda: _deliver(premises)),
+        begin("mail", lambda: _send_mail(premises)),
         begin("alerts", lambda: _watch(premises)),
         begin("broadcasts", lambda: _tell(premises)),
     ]
@@ -109,7 +112,18 @@ async def _keep_signed(premises: Premises, closing: asyncio.Event) -> None:
 
 
 async def _deliver(premises: Premises) -> None:
-    await Courier(premises.database, premises.settings.home, Reach.of(premises.settings)).run()
+    reach = Reach.of(premises.settings)
+    await Courier(premises.database, premises.settings.home, reach, announce=announce).run()
+
+
+async def _send_mail(premises: Premises) -> None:
+    """Where no server is configured there is nothing to do."""
+    url, sender = premises.settings.smtp_url, premises.settings.smtp_from
+    if url is None or sender is None:
+        return
+    from tg_workbench.notifications.mailbox import Mailbox  # here: most workbenches send none
+
+    await PostalRound(premises.database, Mailbox.of(url, sender)).run()
 
 
 async def _watch(premises: Premises) -> None:

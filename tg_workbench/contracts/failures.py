@@ -18,9 +18,11 @@ from starlette.responses import Response
 from tg_workbench.errors import (
     DatabaseUnavailable,
     InvalidRequest,
+    ModelNotReady,
     NotFound,
     QueueFull,
     RateLimited,
+    TooManyJobs,
     Unauthenticated,
     UploadOffsetWrong,
     WorkbenchError,
@@ -57,9 +59,9 @@ class Unexpected(WorkbenchError):
 
 
 class OperationFailed(WorkbenchError):
-    """The operation that was waited for ended in an error; `failure` is what to say."""
+    """The operation that was waited for, or a model's worker, ended in an error; `failure` is what to say."""
 
-    def __init__(self, record: Mapping[str, Any], future_id: str) -> None:
+    def __init__(self, record: Mapping[str, Any], future_id: str | None = None) -> None:
         super().__init__(record["message"])
         self.failure = Failure.of_record(record, future_id)
 
@@ -73,6 +75,7 @@ _OF_STATUS: dict[int, tuple[type[WorkbenchError], str]] = {
 _HEADERS: dict[type[WorkbenchError], dict[str, str]] = {
     Unauthenticated: {"WWW-Authenticate": 'Bearer realm="tg-workbench"'},
     QueueFull: {"Retry-After": "1"},
+    ModelNotReady: {"Retry-After": "1"},
     DatabaseUnavailable: {"Retry-After": "2"},
     BodyTooLarge: {"Connection": "close"},
 }
@@ -107,7 +110,9 @@ class Failure:
     def of_record(cls, record: Mapping[str, Any], future_id: str | None = None) -> Failure:
         """The failure that a future has stored."""
         more = {"future_id": future_id} if future_id is not None else {}
-        return cls(error_named(record["type"]), record["message"], {**record.get("details", {}), **more})
+        kind = error_named(record["type"])
+        details = {**record.get("details", {}), **more}
+        return cls(kind, record["message"], details, _headers_for(kind))
 
     def nearest(self, table: Mapping[type[WorkbenchError], Line]) -> Line:
         """The line that a contract's `table` has for this kind, or else for the nearest kind above it."""
@@ -120,10 +125,16 @@ class Failure:
 
 
 def _headers_of(error: WorkbenchError) -> dict[str, str]:
-    headers = next((_HEADERS[kind] for kind in type(error).__mro__ if kind in _HEADERS), {})
+    headers = _headers_for(type(error))
     if isinstance(error, UploadOffsetWrong):
         return {**headers, "Upload-Offset": str(error.offset)}
-    return {**headers, "Retry-After": str(error.retry_after)} if isinstance(error, RateLimited) else headers
+    if isinstance(error, RateLimited | TooManyJobs):
+        return {**headers, "Retry-After": str(error.retry_after)}
+    return headers
+
+
+def _headers_for(kind: type[WorkbenchError]) -> dict[str, str]:
+    return next((_HEADERS[above] for above in kind.__mro__ if above in _HEADERS), {})
 
 
 def _of_problems(errors: Sequence[Mapping[str, Any]]) -> Failure:

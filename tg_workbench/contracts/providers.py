@@ -27,9 +27,13 @@ from tg_workbench.identity import (
     Sessions,
     Users,
 )
+from tg_workbench.models import ModelExports, Models
+from tg_workbench.models.serving import Services
+from tg_workbench.notifications import Inbox, Preferences
 from tg_workbench.observability.alerts import Alerts
+from tg_workbench.observability.job_statistics import JobStatistics
 from tg_workbench.observability.statistics import Statistics
-from tg_workbench.training import Operations, TrainingClients
+from tg_workbench.training import Jobs, Operations, TrainingClients
 from tg_workbench.webhooks import Reach, Subscriptions
 
 
@@ -78,12 +82,24 @@ async def _ledger(session: Transaction) -> Ledger:
     return Ledger(session)
 
 
+async def _models(session: Transaction, premises: ThePremises) -> Models:
+    return Models(session, premises.blobs, premises.settings.home)
+
+
+async def _model_exports(session: Transaction, premises: ThePremises) -> ModelExports:
+    return ModelExports(session, premises.blobs, premises.settings.home)
+
+
 async def _events(session: Transaction) -> Events:
     return Events(session)
 
 
 async def _api_keys(session: Transaction) -> ApiKeys:
     return ApiKeys(session)
+
+
+async def _services(session: Transaction, premises: ThePremises) -> Services:
+    return Services(session, premises.folder, Models(session, premises.blobs, premises.settings.home))
 
 
 async def _alerts(session: Transaction) -> Alerts:
@@ -122,13 +138,32 @@ async def _subscriptions(session: Transaction, premises: ThePremises) -> Subscri
     return Subscriptions(session, premises.settings.home, Reach.of(premises.settings))
 
 
+async def _jobs(session: Transaction, premises: ThePremises) -> Jobs:
+    return Jobs(session, premises.folder)
+
+
+async def _job_statistics(session: Transaction, owner: SignedIn) -> JobStatistics:
+    return JobStatistics(session, owner)
+
+
+async def _inbox(session: Transaction) -> Inbox:
+    return Inbox(session)
+
+
+async def _preferences(session: Transaction, premises: ThePremises) -> Preferences:
+    return Preferences(session, can_mail=premises.settings.smtp_url is not None)
+
+
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
 UploadsRoom = Annotated[Uploads, Depends(_uploads, scope="function")]
 LedgerRoom = Annotated[Ledger, Depends(_ledger, scope="function")]
+ModelsRoom = Annotated[Models, Depends(_models, scope="function")]
+ModelExportsRoom = Annotated[ModelExports, Depends(_model_exports, scope="function")]
 EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
+ServicesRoom = Annotated[Services, Depends(_services, scope="function")]
 AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
 StatisticsRoom = Annotated[Statistics, Depends(_statistics, scope="function")]
 UsersRoom = Annotated[Users, Depends(_users, scope="function")]
@@ -138,13 +173,19 @@ InvitationsRoom = Annotated[Invitations, Depends(_invitations, scope="function")
 OAuthClientsRoom = Annotated[OAuthClients, Depends(_oauth_clients, scope="function")]
 SessionsRoom = Annotated[Sessions, Depends(_sessions, scope="function")]
 WebhooksRoom = Annotated[Subscriptions, Depends(_subscriptions, scope="function")]
+JobsRoom = Annotated[Jobs, Depends(_jobs, scope="function")]
+JobStatisticsRoom = Annotated[JobStatistics, Depends(_job_statistics, scope="function")]
+InboxRoom = Annotated[Inbox, Depends(_inbox, scope="function")]
+PreferencesRoom = Annotated[Preferences, Depends(_preferences, scope="function")]
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id (`tc-…`).")]
 FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…`).")]
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 UploadId = Annotated[str, Path(pattern=_ID, description="An upload's id (`up-…`).")]
+ServiceId = Annotated[str, Path(pattern=_ID, description="An inference service's id (`svc-…`) or name.")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
+ModelId = Annotated[str, Path(pattern=_ID, description="A model's id (`mdl-…`).")]
 ApiKeyId = Annotated[str, Path(pattern=_ID, description="An API key's id (`key-…`).")]
 AlertId = Annotated[str, Path(pattern=_ID, description="An alert's id (`alert-…`).")]
 AlertRuleId = Annotated[str, Path(pattern=_ID, description="A rule's name, `budget_near_cap` for one.")]
@@ -155,6 +196,8 @@ OAuthClientId = Annotated[str, Path(pattern=_ID, description="An OAuth client's 
 SessionId = Annotated[str, Path(pattern=_ID, description="A session's id (`ses-…`).")]
 WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-…`).")]
 DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
+JobId = Annotated[str, Path(pattern=_ID, description="A job's id (`job-…`).")]
+NotificationId = Annotated[str, Path(pattern=_ID, description="A notification's id (`ntf-…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 AnyOrganization = Annotated[
     str | None, Query(pattern=_ID, description="Your own, or whichever the workbench's operator means.")
@@ -173,5 +216,6 @@ PageNumber = Annotated[
     int, Query(ge=1, le=10**15, description="Page number; beyond the last one it is empty.")
 ]
 Offset = Annotated[int, Query(ge=0, le=2**63 - 1)]
+LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**63 - 1)]
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only what came after this id.")]
 Wait = Annotated[float, Query(ge=0, le=40, description="Seconds to wait for the end.", allow_inf_nan=False)]

@@ -13,12 +13,14 @@ from tg_workbench.contracts.coordination.errors import COORDINATION
 from tg_workbench.contracts.deep_learning.errors import DEEP_LEARNING
 from tg_workbench.contracts.failures import Failure
 from tg_workbench.contracts.limits import CONTRACT
+from tg_workbench.contracts.open_inference.errors import OPEN_INFERENCE
 from tg_workbench.contracts.qflare.errors import QFLARE
 from tg_workbench.contracts.route import Contract, request_id_of
 from tg_workbench.contracts.tg_tinker.errors import TG_TINKER, WORKBENCH
 
 CONTRACTS: dict[str, Contract] = {
-    contract.name: contract for contract in (TG_TINKER, AITIP, QFLARE, DEEP_LEARNING, COORDINATION, WORKBENCH)
+    contract.name: contract
+    for contract in (TG_TINKER, AITIP, QFLARE, DEEP_LEARNING, COORDINATION, WORKBENCH, OPEN_INFERENCE)
 }
 
 PREFIXES = {
@@ -29,6 +31,7 @@ PREFIXES = {
     "/live": "tg_tinker",
     "/version": "tg_tinker",
     "/workbench": "workbench",
+    "/workbench/v1/inference": "open_inference",
     "/api/v1/auth/register": "aitip",
     "/api/v1/auth/login": "aitip",
     "/api/v1/auth/me": "aitip",

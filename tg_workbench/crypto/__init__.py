@@ -4,6 +4,6 @@ Pitfalls: a seal binds bytes to a context; pass the same context when you open i
 """
 
 from tg_workbench.crypto.keyring import Keyring
-from tg_workbench.crypto.sealing import KEY_BYTES, new_key, open_sealed, seal
+from tg_workbench.crypto.sealing import KEY_BYTES, new_key, open_pieces, open_sealed, seal, seal_pieces
 
-__all__ = ["KEY_BYTES", "Keyring", "new_key", "open_sealed", "seal"]
+__all__ = ["KEY_BYTES", "Keyring", "new_key", "open_pieces", "open_sealed", "seal", "seal_pieces"]

@@ -1,6 +1,7 @@
 """Names → networks. A network says what it reads and what it answers; how it learns is the trainer's part.
 
-Every network starts from the same numbers each time, so two runs differ by their data and noise alone.
+Every network starts from the same numbers each time, unless another seed is asked for: two runs differ by
+their data and noise alone.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tg_workbench.engine.images import as_image
 from tg_workbench.engine.networks import Network, RowModel
 from tg_workbench.engine.scattering import ScatteringFront
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidRequest, UnknownModel
-
-SMALLEST_IMAGE = 8
 
 
 def mlp(shape: Architecture) -> RowModel:
@@ -40,10 +40,8 @@ def cnn(shape: Architecture) -> RowModel:
 
     **Why GroupNorm.** BatchNorm mixes the examples of a batch, and then no example has a gradient of its own.
     """
-    if len(shape.input_shape) != 3 or min(shape.input_shape[1:]) < SMALLEST_IMAGE:
-        raise InvalidRequest("cnn needs an input_shape of channels × height × width, at least 8×8 pixels")
-    channels, height, width = shape.input_shape
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    (channels, height, width), layout = as_image(shape.input_shape, "cnn")
+    layers: OrderedDict[str, nn.Module] = OrderedDict() if layout is None else OrderedDict(image=layout)
     for number, outputs in enumerate(shape.hidden_sizes or (16, 32), start=1):
         layers[f"conv_{number}"] = nn.Conv2d(channels, outputs, kernel_size=3, stride=2, padding=1)
         layers[f"norm_{number}"] = nn.GroupNorm(math.gcd(4, outputs), outputs)
@@ -61,14 +59,12 @@ def tempered_cnn(shape: Architecture) -> RowModel:
     channels of the convolutions, the last for all that follow, and that layer: 16, 32, 32. Images with a side
     below 16 start with 4×4 at every pixel; larger ones get more convolutions, until no side is above 8.
     """
-    if len(shape.input_shape) != 3 or min(shape.input_shape[1:]) < SMALLEST_IMAGE:
-        raise InvalidRequest("tempered-cnn needs an input_shape of channels × height × width, at least 8×8")
+    (channels, *sides), layout = as_image(shape.input_shape, "tempered-cnn")
     *widths, hidden = shape.hidden_sizes or (16, 32, 32)
     if not widths:
         raise InvalidRequest("tempered-cnn takes hidden_sizes for its convolutions and its hidden layer")
-    channels, *sides = shape.input_shape
     kernel, stride = (8, 2) if min(sides) >= 16 else (4, 1)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers: OrderedDict[str, nn.Module] = OrderedDict() if layout is None else OrderedDict(image=layout)
     padding, number = 2, 1
     while number <= 2 or (max(sides) > 8 and min(sides) > kernel):
         outputs = widths[min(number, len(widths)) - 1]
@@ -103,11 +99,47 @@ def scattering(shape: Architecture) -> RowModel:
     return RowModel(nn.Sequential(layers), shape.input_shape, shape.output_size, front)
 
 
+def linear(shape: Architecture) -> RowModel:
+    """One linear layer to numbers: least squares, unless the targets are classes."""
+    return _one_layer(shape, loss="mse" if shape.output_size == 1 else None)
+
+
+def logistic(shape: Architecture) -> RowModel:
+    """One linear layer to classes; of a single output, to yes or no."""
+    return _one_layer(shape, loss="bce" if shape.output_size == 1 else "cross_entropy")
+
+
+def _one_layer(shape: Architecture, loss: str | None) -> RowModel:
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if len(shape.input_shape) > 1:
+        layers["flatten"] = nn.Flatten()
+    layers["output"] = nn.Linear(math.prod(shape.input_shape), shape.output_size)
+    return RowModel(nn.Sequential(layers), shape.input_shape, shape.output_size, loss=loss)
+
+
+def resnet18(shape: Architecture) -> RowModel:
+    """18 layers of residual blocks, with GroupNorm: 11.7 million parameters at 1000 classes."""
+    from tg_workbench.engine.resnets import resnet
+
+    return resnet(shape, "resnet18", "basic", (2, 2, 2, 2), (64, 128, 256, 512))
+
+
+def resnet50(shape: Architecture) -> RowModel:
+    """50 layers, in blocks with bottlenecks, with GroupNorm: 25.6 million parameters at 1000 classes."""
+    from tg_workbench.engine.resnets import resnet
+
+    return resnet(shape, "resnet50", "bottleneck", (3, 4, 6, 3), (256, 512, 1024, 2048))
+
+
 ROW_MODELS: dict[str, Callable[[Architecture], RowModel]] = {
+    "linear": linear,
+    "logistic": logistic,
     "mlp": mlp,
     "cnn": cnn,
     "tempered-cnn": tempered_cnn,
     "scattering": scattering,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
 }
 LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")
 
@@ -117,10 +149,10 @@ def known_models() -> list[str]:
     return [*ROW_MODELS, *LANGUAGE_MODELS]
 
 
-def build(model_ref: str, architecture: Architecture | None, cache_folder: Path) -> Network:
+def build(model_ref: str, architecture: Architecture | None, cache_folder: Path, *, seed: int = 0) -> Network:
     """The network that `model_ref` names, in float32 and with all its parameters trainable."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         if model_ref in ROW_MODELS:
             if architecture is None:
                 raise InvalidRequest(

@@ -45,11 +45,16 @@ class Completion:
 
 
 def write_on(
-    network: LanguageModel, prompt: str, taste: Taste, should_stop: Callable[[], bool] | None = None
+    network: LanguageModel,
+    prompt: str,
+    taste: Taste,
+    should_stop: Callable[[], bool] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Completion:
     """Write on from a prompt until the model ends, a stop sequence comes, or there is no more room.
 
-    Raises InvalidRequest, ClientFailed, and Interrupted once `should_stop` says so.
+    `tell` hears after each token all that was written so far. Raises InvalidRequest, ClientFailed, and
+    Interrupted once `should_stop` says so.
     """
     tokenizer = network.tokenizer
     ids = tokenizer.encode(prompt) or [tokenizer.start_id]
@@ -70,10 +75,12 @@ def write_on(
             if token == tokenizer.end_id:
                 return Completion(prompt, tokenizer.decode(written), len(written), "stop")
             written.append(token)
-            text = tokenizer.decode(written) if taste.stop_sequences else ""
+            text = tokenizer.decode(written) if taste.stop_sequences or tell is not None else ""
             ends = [text.find(stop) for stop in taste.stop_sequences if stop and stop in text]
             if ends:
                 return Completion(prompt, text[: min(ends)], len(written), "stop")
+            if tell is not None:
+                tell(text)
     return Completion(prompt, tokenizer.decode(written), len(written), "length")
 
 

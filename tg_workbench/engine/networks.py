@@ -57,6 +57,8 @@ class RowModel:
     input_shape: tuple[int, ...]
     output_size: int
     front: Front | None = None
+    loss: str | None = None
+    """What it is learned by when nothing is asked for; None: what fits the targets."""
 
     def answer(self, inputs: dict[str, Tensor], precision: str = FLOAT32) -> Tensor:
         """[examples, outputs], on the module's device: of `features`, or of what `prepare` made of them."""
@@ -94,6 +96,7 @@ class LanguageModel:
     tokenizer: Tokenizer
     vocabulary_size: int
     max_length: int
+    loss: str | None = "cross_entropy"
 
     def answer(self, inputs: dict[str, Tensor], precision: str = FLOAT32) -> Tensor:
         """[examples, tokens, vocabulary], on the module's device."""

@@ -41,7 +41,7 @@ class Reader:
             return read, "cross_entropy"
         inputs = _rows(network, batch, allow_empty=allow_empty)
         count = len(next(iter(inputs.values())))
-        loss_name = self._loss or loss_for(batch, network.output_size)
+        loss_name = self._loss or network.loss or loss_for(batch, network.output_size)
         targets = read_targets(batch, count=count, output_size=network.output_size, loss=loss_name)
         return Batch(inputs, targets), loss_name
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tg_workbench.engine import class_weights
 from tg_workbench.errors import InvalidRequest
 
 BOOK_KEEPING = "book-keeping"
@@ -23,6 +24,7 @@ PRECISIONS = (FLOAT32, BF16_MIXED)
 """In how many bits a network may compute: all in 32, or in bfloat16 where autocast knows that to be safe."""
 LARGEST_INPUT = 10**8
 LARGEST_SIDE = 10**6
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,18 @@ class TrainerSpec:
     """One of `PRECISIONS`. A state fits whichever it was made in: what learns is float32 in both."""
     average_after: int | None = None
     """The model others see is the mean over all steps after this one; None: the last step."""
+    class_weights: tuple[float, ...] | None = None
+    """By how much the loss of an example counts, by its class (`cross_entropy` alone); None: all alike."""
+    seed: int = 0
+    """What the initial weights, and those of adapters, are drawn from."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InvalidRequest("seed must be a whole number from 0, of at most 63 bits")
+        if self.class_weights is not None:
+            class_weights.checked(self.class_weights)
+            if self.loss not in (None, "cross_entropy"):
+                raise InvalidRequest("class_weights are for cross_entropy: leave them out for another loss")
         check_precision(self.precision, self.privacy.engine if self.privacy else None)
         if self.expected_batch_size is None:
             if self.privacy is not None:

@@ -29,6 +29,7 @@ from tg_workbench.engine.batches import Batch, Repeats, read_rows
 from tg_workbench.engine.generation import Completion
 from tg_workbench.engine.identities import identified
 from tg_workbench.engine.losses import LOSSES
+from tg_workbench.engine.measures import Measures, Tally, measured, tally_for
 from tg_workbench.engine.networks import PREPARED, LanguageModel, Network, device_of
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
@@ -43,7 +44,7 @@ from tg_workbench.engine.specs import (
     PrivacySpec,
     TrainerSpec,
 )
-from tg_workbench.errors import InvalidRequest, NoGradient, NotALanguageModel
+from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
 from tg_workbench.privacy.apart import BF16_TOLERANCE, TOLERANCE, require_apart
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.engines import clipping_engine
@@ -78,13 +79,16 @@ class Trainer:
             raise InvalidRequest(f"unknown loss; use one of {', '.join(LOSSES)}")
         self.spec = spec
         self.step = 0
-        self._network = network or architectures.build(spec.model_ref, spec.architecture, spec.cache_folder)
+        self._network = network or architectures.build(
+            spec.model_ref, spec.architecture, spec.cache_folder, seed=spec.seed
+        )
         self._reader = Reader(self._network, spec.loss)
+        self._class_weights = self._weights_of_classes()
         if spec.gradient_checkpointing:
             self._checkpoint_blocks()
         if spec.lora is not None:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
+                torch.manual_seed(spec.seed)
                 lora.attach(self._module, spec.lora)
         self._module.to(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
@@ -95,12 +99,17 @@ class Trainer:
         self._repeats = Repeats()
         self._is_apart = False  # whether examples were seen not to depend on one another
         self._randomness = SecureRandom()
-        self._loss_name = spec.loss or ("cross_entropy" if self.is_language_model else None)
+        self._loss_name = spec.loss or self._network.loss
 
     @property
     def is_language_model(self) -> bool:
         """Whether the model reads and writes text."""
         return isinstance(self._network, LanguageModel)
+
+    @property
+    def loss_name(self) -> str | None:
+        """The loss it has learned by; None before its first batch, where nothing was asked for."""
+        return self._loss_name
 
     @property
     def network(self) -> Network:
@@ -131,17 +140,27 @@ class Trainer:
             )
         self._network.checkpoint_blocks()
 
+    def _weights_of_classes(self) -> Tensor | None:
+        weights, network = self.spec.class_weights, self._network
+        if weights is None:
+            return None
+        if isinstance(network, LanguageModel) or network.output_size != len(weights) or len(weights) < 2:
+            raise InvalidRequest(
+                "class_weights are one number for each of the classes that a model tells apart"
+            )
+        return torch.tensor(weights)
+
     def _dropout(self, *, on: bool) -> None:
         """Learn with dropout, look without."""
         if self._module.training != on:
             self._module.train(on)
 
     @contextmanager
-    def _looking(self) -> Iterator[None]:
-        """As others see the model: without dropout, and as its average where one is taken."""
+    def looking(self) -> Iterator[Network]:
+        """The network as others see it, while this lasts: without dropout, averaged where a mean is taken."""
         self._dropout(on=False)
         with self._average.shown():
-            yield
+            yield self._network
 
     # ------------------------------------------------------------------------------- learning
     def forward_backward(
@@ -286,7 +305,7 @@ class Trainer:
         if not isinstance(self._network, LanguageModel):
             raise NotALanguageModel(self.spec.model_ref)
         taste = generation.Taste(max_tokens, temperature, top_p, top_k, tuple(stop_sequences or ()))
-        with self._looking():
+        with self.looking():
             return [generation.write_on(self._network, prompt, taste, should_stop) for prompt in prompts]
 
     def evaluate(
@@ -300,24 +319,44 @@ class Trainer:
 
         Raises InvalidBatch, and Interrupted once `should_stop` says so.
         """
-        read, loss_name = self._reader.read(batch)
         losses, right, answers = [], 0, 0
-        with self._looking(), torch.inference_mode():
-            for part in self._reader.parts(read, micro_batch_size, should_stop):
+        for said, targets, loss_name in self._answers(batch, micro_batch_size, should_stop):
+            losses.append(self._weighed(said, targets, loss_name))
+            correct, counted = count_right(said, targets, loss_name)
+            right, answers = right + correct, answers + counted
+        found = torch.cat(losses)
+        return Evaluation(_mean(found.cpu().numpy()), right / answers if answers else None, len(found))
+
+    def measure(self, batch: Mapping[str, Any], should_stop: ShouldStop | None = None) -> Measures:
+        """Loss and the measures of the task on a batch. Nothing changes, and nothing of it is protected.
+
+        Raises InvalidBatch, and Interrupted once `should_stop` says so.
+        """
+        losses: list[Tensor] = []
+        tally: Tally | None = None
+        for said, targets, loss_name in self._answers(batch, None, should_stop):
+            losses.append(self._weighed(said, targets, loss_name).cpu())
+            tally = tally or tally_for(loss_name, is_text=self.is_language_model)
+            tally.add(said, targets)
+        assert tally is not None  # noqa: S101  (a batch holds at least one example)
+        return measured(torch.cat(losses), tally)
+
+    def _answers(
+        self, batch: Mapping[str, Any], size: int | None, should_stop: ShouldStop | None
+    ) -> Iterator[tuple[Tensor, Tensor, str]]:
+        """What is said and what should have been, part by part, and the name of the loss."""
+        read, loss_name = self._reader.read(batch)
+        with self.looking(), torch.inference_mode():
+            for part in self._reader.parts(read, size, should_stop):
                 assert part.targets is not None  # noqa: S101  (the reader asked for them)
-                said, targets = self._answer(part), part.targets.to(self.device)
-                losses.append(LOSSES[loss_name](said, targets))
-                correct, counted = count_right(said, targets, loss_name)
-                right, answers = right + correct, answers + counted
-        accuracy = right / answers if answers else None
-        return Evaluation(_mean(torch.cat(losses).cpu().numpy()), accuracy, read.size)
+                yield self._answer(part), part.targets.to(self.device), loss_name
 
     def each_loss(
         self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None
     ) -> NDArray[np.float64]:
         """The loss of each example, without dropout. As raw as the examples; Interrupted as `evaluate`."""
         read, loss_name = self._reader.read(batch)
-        with self._looking(), torch.inference_mode():
+        with self.looking(), torch.inference_mode():
             parts = [self._losses(part, loss_name) for part in self._reader.parts(read, None, should_stop)]
             losses: NDArray[np.float64] = torch.cat(parts).double().cpu().numpy()
         return losses
@@ -329,7 +368,7 @@ class Trainer:
 
         Raises InvalidBatch, and Interrupted once `should_stop` says so.
         """
-        with self._looking(), torch.inference_mode():
+        with self.looking(), torch.inference_mode():
             parts = self._reader.parts(self._reader.read_inputs(batch), None, should_stop)
             said = torch.cat([last_of(self._answer(part), part.inputs).cpu() for part in parts])
             if isinstance(self._network, LanguageModel):
@@ -395,7 +434,16 @@ class Trainer:
 
     def _losses(self, part: Batch, loss_name: str) -> Tensor:
         assert part.targets is not None  # noqa: S101  (the reader asked for them)
-        return LOSSES[loss_name](self._answer(part), part.targets.to(self.device))
+        return self._weighed(self._answer(part), part.targets.to(self.device), loss_name)
+
+    def _weighed(self, said: Tensor, targets: Tensor, loss_name: str) -> Tensor:
+        """Each example's loss, times the weight of its class."""
+        losses = LOSSES[loss_name](said, targets)
+        if self._class_weights is None:
+            return losses
+        if loss_name != "cross_entropy":
+            raise InvalidBatch("class_weights are for classes: send targets that are whole class numbers")
+        return losses * self._class_weights.to(losses.device)[targets]
 
     def _answer(self, part: Batch) -> Tensor:
         return self._network.answer(part.inputs, self.spec.precision)

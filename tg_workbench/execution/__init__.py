@@ -6,6 +6,7 @@ Pitfalls: a bell may be lost (it is one datagram), so whoever waits on one also 
 """
 
 from tg_workbench.execution.bells import ANYTHING, AsyncBells, Bell, ring, run_folder
+from tg_workbench.execution.gpus import count_gpus
 from tg_workbench.execution.process import DispatcherProcess
 from tg_workbench.execution.tables import Work
 from tg_workbench.execution.watched import Watched
@@ -31,6 +32,7 @@ __all__ = [
     "Watched",
     "Work",
     "WorkKind",
+    "count_gpus",
     "release_work",
     "request_worker",
     "ring",

@@ -60,6 +60,7 @@ class Dispatcher:
         self.pids: dict[str, int] = {}  # work id → the worker this dispatcher started for it
         self.starts: dict[str, float] = {}  # work id → when this dispatcher last started one, on our clock
         self.asked: dict[str, float] = {}  # work id → when its worker was last asked to make room
+        self.served: dict[tuple[str, str], float] = {}  # kind and share → when it was last given a worker
         self.leases = Watched()
         self._trimmed = 0.0
         self.stopping = threading.Event()
@@ -110,6 +111,8 @@ class Dispatcher:
         known = {row.id for row in rows}
         self.leases.keep({*known, DISPATCHER})
         self.starts = {key: at for key, at in self.starts.items() if key in known}
+        shares = {(row.kind, row.share) for row in rows}
+        self.served = {key: at for key, at in self.served.items() if key in shares}
         alive = {row.id for row in rows if self._is_alive(row)}
         for row in rows:  # those that hang first: one of them may hold the lock that starting another needs
             if row.id in alive:
@@ -130,14 +133,23 @@ class Dispatcher:
         held = Counter(row.share for row in rows if row.id in alive)
         room = kind.most - sum(row.id in alive for row in rows)
         while waiting and room > 0:
-            row = min(waiting, key=lambda row: (-row.priority, held[row.share], row.wanted_since, row.id))
+            row = min(waiting, key=lambda row: self._turn_of(row, held[row.share]))
             waiting.remove(row)
             if self._start(row, kind):
                 alive.add(row.id)
                 held[row.share] += 1
+                self.served[kind.name, row.share] = time.monotonic()
                 room -= 1
         if room <= 0 and not wanted_ids <= alive:
             self._make_room([row for row in rows if row.wanted], alive)
+
+    def _turn_of(self, row: Work, held: int) -> tuple[float, ...]:
+        """What decides who is next: the least comes first.
+
+        Where there is room for few, shares hold none or one each: then who was served longest ago is next.
+        """
+        served = self.served.get((row.kind, row.share), -math.inf) if row.share else -math.inf
+        return (-row.priority, held, served, row.wanted_since)
 
     def _is_due(self, row: Work) -> bool:
         """Whether it is to get a worker now: it rests after losses, and may wait for other work."""

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from tg_workbench.errors import InvalidRequest, LastOwner, PermissionDenied, UserNotFound
 from tg_workbench.identity.permissions import ROLES, check_gift, written
 from tg_workbench.identity.principal import Principal
-from tg_workbench.identity.tables import ApiKey, Invitation, Membership, OAuthCode, UserSession
+from tg_workbench.identity.tables import ApiKey, Invitation, Membership, OAuthCode, User, UserSession
 from tg_workbench.storage.database import now
 
 
@@ -52,6 +52,23 @@ class Memberships:
         """How many people belong to an organisation."""
         query = select(sa.func.count()).select_from(Membership)
         return self.session.exec(query.where(*_living(organization_id))).one()
+
+    def administrators(self, organization_id: str, most: int) -> list[str]:
+        """The places of those who look after an organisation, the first ones first."""
+        query = select(Membership.id).where(
+            *_living(organization_id), col(Membership.role).in_(("owner", "admin"))
+        )
+        query = query.order_by(col(Membership.created_at), col(Membership.id))
+        return list(self.session.exec(query.limit(most)))
+
+    def address_of(self, membership_id: str) -> str | None:
+        """Where somebody gets e-mail; None once they have left, and for what is no person."""
+        query = (
+            select(User.email)
+            .join(Membership, col(Membership.user_id) == col(User.id))
+            .where(Membership.id == membership_id, col(Membership.ended_at).is_(None))
+        )
+        return self.session.exec(query.where(col(User.deactivated_at).is_(None))).first()
 
     def is_last_owner(self, place: Membership) -> bool:
         """Whether nobody else owns the organisation."""

@@ -1,11 +1,11 @@
-"""How much there is of what: clients, operations, runs, workers and budgets, counted in the database.
+"""How much there is of what: clients, operations, workers and budgets, counted in the database.
 
 Counts and budgets only. Nothing here is a function of a row of data.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,32 +14,14 @@ from sqlmodel import Session, col
 from tg_workbench.datasets import Dataset
 from tg_workbench.execution import Work
 from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
-from tg_workbench.training import OperationKind, OperationRow, TrainingClient
+from tg_workbench.training import OperationRow, TrainingClient
 
 MOST_BUDGETS = 100
-_TRAIN: sa.ColumnElement[str] = sa.literal_column(f"'{OperationKind.TRAIN}'")
-"""Said in the statement itself, so that the index of runs is known to fit."""
 
 
 def sees_the_machine(principal: Principal) -> bool:
     """Whether somebody belongs to the workbench's own tenant, and so may see the machine as a whole."""
     return principal.tenant_id == LOCAL_PRINCIPAL.tenant_id
-
-
-@dataclass(frozen=True, slots=True)
-class RunCounts:
-    """Training runs by how they stand."""
-
-    completed: int = 0
-    running: int = 0
-    failed: int = 0
-    pending: int = 0
-    cancelled: int = 0
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return sum(astuple(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +99,6 @@ class Statistics:
         if self.tenant_id is not None:
             query = query.where(col(Dataset.tenant_id) == self.tenant_id)
         return [Budget(*row) for row in self._all(query)]
-
-    def runs_of(self, owner: Principal) -> RunCounts:
-        """The runs of one principal. One that was stopped has ended well, and is counted as cancelled."""
-        was_stopped = col(OperationRow.result)["reason"].as_string() == "stopped"
-        completed = col(OperationRow.status) == "completed"
-        status = sa.case((sa.and_(completed, was_stopped), "cancelled"), else_=col(OperationRow.status))
-        counted = (
-            sa.select(status, sa.func.count())
-            .where(col(OperationRow.owner_id) == owner.id, col(OperationRow.kind) == _TRAIN)
-            .group_by(status)
-        )
-        return RunCounts(**{row[0]: row[1] for row in self._all(counted)})
 
     def _ours(self, query: Any) -> Any:
         """Of training clients, only the tenant's."""

@@ -3,7 +3,11 @@
     from tg_workbench import Workbench
 
     wb = Workbench()
-    rows = wb.datasets.upload("patients", features=X, targets=y)
+    patients = wb.datasets.upload("patients.csv", target="sick")
+    job = wb.jobs.submit("mlp", patients, target_epsilon=3)     # to its end by itself
+    (await job).model.predict(frame)
+
+    rows = wb.datasets.upload("points", features=X, targets=y)   # or step by step
     client = wb.create_training_client("mlp", dataset=rows, target_epsilon=3, max_steps=200)
     run = client.train(steps=200)      # returns at once; the bar moves
     await run                          # the kernel stays free
@@ -25,15 +29,22 @@ from tg_workbench.sdk.alerts import Alert, AlertRule, Alerts
 from tg_workbench.sdk.api_keys import ApiKey, ApiKeys
 from tg_workbench.sdk.audit_log import AuditEntry, AuditLog
 from tg_workbench.sdk.audits import Audit
-from tg_workbench.sdk.datasets import Dataset, Datasets
+from tg_workbench.sdk.catalogue import Datasets
+from tg_workbench.sdk.datasets import Dataset, Validation
 from tg_workbench.sdk.events import Event, EventStream, Subscription
 from tg_workbench.sdk.futures import Future
+from tg_workbench.sdk.job_plans import EarlyStopping, Schedule
+from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
+from tg_workbench.sdk.jobs import Job, Jobs
 from tg_workbench.sdk.logs import LogLine
+from tg_workbench.sdk.models import Model, Models
+from tg_workbench.sdk.notifications import Notification, Notifications
 from tg_workbench.sdk.organizations import Invitation, Organization, Organizations
 from tg_workbench.sdk.plans import Architecture, LoRA, Optimizer, Privacy
 from tg_workbench.sdk.privacy_plans import PrivacyPlan
 from tg_workbench.sdk.progress import Progress
 from tg_workbench.sdk.runs import TrainingRun
+from tg_workbench.sdk.services import Service, Services
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
 from tg_workbench.sdk.users import User, Users
 from tg_workbench.sdk.values import (
@@ -69,15 +80,25 @@ __all__ = [
     "DPMetrics",
     "Dataset",
     "Datasets",
+    "EarlyStopping",
     "Evaluation",
     "Event",
     "EventStream",
     "ForwardBackward",
     "Future",
     "Invitation",
+    "Job",
+    "JobLogLine",
+    "JobProgress",
+    "JobView",
+    "Jobs",
     "Ledger",
     "LoRA",
     "LogLine",
+    "Model",
+    "Models",
+    "Notification",
+    "Notifications",
     "OptimStep",
     "Optimizer",
     "Organization",
@@ -87,6 +108,9 @@ __all__ = [
     "PrivacyPlan",
     "PrivacyView",
     "Progress",
+    "Schedule",
+    "Service",
+    "Services",
     "Subscription",
     "TrainResult",
     "TrainingClient",
@@ -94,6 +118,7 @@ __all__ = [
     "TrainingRun",
     "User",
     "Users",
+    "Validation",
     "Webhook",
     "WebhookDelivery",
     "Webhooks",

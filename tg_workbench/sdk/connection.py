@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ from urllib.parse import quote, urlencode
 from tg_workbench.errors import CallFailed, InvalidBatch, NotFound, WorkbenchError
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.patience import Patience
-from tg_workbench.sdk.wire import Answer, Wire, WireBroken
-from tg_workbench.sdk.wire_errors import error_from
+from tg_workbench.sdk.wire import Answer, Content, Wire, WireBroken
+from tg_workbench.sdk.wire_errors import envelope_of, error_from
 
 T = TypeVar("T")
 Query = Mapping[str, Any]
@@ -56,13 +56,22 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamedBody:
+    """A body that is too large to be held. Its pieces can be gone through as often as it must be sent."""
+
+    content: Iterable[bytes] = field(repr=False)
+    content_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request, as often as it must be sent."""
 
     method: str
     path: str
     query: Query = field(default_factory=dict)
-    body: Body | None = None
+    body: Body | StreamedBody | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     answer_seconds: float = ANSWER_SECONDS
     is_anonymous: bool = False
@@ -116,7 +125,14 @@ class Connection:
         answer = self._answered(Call("GET", path, answer_seconds=DOWNLOAD_SECONDS))
         return b"" if answer is None else answer.content
 
-    def put(self, path: str, body: Body) -> dict[str, Any]:
+    def stream(self, path: str, query: Query, take: Callable[[Answer], object]) -> None:
+        """Read a file as it comes: `take` is given a good answer, and another one if the first breaks off.
+
+        Raises the error the answer tells of, or CallFailed.
+        """
+        self._answered(Call("GET", path, query, answer_seconds=DOWNLOAD_SECONDS), take)
+
+    def put(self, path: str, body: Body | None = None) -> dict[str, Any]:
         """Say how something shall be."""
         return self.send(Call("PUT", path, body=body))
 
@@ -141,12 +157,12 @@ class Connection:
         answer = self._answered(call)
         return {} if answer is None else object_in(answer)
 
-    def _answered(self, call: Call) -> Answer | None:
-        """A good answer. None: what was to be deleted is gone, by a try whose answer was lost."""
+    def _answered(self, call: Call, take: Callable[[Answer], object] = Answer.read) -> Answer | None:
+        """A good answer, taken in. None: what was to be deleted is gone, by a try whose answer was lost."""
         patience, again = Patience(self.patience), False
         while True:
             try:
-                answer = self.answer(call)
+                answer = self.answer(call, take)
             except WireBroken as failure:
                 patience.wait_after(self.unreachable(failure))
                 again = True
@@ -166,11 +182,11 @@ class Connection:
                 raise error
             patience.wait_after(error)
 
-    def answer(self, call: Call) -> Answer:
-        """Send a call once and read its answer. Raises WireBroken."""
+    def answer(self, call: Call, take: Callable[[Answer], object] = Answer.read) -> Answer:
+        """Send a call once and take its answer in, a good one by `take`. Raises WireBroken."""
         answer = self.open(call)
         try:
-            answer.read()
+            (take if answer.status_code < 300 else Answer.read)(answer)
         finally:
             answer.close()
         return answer
@@ -195,9 +211,11 @@ class Connection:
         headers = {**self._headers, **call.headers}
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
-        content = None
+        content: Content | None = None
         if call.body is not None:
             headers["Content-Type"], content = call.body.content_type, call.body.content
+            if isinstance(call.body, StreamedBody):
+                headers["Content-Length"] = str(call.body.size)
         query = {name: value for name, value in call.query.items() if value is not None}
         path = quote(call.path, safe="/:")
         target = f"{path}?{urlencode(query)}" if query else path
@@ -229,8 +247,7 @@ def error_of(answer: Answer) -> WorkbenchError:
     body: Any = None
     with suppress(ValueError):
         body = json.loads(answer.content)
-    envelope = body.get("error") if isinstance(body, dict) else None
-    return error_from(envelope, status=answer.status_code)
+    return error_from(envelope_of(body, answer.status_code), status=answer.status_code)
 
 
 def object_in(answer: Answer) -> dict[str, Any]:

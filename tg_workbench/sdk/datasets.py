@@ -1,23 +1,32 @@
-"""Datasets: registered with the workbench once, then trained on by name under their privacy policy."""
+"""Datasets: handed to the workbench once, then trained on by name under their privacy policy."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
 
-from tg_workbench.errors import InvalidBatch
-from tg_workbench.sdk.batches import tensors_body
-from tg_workbench.sdk.connection import Body, Connection
-from tg_workbench.sdk.ids import numbered
+from tg_workbench.errors import CallFailed, DatasetInvalid, DeadlineExceeded, PrivacyRefused
+from tg_workbench.sdk.connection import Connection
+from tg_workbench.sdk.downloads import Download
+from tg_workbench.sdk.uploads import readable
 from tg_workbench.sdk.values import Value
+from tg_workbench.sdk.wire_errors import rebuilt
 
-UPLOAD_SECONDS = 300.0
+DATASETS = "/workbench/v1/datasets"
+FIRST_LOOK_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
+PROCESSING, READY, FAILED = "processing", "ready", "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, repr=False)
 class Dataset(Value):
-    """A registered dataset: what it is and what has been spent of its privacy. Never its rows."""
+    """A dataset: what it is and what has been spent of its privacy. Never its rows.
+
+    Its members are as they were when it was last looked at: `refresh()` looks again, and `wait()` does until
+    its file is read. `profile` and `preview()` ask.
+    """
 
     dataset_id: str
     name: str = ""
@@ -33,99 +42,155 @@ class Dataset(Value):
     """How many units own the rows; None: every row is one."""
     tensors: Mapping[str, Any] | None = None
     created_at: Any = None
+    status: str = READY
+    """processing, ready or failed."""
+    reason: str | None = None
+    """Why it failed."""
+    version: int = 1
+    """Of those with its name."""
+    description: str | None = None
+    dataset_type: str | None = None
+    target: str | None = None
+    """The column to predict."""
+    file_name: str | None = None
+    file_size: int | None = None
+    file_format: str | None = None
+    _connection: Connection | None = field(default=None, compare=False)
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any], connection: Connection | None = None) -> Self:
+        """The dataset that a JSON object tells of; of one that is not read yet, the size is not known."""
+        known = {name: value for name, value in data.items() if name != "_connection"}
+        if known.get("size") is None:
+            known.pop("size", None)
+        made = super(Dataset, cls).from_wire(known)
+        made._connection = connection
+        return made
 
     @property
     def id(self) -> str:
         """Its id."""
         return self.dataset_id
 
+    # ------------------------------------------------------------------------- how it stands
+    def refresh(self) -> Self:
+        """Look again, and return it. Raises DatasetNotFound, CallFailed."""
+        self._take(self._asked())
+        return self
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait until its file is read, and return it.
+
+        Raises DatasetInvalid, with what is wrong and where, when the file is no good, and DeadlineExceeded
+        after `timeout` seconds (the workbench goes on).
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = FIRST_LOOK_SECONDS
+        while self.status == PROCESSING:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineExceeded(self.id, f"dataset {self.name} is not read after {timeout:g} s")
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            self.refresh()
+        if self.status == FAILED:
+            raise rebuilt(DatasetInvalid, f"{self.name}: {self.reason}", {"problems": []})
+        return self
+
+    @property
+    def profile(self) -> Mapping[str, Any] | None:
+        """What is in its file: columns, ranges, missing values, classes. None until it is read.
+
+        Of a protected dataset this is for you alone: it is not covered by ε.
+        """
+        told: Mapping[str, Any] | None = self._asked().get("profile")
+        return told
+
+    @property
+    def encoding(self) -> Mapping[str, Any] | None:
+        """How its columns become numbers: `inputs`, `class_names`, `task`. None until it is read."""
+        told: Mapping[str, Any] | None = self._asked().get("encoding")
+        return told
+
+    def preview(self) -> list[dict[str, Any]]:
+        """Its first rows. Raises PrivacyRefused for a protected dataset: nobody is shown rows of those."""
+        if self.privacy != "public":
+            raise PrivacyRefused("a protected dataset shows no rows, not even to its owner: see .profile")
+        return list(self._asked().get("preview") or ())
+
+    def versions(self) -> list[Dataset]:
+        """Every dataset of its name, the newest first."""
+        connection = self._connected()
+        answer = connection.get(DATASETS, {"name": self.name, "limit": 100})
+        return [Dataset.from_wire(item, connection) for item in answer.get("datasets", [])]
+
+    def download(self, path: str | Path) -> Path:
+        """Write its file, as it was uploaded, to `path`: a new file, or a folder to put it in.
+
+        Goes on where it was when the line breaks, and also when it is called again after a broken try.
+        Raises FileExistsError, DatasetNotFound.
+        """
+        target = Path(path).expanduser()
+        if target.is_dir():
+            target = target / (Path(self.file_name or "").name or f"{self.id}.data")
+        return Download(self._connected(), f"{DATASETS}/{self.id}/download", self.id).to(target)
+
+    def delete(self) -> None:
+        """Forget its rows; what was spent of its privacy stays written. Raises DatasetInUse."""
+        self._connected().delete(f"{DATASETS}/{self.id}")
+
+    # ------------------------------------------------------------------------- how it asks
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            raise CallFailed("this dataset comes from no workbench: wb.datasets[id] gives one that does")
+        return self._connection
+
+    def _asked(self) -> dict[str, Any]:
+        return self._connected().get(f"{DATASETS}/{self.id}")
+
+    def _take(self, told: Mapping[str, Any]) -> None:
+        newest = type(self).from_wire(told, self._connection)
+        for member in fields(self):
+            setattr(self, member.name, getattr(newest, member.name))
+
     def __str__(self) -> str:
-        """One line: name, rows and what is spent."""
+        """One line: name, rows and what is spent; or that it is not read yet, or why it cannot be."""
+        named = self.name if self.version == 1 else f"{self.name} (version {self.version})"
+        if self.status == FAILED:
+            return f"{named}: failed, {self.reason}"
+        if self.status == PROCESSING:
+            size = "" if self.file_size is None else f" of {readable(self.file_size)}"
+            return f"{named}: a file{size}, being read"
         if self.privacy == "public":
-            return f"{self.name}: {self.size} rows, public"
+            return f"{named}: {self.size} rows, public"
         cap = "" if self.epsilon_cap is None else f" of {self.epsilon_cap:g}"
         owners = "" if self.units is None else f" of {self.units} units ({self.unit})"
-        return f"{self.name}: {self.size} rows{owners}, protected, ε = {self.spent_epsilon:.2f}{cap} spent"
+        return f"{named}: {self.size} rows{owners}, protected, ε = {self.spent_epsilon:.2f}{cap} spent"
+
+    def __repr__(self) -> str:
+        """The same, and its id; asks nobody."""
+        return f"<Dataset {self}, {self.id}>"
 
 
-class Datasets:
-    """The datasets of a workbench."""
+@dataclass(frozen=True, slots=True)
+class Validation(Value):
+    """What the workbench says of a file that it has looked at and forgotten."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    valid: bool = False
+    errors: Sequence[Mapping[str, str]] = ()
+    """What is wrong, each with its place: `{"where": "row 7, column age", "problem": …}`."""
+    warnings: Sequence[str] = ()
+    summary: Mapping[str, Any] | None = None
+    """What is in it, as a dataset's `profile` has it; None when it cannot be read."""
 
-    def upload(
-        self,
-        name: str,
-        *,
-        features: Any = None,
-        targets: Any = None,
-        input_ids: Any = None,
-        attention_mask: Any = None,
-        labels: Any = None,
-        texts: Sequence[str] | None = None,
-        privacy: str = "protected",
-        delta: float | None = None,
-        epsilon_cap: float | None = None,
-        population: Dataset | str | None = None,
-        unit_ids: Any = None,
-        unit: str | None = None,
-    ) -> Dataset:
-        """Hand rows over: features and targets, or tokens, or texts for a language model.
+    def __bool__(self) -> bool:
+        """Whether it can be uploaded as it is."""
+        return self.valid
 
-        Features of bytes (uint8) are the pixels of images: they stay bytes, a quarter of the size, and models
-        read them as value / 255, from 0 to 1. Show such a model bytes too, or numbers from 0 to 1; lists of
-        whole numbers are read as they are.
-        `privacy` is protected (default: never trained on without differential privacy) or public.
-        `population` names a dataset that is about the same people: they share one budget. Identical rows, in
-        the same order and number types, always do; a larger `epsilon_cap` raises the cap they share.
-        `unit_ids` say whose each row is (whole numbers or texts, which stay here), `unit` what they are:
-        "patient". ε is then about each of them with all their rows. Raises InvalidBatch, InvalidRequest,
-        PrivacyRefused, DatasetNotFound, StorageFull.
-        """
-        members = {
-            "features": features,
-            "targets": targets,
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "labels": labels,
-        }
-        tensors = {key: value for key, value in members.items() if value is not None}
-        units = None if unit_ids is None else numbered(unit_ids)
-        if (texts is None) == (not tensors):
-            raise InvalidBatch("give features and targets, or input_ids, or texts; one of these kinds")
-        policy = {
-            "privacy": privacy,
-            "delta": delta,
-            "epsilon_cap": epsilon_cap,
-            "population": dataset_id_of(population),
-            "unit": unit,
-        }
-        path = "/workbench/v1/datasets"
-        if texts is not None:
-            given = {key: value for key, value in policy.items() if value is not None}
-            told = given if units is None else {**given, "unit_ids": units}
-            body = Body.of_json({"name": name, **told, "texts": list(texts)})
-            answer = self._connection.post(path, body, answer_seconds=UPLOAD_SECONDS)
-        else:
-            body = tensors_body(tensors if units is None else {**tensors, "unit_ids": units})
-            answer = self._connection.post(
-                path, body, {"name": name, **policy}, answer_seconds=UPLOAD_SECONDS
-            )
-        return Dataset.from_wire(answer)
-
-    def list(self, *, limit: int = 50, offset: int = 0) -> list[Dataset]:
-        """A page of them, newest first."""
-        answer = self._connection.get("/workbench/v1/datasets", {"limit": limit, "offset": offset})
-        return [Dataset.from_wire(item) for item in answer.get("datasets", [])]
-
-    def get(self, dataset_id: str) -> Dataset:
-        """The dataset as it is now. Raises DatasetNotFound."""
-        return Dataset.from_wire(self._connection.get(f"/workbench/v1/datasets/{dataset_id}"))
-
-    def delete(self, dataset: Dataset | str) -> None:
-        """Forget its rows; what was spent of its privacy stays written. Raises DatasetInUse."""
-        self._connection.delete(f"/workbench/v1/datasets/{dataset_id_of(dataset)}")
+    def __str__(self) -> str:
+        """Every problem and every warning in a line of its own."""
+        lines = [f"{problem.get('where')}: {problem.get('problem')}" for problem in self.errors]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(["valid" if self.valid else "not valid", *lines])
 
 
 def dataset_id_of(dataset: Dataset | str | None) -> str | None:

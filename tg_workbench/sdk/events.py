@@ -1,4 +1,4 @@
-"""What happens to a training client, as it happens.
+"""What happens to a training client or a job, as it happens.
 
 A stream is read again from the last event seen whenever its connection breaks, so no event is lost and none
 comes twice, also when the API is restarted.
@@ -22,11 +22,13 @@ LONGEST_SILENCE = 40.0
 """The workbench sends a heartbeat every 15 s; after so long without one the connection is dead."""
 FOREVER = float("inf")
 ENDED = ("error", "terminated")
+CLIENTS, JOBS = "training_clients", "jobs"
+"""Whose events they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event(Value):
-    """One thing that happened: status, progress, operation, interrupted or checkpoint."""
+    """One thing that happened: status, progress, operation, interrupted, checkpoint, or a job's log."""
 
     id: int
     type: str
@@ -42,20 +44,25 @@ class Event(Value):
 
 
 class EventStream:
-    """Iterates over the events of one client that come after an id: those stored, then those to come.
+    """Iterates over the events of one client or job that come after an id: those stored, then those to come.
 
-    Ends when the client has ended and everything it was asked was answered and told, or by `close()` from any
-    thread.
+    Ends when it has ended and everything it was asked was answered and told, or by `close()` from any thread.
     """
 
     def __init__(
-        self, connection: Connection, client_id: str, after: int = 0, *, patience: float | None = None
+        self,
+        connection: Connection,
+        client_id: str,
+        after: int = 0,
+        *,
+        patience: float | None = None,
+        of: str = CLIENTS,
     ) -> None:
         self.client_id = client_id
         self.after = after
         self._connection = connection
         self._patience = Patience(connection.patience if patience is None else patience)
-        self._path = f"/workbench/v1/training_clients/{client_id}/events"
+        self._path = f"/workbench/v1/{of}/{client_id}/events"
         self._closed = threading.Event()
         self._open: Answer | None = None
         self._is_over = False
@@ -100,7 +107,7 @@ class EventStream:
                 if answer.status_code in AWAY:
                     raise WireBroken(str(error_of(answer)))
                 raise error_of(answer)
-            for name, message in _messages(self._chunks(answer)):
+            for name, message in messages_in(self._chunks(answer)):
                 if name == "end":
                     self._is_over = True
                     return
@@ -176,7 +183,7 @@ class Subscription:
             return None
 
 
-def _messages(chunks: Iterator[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
+def messages_in(chunks: Iterator[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and JSON of each complete server-sent event; one that was cut off is dropped and comes again."""
     rest, name, data = b"", "", []
     for chunk in chunks:

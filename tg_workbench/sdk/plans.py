@@ -149,7 +149,7 @@ class ClientPlan:
             else architecture,
             "lora_config": self.lora.as_wire() if self.lora else None,
             "optimizer": self.optimizer.as_wire(),
-            "dp_config": self._dp_config(),
+            "dp_config": dp_config_of(self.privacy),
             "batch_size": self.batch_size,
             "max_steps": self.max_steps,
             "gradient_accumulation_steps": self.gradient_accumulation_steps,
@@ -161,12 +161,14 @@ class ClientPlan:
         }
         return {name: value for name, value in body.items() if value is not None}
 
-    def _dp_config(self) -> dict[str, Any] | None:
-        if self.privacy is None:
-            return None
-        if self.privacy is False:
-            return {"enabled": False}
-        return (Privacy() if self.privacy is True else self.privacy).as_wire()
+
+def dp_config_of(privacy: Privacy | bool | None) -> dict[str, Any] | None:
+    """The request's `dp_config`. None: the workbench's default; False: none; True: ε = 3."""
+    if privacy is None:
+        return None
+    if privacy is False:
+        return {"enabled": False}
+    return (Privacy() if privacy is True else privacy).as_wire()
 
 
 def chosen_optimizer(optimizer: str | Optimizer, learning_rate: float | None) -> Optimizer:

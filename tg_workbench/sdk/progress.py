@@ -1,4 +1,4 @@
-"""How far a training run is, and the bar that shows it: live in a notebook, one line in a terminal."""
+"""How far something is, and the bar that shows it: live in a notebook, one line in a terminal."""
 
 from __future__ import annotations
 
@@ -71,25 +71,41 @@ class Progress:
 
     def as_html(self) -> str:
         """The same with a bar, in the notebook's own colours."""
-        value = f' value="{self.fraction:.4f}"' if self.total_steps or self.state != "running" else ""
-        return (
-            '<div style="display:flex;align-items:center;gap:.75em;font-variant-numeric:tabular-nums">'
-            f'<progress max="1"{value} style="width:16em;accent-color:var(--jp-brand-color1,#1976d2)">'
-            f"</progress><span>{escape(str(self))}</span></div>"
-        )
+        return html_of(self.fraction if self.total_steps or self.state != "running" else None, str(self))
+
+
+def html_of(fraction: float | None, words: str) -> str:
+    """A bar, from 0 to 1 or without an end in sight, and words beside it, in the notebook's own colours."""
+    value = "" if fraction is None else f' value="{fraction:.4f}"'
+    return (
+        '<div style="display:flex;align-items:center;gap:.75em;font-variant-numeric:tabular-nums">'
+        f'<progress max="1"{value} style="width:16em;accent-color:var(--jp-brand-color1,#1976d2)">'
+        f"</progress><span>{escape(words)}</span></div>"
+    )
+
+
+class Moment(Protocol):
+    """One moment of something that takes long. `str` of it is one line."""
+
+    @property
+    def fraction(self) -> float:
+        """From 0 to 1."""
+
+    def as_html(self) -> str:
+        """The same line with a bar."""
 
 
 class Bar(Protocol):
     """Something that shows progress."""
 
-    def show(self, progress: Progress, *, last: bool = False) -> None:
+    def show(self, progress: Moment, *, last: bool = False) -> None:
         """Show this moment; `last` is shown however soon it comes."""
 
 
 class NoBar:
     """Shows nothing."""
 
-    def show(self, progress: Progress, *, last: bool = False) -> None:
+    def show(self, progress: Moment, *, last: bool = False) -> None:
         """Nothing to do."""
 
 
@@ -102,7 +118,7 @@ class TextBar:
         self._shown = -self._every
         self._width = 0
 
-    def show(self, progress: Progress, *, last: bool = False) -> None:
+    def show(self, progress: Moment, *, last: bool = False) -> None:
         """Write the line, unless one was written just now."""
         at = time.monotonic()
         if not last and at - self._shown < self._every:
@@ -135,7 +151,7 @@ class NotebookBar:
         """Whether the running cell is the one that shows it."""
         return self._cell is not None and self._cell == _cell()
 
-    def show(self, progress: Progress, *, last: bool = False) -> None:
+    def show(self, progress: Moment, *, last: bool = False) -> None:
         """Update the output, unless that was done just now."""
         at = time.monotonic()
         if not last and at - self._shown < SHOWN_EVERY:
@@ -161,5 +177,5 @@ def _cell() -> int | None:
     return int(shell.execution_count) if shell is not None and hasattr(shell, "kernel") else None
 
 
-def _bundle(progress: Progress) -> Mapping[str, str]:
+def _bundle(progress: Moment) -> Mapping[str, str]:
     return {"text/plain": str(progress), "text/html": progress.as_html()}

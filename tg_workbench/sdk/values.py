@@ -226,7 +226,8 @@ class Evaluation(Value):
 class Prediction(Value):
     """A class and how sure the model is, or a value."""
 
-    label: int | None = None
+    label: Any = None
+    """A class's name, or its number where classes have none."""
     confidence: float | None = None
     value: Any = None
 

@@ -12,7 +12,7 @@ import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from urllib.parse import urlsplit
@@ -22,6 +22,8 @@ from tg_workbench.sdk.address import Address
 CONNECT_SECONDS = 10.0
 MOST_IDLE = 16
 PIECE_BYTES = 65_536
+Content = bytes | Iterable[bytes]
+"""What a request sends. Of pieces, Content-Length says how many bytes they are together."""
 
 
 class WireBroken(Exception):
@@ -60,7 +62,11 @@ class Answer:
     @property
     def location(self) -> str | None:
         """Where a redirect points to."""
-        return self._answer.getheader("Location")
+        return self.header("Location")
+
+    def header(self, name: str) -> str | None:
+        """One of its headers."""
+        return self._answer.getheader(name)
 
     def abort(self) -> None:
         """End it, also while another thread reads."""
@@ -89,7 +95,7 @@ class Wire:
         self._owner = os.getpid()
 
     def request(
-        self, method: str, target: str, headers: Mapping[str, str], content: bytes | None, seconds: float
+        self, method: str, target: str, headers: Mapping[str, str], content: Content | None, seconds: float
     ) -> Answer:
         """Send a request and read the head of its answer.
 
@@ -102,7 +108,8 @@ class Wire:
                 line.connect()
             socket_ = line.sock
             socket_.settimeout(seconds)
-            line.request(method, self.prefix + target, content, {"Host": self.host, **headers})
+            with suppress(BrokenPipeError):  # who refuses a body may hang up on it: the answer says why
+                line.request(method, self.prefix + target, content, {"Host": self.host, **headers})
             return Answer(self, line, socket_, line.getresponse())
         except (OSError, HTTPException) as failure:
             _drop(line)

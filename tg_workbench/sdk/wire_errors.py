@@ -46,15 +46,50 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     "STORAGE_FULL": errors.StorageFull,
     "FUTURE_TIMEOUT": errors.DeadlineExceeded,
     "DATABASE_UNAVAILABLE": errors.DatabaseUnavailable,
-    # where QFLARE's routes have other words
+    "DATASET_NOT_READY": errors.DatasetNotReady,
+    "UPLOAD_NOT_FOUND": errors.UploadNotFound,
+    "UPLOAD_OFFSET_WRONG": errors.UploadOffsetWrong,
+    "MODEL_NOT_FOUND": errors.ModelNotFound,
+    "SERVICE_NOT_FOUND": errors.ServiceNotFound,
+    "MODEL_FAILED": errors.ModelFailed,
+    "MODEL_NOT_READY": errors.ModelNotReady,
+    "MODEL_BUSY": errors.ModelBusy,
+    # where other documents' routes have other words
     "INVALID_TOKEN": errors.Unauthenticated,
     "INSUFFICIENT_PERMISSIONS": errors.PermissionDenied,
 }
+
+BY_STATUS: Mapping[int, str] = {
+    400: "VALIDATION_ERROR",
+    401: "AUTHENTICATION_REQUIRED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "FUTURE_TIMEOUT",
+    409: "CONFLICT",
+    413: "PAYLOAD_TOO_LARGE",
+    429: "RATE_LIMIT_EXCEEDED",
+    503: "MODEL_NOT_READY",
+    507: "STORAGE_FULL",
+}
+"""The code of an error in a document whose own say no more than HTTP's number."""
 
 ADVICE: Mapping[str, str] = {
     "CredentialMissing": "; here that is Workbench(api_key='tgw-…'), the variable TG_API_KEY or wb.login(…)"
 }
 """What the SDK adds to a kind's message, where that was written for callers of the API."""
+
+
+def envelope_of(body: Any, status: int) -> Any:
+    """What a refusal tells as `{code, message, details}`, whichever document's words it has."""
+    told = body.get("error") if isinstance(body, Mapping) else None
+    if isinstance(told, str):
+        more = body.get("details")
+        message = body.get("message") or (f"{told}: {more}" if isinstance(more, str) else told)
+        details = {"problems": more} if isinstance(more, list) else {}
+        return {"code": BY_STATUS.get(status, told), "message": message, "details": details}
+    if isinstance(told, Mapping) and told.get("code") not in CLASSES and "details" not in told:
+        return {**told, "code": BY_STATUS.get(status, told.get("code"))}
+    return told
 
 
 def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
@@ -71,10 +106,10 @@ def error_from(error: Any, *, status: int | None = None) -> WorkbenchError:
     narrower = errors.error_named(str((details or {}).get("kind")))
     if issubclass(narrower, kind):
         kind = narrower
-    return _rebuilt(kind, message, {**(details or {}), "code": code, "request_id": request_id})
+    return rebuilt(kind, message, {**(details or {}), "code": code, "request_id": request_id})
 
 
-def _rebuilt(kind: type[WorkbenchError], message: str, facts: Mapping[str, Any]) -> WorkbenchError:
+def rebuilt(kind: type[WorkbenchError], message: str, facts: Mapping[str, Any]) -> WorkbenchError:
     """An instance with this message and these facts as attributes."""
     rebuilt = kind.__new__(kind)
     Exception.__init__(rebuilt, message)

@@ -13,11 +13,15 @@ from tg_workbench.sdk.alerts import Alerts
 from tg_workbench.sdk.api_keys import ApiKeys
 from tg_workbench.sdk.audit_log import AuditLog
 from tg_workbench.sdk.audits import Audit
+from tg_workbench.sdk.catalogue import Datasets
 from tg_workbench.sdk.connection import Body, Connection
-from tg_workbench.sdk.datasets import Dataset, Datasets, dataset_id_of
+from tg_workbench.sdk.datasets import Dataset, dataset_id_of
 from tg_workbench.sdk.futures import Future
+from tg_workbench.sdk.jobs import Jobs
 from tg_workbench.sdk.logs import LogLine
+from tg_workbench.sdk.models import Models
 from tg_workbench.sdk.moments import Moment, as_iso
+from tg_workbench.sdk.notifications import Notifications
 from tg_workbench.sdk.organizations import Organizations
 from tg_workbench.sdk.plans import (
     Architecture,
@@ -30,6 +34,7 @@ from tg_workbench.sdk.plans import (
     chosen_privacy,
 )
 from tg_workbench.sdk.privacy_plans import PrivacyPlan
+from tg_workbench.sdk.services import Services
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
 from tg_workbench.sdk.users import Users
 from tg_workbench.sdk.values import RESULTS, ClientView, Ledger, Value
@@ -59,6 +64,10 @@ class Workbench:
         self._connection = Connection(address, patience=timeout)
         self.training_clients = TrainingClients(self._connection)
         self.datasets = Datasets(self._connection)
+        self.jobs = Jobs(self._connection)
+        self.models = Models(self._connection)
+        self.services = Services(self._connection)
+        self.notifications = Notifications(self._connection)
         self.api_keys = ApiKeys(self._connection)
         self.webhooks = Webhooks(self._connection)
         self.organizations = Organizations(self._connection)

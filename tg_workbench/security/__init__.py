@@ -10,6 +10,7 @@ from tg_workbench.security.audit_log import HEADS, AuditLog
 from tg_workbench.security.audit_verifying import Break, Verdict, verify
 from tg_workbench.security.data_keys import DataKey, DataKeys
 from tg_workbench.security.tables import AuditEntry, WrappedDataKey
+from tg_workbench.security.vault import Vault
 
 __all__ = [
     "HEADS",
@@ -23,6 +24,7 @@ __all__ = [
     "Deed",
     "Head",
     "HeadFiles",
+    "Vault",
     "Verdict",
     "WrappedDataKey",
     "verify",

@@ -9,16 +9,19 @@ privacy even if its answer is lost, so a retry must carry the same Idempotency-K
 
 from tg_workbench.engine.specs import Architecture, LoraSpec, OptimizerSpec
 from tg_workbench.training.clients import TrainingClients
+from tg_workbench.training.job_specs import EarlyStopping, JobSpec, ScheduleSpec
+from tg_workbench.training.jobs import Jobs
 from tg_workbench.training.operations import Operations
 from tg_workbench.training.specs import (
     WORK_KIND,
     ClientSpec,
     DPSpec,
+    JobStatus,
     OperationKind,
     Status,
     work_kinds,
 )
-from tg_workbench.training.tables import Artifact, Operation, OperationRow, TrainingClient
+from tg_workbench.training.tables import Artifact, Job, Operation, OperationRow, TrainingClient
 
 __all__ = [
     "WORK_KIND",
@@ -26,12 +29,18 @@ __all__ = [
     "Artifact",
     "ClientSpec",
     "DPSpec",
+    "EarlyStopping",
+    "Job",
+    "JobSpec",
+    "JobStatus",
+    "Jobs",
     "LoraSpec",
     "Operation",
     "OperationKind",
     "OperationRow",
     "Operations",
     "OptimizerSpec",
+    "ScheduleSpec",
     "Status",
     "TrainingClient",
     "TrainingClients",

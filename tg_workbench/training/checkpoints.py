@@ -6,7 +6,6 @@ The noise generator's state is never part of it: replaying noise would let it be
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import uuid
 from collections.abc import Mapping
@@ -24,8 +23,9 @@ from tg_workbench.datasets.ledger import join
 from tg_workbench.errors import ArtifactNotFound, NotFound, SealBroken, WorkbenchError
 from tg_workbench.events import CheckpointSaved, Events
 from tg_workbench.execution import Fence
+from tg_workbench.security import Vault
 from tg_workbench.storage import Blobs, Database
-from tg_workbench.training.sealed import Context, key_of, opened, sealed
+from tg_workbench.training.sealed import Context, opened, put
 from tg_workbench.training.tables import Artifact, TrainingClient
 
 log = logging.getLogger(__name__)
@@ -46,11 +46,11 @@ class Checkpoints:
     def __init__(
         self, client: TrainingClient, database: Database, blobs: Blobs, home: Path, fence: Fence
     ) -> None:
-        """`home`: where the key-encryption keys lie; read each time, for they may be rotated meanwhile."""
+        """`home`: where the key-encryption keys lie."""
         self.client = client
         self.database = database
         self.blobs = blobs
-        self.home = home
+        self.vault = Vault(blobs, home)
         self.fence = fence
 
     def save(
@@ -72,8 +72,8 @@ class Checkpoints:
         head = {"step": step, "lineage": dict(lineage), "metadata": metadata}
         context = Context(artifact_id, self.client.tenant_id, self.client.id)
         with self.database.write() as session:
-            key = key_of(session, self.home, self.client.tenant_id)
-        content = sealed(key, context, head, body)
+            key = self.vault.key_for(session, self.client.tenant_id)
+        blob = put(self.vault, key, context, head, body)
         artifact = Artifact(
             id=artifact_id,
             client_id=self.client.id,
@@ -81,10 +81,10 @@ class Checkpoints:
             tenant_id=self.client.tenant_id,
             step=step,
             automatic=automatic,
-            size_bytes=len(content),
-            blob=self.blobs.put(content),
+            size_bytes=self.vault.size_bytes(blob),
+            blob=blob,
             key_id=key.key_id,
-            content_hash=f"sha256:{hashlib.sha256(content).hexdigest()}",
+            content_hash=f"sha256:{blob}",
             lineage=dict(lineage),
             details=details or {},
             dp_metrics=dp_metrics,
@@ -98,7 +98,7 @@ class Checkpoints:
             artifact = session.get(Artifact, artifact_id)
             if artifact is None or artifact.owner_id != self.client.owner_id:
                 raise ArtifactNotFound
-            held = opened(session, self.home, self.blobs, artifact)
+            held = opened(session, self.vault, artifact)
         try:
             return Loaded(artifact, safetensors.torch.load(held.tensors), held.metadata)
         except safetensors.SafetensorError as failure:
@@ -129,6 +129,26 @@ class Checkpoints:
                 if loaded.metadata.get("has_optimizer"):
                     return loaded
         raise failure
+
+    def forget(self, artifact_id: str) -> None:
+        """Drop a checkpoint that is not needed any more. Raises Fenced."""
+        with self.database.write() as session:
+            self.fence.hold(session)
+            artifact = session.get(Artifact, artifact_id)
+            if artifact is None or artifact.client_id != self.client.id:
+                return
+            session.delete(artifact)
+        self.blobs.delete(artifact.blob)
+
+    def forget_all_but(self, newest: int, *, keep: str | None = None) -> None:
+        """Drop the older ones of those that are not automatic, and not the one to `keep`. Raises Fenced."""
+        with self.database.read() as session:
+            query = select(Artifact.id).where(
+                Artifact.client_id == self.client.id, col(Artifact.automatic).is_(False), Artifact.id != keep
+            )
+            found = list(session.exec(query.order_by(col(Artifact.created_at).desc())))
+        for artifact_id in found[newest:]:
+            self.forget(artifact_id)
 
     def _store(self, artifact: Artifact) -> None:
         """Announce the checkpoint; an automatic one takes the place of the automatic one before it."""

@@ -19,6 +19,7 @@ from tg_workbench.errors import (
     ClientTerminated,
     DatasetNotFound,
     IdempotencyConflict,
+    Refused,
     TrainingClientNotFound,
 )
 from tg_workbench.events import Events, StatusChanged
@@ -29,18 +30,22 @@ from tg_workbench.storage.statements import Statement
 from tg_workbench.training.admission import check
 from tg_workbench.training.operations import Operations
 from tg_workbench.training.specs import (
+    ACTIVE_JOBS,
     ENDED,
     WORK_KIND,
     ClientSpec,
     OperationKind,
     Status,
 )
-from tg_workbench.training.tables import Artifact, Operation, OperationRow, TrainingClient
+from tg_workbench.training.tables import Artifact, Job, Operation, OperationRow, TrainingClient
 
 _STANDING = Statement(
-    sa.select(col(TrainingClient.owner_id), col(TrainingClient.status), col(TrainingClient.reason)).where(
-        col(TrainingClient.id) == sa.bindparam("client")
-    )
+    sa.select(
+        col(TrainingClient.owner_id),
+        col(TrainingClient.status),
+        col(TrainingClient.reason),
+        col(TrainingClient.job_id),
+    ).where(col(TrainingClient.id) == sa.bindparam("client"))
 )
 _SEEN = Statement(sa.select(TrainingClient).where(col(TrainingClient.id) == sa.bindparam("client")))
 
@@ -103,7 +108,7 @@ class TrainingClients:
         self, owner: Principal, *, limit: int = 50, offset: int = 0
     ) -> tuple[list[TrainingClient], int]:
         """The owner's clients, newest first, and how many there are. Ended ones are listed too."""
-        mine = col(TrainingClient.owner_id) == owner.id
+        mine = sa.and_(col(TrainingClient.owner_id) == owner.id, col(TrainingClient.job_id).is_(None))
         total = self.session.exec(select(sa.func.count()).select_from(TrainingClient).where(mine)).one()
         newest_first = (col(TrainingClient.created_at).desc(), col(TrainingClient.id))
         query = select(TrainingClient).where(mine).order_by(*newest_first)
@@ -126,6 +131,7 @@ class TrainingClients:
         standing = _STANDING.first(self.session, client=client_id)
         if standing is None or standing.owner_id != owner.id:
             raise TrainingClientNotFound
+        _require_free(standing.job_id)
         if standing.status in ENDED and not self.operations.knows(client_id, idempotency_key):
             raise ClientTerminated(client_id, standing.reason)
         return self.operations.submit(
@@ -135,6 +141,7 @@ class TrainingClients:
     def terminate(self, owner: Principal, client_id: str, reason: str = "it was deleted") -> TrainingClient:
         """End a client: what waits is cancelled, its worker leaves. What it spent stays in the ledger."""
         client = self.get(owner, client_id)
+        _require_free(client.job_id)
         if client.status == Status.TERMINATED:
             return client
         client.status, client.reason, client.stop_requested = Status.TERMINATED, reason, True
@@ -193,16 +200,19 @@ class TrainingClients:
         return list(self.session.exec(query.limit(limit).offset(offset))), total
 
     def users_of(self, dataset_id: str) -> int:
-        """How many clients that have not ended read the dataset."""
+        """How many clients and jobs that have not ended read the dataset."""
+        active = select(Job.id).where(Job.dataset_id == dataset_id, col(Job.status).in_(ACTIVE_JOBS))
         query = (
             select(sa.func.count())
             .select_from(TrainingClient)
             .where(TrainingClient.dataset_id == dataset_id, col(TrainingClient.status).not_in(ENDED))
+            .where(sa.or_(col(TrainingClient.job_id).is_(None), col(TrainingClient.job_id).in_(active)))
         )
         return self.session.exec(query).one()
 
     def _steer(self, owner: Principal, client_id: str, *, paused: bool) -> TrainingClient:
         client = self.get(owner, client_id)
+        _require_free(client.job_id)
         if client.status in ENDED:
             raise ClientTerminated(client_id, client.reason)
         client.paused = paused
@@ -236,3 +246,9 @@ class TrainingClients:
             raise DatasetNotFound
         require_ready(dataset)
         return dataset
+
+
+def _require_free(job_id: str | None) -> None:
+    """Raise Refused for the client of a job: that goes on by itself."""
+    if job_id is not None:
+        raise Refused(f"this training client belongs to {job_id}: stop or restart the job instead")

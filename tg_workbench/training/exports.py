@@ -18,20 +18,14 @@ from sqlmodel import Session
 from tg_workbench.datasets import read_header
 from tg_workbench.errors import ArtifactNotFound, InvalidRequest
 from tg_workbench.identity import Principal
+from tg_workbench.models.exports import ABOUT_PRIVACY, PRIVACY, adapter_config
+from tg_workbench.security import Vault
 from tg_workbench.storage import Blobs
 from tg_workbench.training.sealed import Opened, opened
 from tg_workbench.training.tables import Artifact, TrainingClient
 
 MOST_BYTES = 256 << 20
 LEARNED = "model/"
-ABOUT = (
-    "What training cost. This epsilon holds with this delta, unit and relation, for the weights beside it "
-    "and all that is computed from them. Where guarantee is none, they may tell anything about the rows."
-)
-PRIVACY = (
-    *("guarantee", "mode", "unit", "relation", "accountant", "spent_epsilon", "delta"),
-    *("noise_multiplier", "sample_rate", "max_grad_norm", "note"),
-)
 
 
 class Exports:
@@ -39,8 +33,7 @@ class Exports:
 
     def __init__(self, session: Session, blobs: Blobs, home: Path) -> None:
         self.session = session
-        self.blobs = blobs
-        self.home = home
+        self.vault = Vault(blobs, home)
 
     def archive(self, owner: Principal, artifact_id: str) -> bytes:
         """A zip of the export's files. Raises ArtifactNotFound, SealBroken, InvalidRequest."""
@@ -53,7 +46,7 @@ class Exports:
                 "rows are exported, whole language models are not"
             )
         client = self.session.get_one(TrainingClient, artifact.client_id)
-        files = _files(client, artifact, opened(self.session, self.home, self.blobs, artifact))
+        files = _files(client, artifact, opened(self.session, self.vault, artifact))
         kept = io.BytesIO()
         with zipfile.ZipFile(kept, "w", zipfile.ZIP_STORED) as archive:
             for name, content in files.items():
@@ -65,7 +58,7 @@ def _files(client: TrainingClient, artifact: Artifact, held: Opened) -> dict[str
     lora = client.config.get("lora")
     if lora:
         weights = {"adapter_model.safetensors": _renamed(held.tensors, "base_model.model.")}
-        about = {"adapter_config.json": _text(_adapter_config(client.model_ref, lora))}
+        about = {"adapter_config.json": _text(adapter_config(client.model_ref, lora))}
     elif client.config.get("architecture"):
         weights = {"model.safetensors": _renamed(held.tensors, "")}
         about = {"config.json": _text({"model_ref": client.model_ref, **client.config["architecture"]})}
@@ -95,23 +88,6 @@ def _renamed(tensors: bytes, prefix: str) -> bytes:
     return struct.pack("<Q", len(text)) + text + b"".join(content)
 
 
-def _adapter_config(model_ref: str, lora: dict[str, Any]) -> dict[str, Any]:
-    """What `peft` needs to put the adapters back (LoraConfig of peft 0.21)."""
-    targets = list(lora["target_modules"])
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": model_ref,
-        "r": lora["rank"],
-        "lora_alpha": lora["alpha"],
-        "lora_dropout": lora["dropout"],
-        "target_modules": "all-linear" if "all-linear" in targets else targets,
-        "bias": lora["bias"],
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-    }
-
-
 def _privacy(client: TrainingClient, artifact: Artifact) -> dict[str, Any]:
     """The ε of these weights: what training had spent when they were saved, not what it spends later."""
     told = client.privacy or {"guarantee": "none"}
@@ -119,7 +95,7 @@ def _privacy(client: TrainingClient, artifact: Artifact) -> dict[str, Any]:
     at_its_step = (artifact.dp_metrics or {}).get("total_epsilon")
     if at_its_step is not None:
         said["spent_epsilon"] = at_its_step
-    return {"about": ABOUT, "artifact_id": artifact.id, "step": artifact.step, **said}
+    return {"about": ABOUT_PRIVACY, "artifact_id": artifact.id, "step": artifact.step, **said}
 
 
 def _text(value: dict[str, Any]) -> bytes:

@@ -50,4 +50,4 @@ def tell_end(session: Session, run: Operation, status: str, record: dict[str, An
 def _put(session: Session, run: Operation, event: WebhookEvent, **data: Any) -> None:
     client = session.get_one(TrainingClient, run.client_id)
     known = {"job_id": run.id, "model_id": client.id, "dataset_id": client.dataset_id}
-    Outbox(session).put(client.tenant_id, event, known | data)
+    Outbox(session).put(client.tenant_id, event, known | data, owner_id=client.owner_id)

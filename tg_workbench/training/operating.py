@@ -40,6 +40,8 @@ AUTOSAVE_SHARE = 0.05  # automatic checkpoints may cost one part in twenty of th
 PROGRESS_SECONDS = (0.1, 1.0)
 """How often points are stored: at first, and at most; the longer training goes on, the more rarely."""
 NOT_SAVED = -1
+NOTES = "notes"
+"""The name under which a checkpoint carries an operator's notes, under its seal."""
 SAMPLED = "sampled"
 """The mode in which the server draws the batch: nothing that tells its size leaves."""
 
@@ -65,6 +67,7 @@ class Operator:
         self.queue = queue
         self.database = database
         self.blobs = blobs
+        self.home = home
         self.should_stop = should_stop
         self.step = client.step
         self.lineage: dict[str, int] = dict(client.lineage)
@@ -72,6 +75,8 @@ class Operator:
         self.checkpoints = Checkpoints(client, database, blobs, home, fence)
         self.points = self._no_points()
         self.saved_step = NOT_SAVED
+        self.notes: dict[str, Any] = {}
+        """What whoever trains wants to find beside the weights when they are taken up again."""
         self.provenance = Provenance.of_plan(plan)
         self._charges = 0
         self._began = time.monotonic()
@@ -157,6 +162,13 @@ class Operator:
             return self.learn(rows.take_members(drawn), allow_empty=True)
         batch, extra = canaries.join(rows, drawn)
         return self.learn(batch, allow_empty=True, canaries=extra)
+
+    def sampler_over(self, members: int) -> PoissonSampler | None:
+        """Draws from a part of the dataset that the plan was made for; None: there is no plan."""
+        if self.plan is None:
+            return None
+        most = self.plan.truncated_batch_size
+        return PoissonSampler(members, self.plan.sample_rate, truncated_batch_size=most)
 
     def _sampler_of(self, rows: DatasetRows, canaries: int) -> PoissonSampler:
         """Draws from the dataset and the canaries beside it, each at the rate of the dataset alone."""
@@ -317,6 +329,8 @@ class Operator:
         """Write a checkpoint of the model as it is now."""
         tensors, metadata = self.trainer.state(include_optimizer=include_optimizer)
         metadata.update(self.provenance.as_metadata())
+        if self.notes:
+            metadata[NOTES] = self.notes
         artifact = self.checkpoints.save(
             tensors,
             metadata,

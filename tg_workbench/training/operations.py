@@ -19,6 +19,7 @@ from tg_workbench.execution import request_worker, ring
 from tg_workbench.identity import Principal
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement, insertion
+from tg_workbench.training.closing import fail_job
 from tg_workbench.training.notices import tell_end
 from tg_workbench.training.specs import WORK_KIND, OperationKind
 from tg_workbench.training.tables import Operation, OperationRow, TrainingClient
@@ -133,6 +134,8 @@ class Operations:
             Events(self.session).record(client_id, fact)
             if operation.kind == OperationKind.TRAIN:
                 tell_end(self.session, operation, operation.status, operation.error)
+            elif operation.kind == OperationKind.FIT:
+                fail_job(self.session, self.folder, client_id, operation.error)
         after_commit(self.session, lambda: ring(self.folder, "api-*", client_id))
         self.session.flush()
         return len(operations)

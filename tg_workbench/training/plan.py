@@ -74,19 +74,21 @@ class Plan:
         return asdict(self)
 
 
-def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
+def choose_plan(spec: ClientSpec, dataset: Dataset | None, *, members: int | None = None) -> Plan | None:
     """The plan for a client, or None for no guarantee: public rows, or a caller's rows without dp_config.
 
-    Raises InvalidRequest when no noise reaches the target.
+    `members`: of how many of the dataset it learns, where that is not all. Raises InvalidRequest when no
+    noise reaches the target.
     """
+    drawn_from = 0 if dataset is None else (members or dataset.members)
     protected = dataset is not None and dataset.privacy == "protected"
     if not protected and (spec.dp is None or not spec.dp.enabled):
         return None
     cap = dataset.epsilon_cap if protected and dataset is not None else None
     dp = spec.dp or DPSpec(target_epsilon=min(DEFAULT_TARGET_EPSILON, cap or math.inf))
     accountant = "rdp" if dp.accountant_type in ("rdp", "moments") else "pld"
-    steps = spec.max_steps or (_default_steps(spec, dataset) if dataset is not None else None)
-    rate = min(1.0, spec.batch_size / dataset.members) if dataset is not None else 1.0
+    steps = spec.max_steps or (_default_steps(spec, drawn_from) if dataset is not None else None)
+    rate = min(1.0, spec.batch_size / drawn_from) if dataset is not None else 1.0
     delta = dataset.delta if dataset is not None else DEFAULT_DELTA
     if not protected and dp.target_delta is not None:  # a protected dataset has one δ, so that runs compose
         delta = dp.target_delta
@@ -113,7 +115,7 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None) -> Plan | None:
         unit_name=dataset.unit if dataset is not None else (dp.unit or "example"),
         max_participations=dp.max_participations if dp.counts_participants else None,
         truncated_batch_size=cut or 0,
-        dataset_size=dataset.members if dataset is not None and cut else 0,
+        dataset_size=drawn_from if cut else 0,
     )
     return plan if dp.noise_multiplier is not None else replace(plan, noise_multiplier=_noise(plan))
 
@@ -136,8 +138,8 @@ def _noise(plan: Plan) -> float:
     )
 
 
-def _default_steps(spec: ClientSpec, dataset: Dataset) -> int:
-    return max(1, math.ceil(DEFAULT_PASSES * dataset.members / spec.batch_size))
+def _default_steps(spec: ClientSpec, members: int) -> int:
+    return max(1, math.ceil(DEFAULT_PASSES * members / spec.batch_size))
 
 
 def _note(spec: ClientSpec, dataset: Dataset | None, dp: DPSpec, steps: int | None) -> str:

@@ -16,6 +16,7 @@ from tg_workbench.execution import Fence, Work, release_work, ring
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement
+from tg_workbench.training.closing import fail_job
 from tg_workbench.training.notices import tell_end
 from tg_workbench.training.specs import ENDED, OperationKind, Status
 from tg_workbench.training.tables import Operation, OperationRow, TrainingClient
@@ -274,6 +275,8 @@ class WorkQueue:
                 also(session)
             if operation.kind == OperationKind.TRAIN:
                 tell_end(session, operation, status, result if error is None else error)
+            elif operation.kind == OperationKind.FIT and error is not None:
+                fail_job(session, self.folder, self.client_id, error)
             self._taken = self._begin(session)  # the next one in the same transaction: one lock less per step
 
         self.write(change)

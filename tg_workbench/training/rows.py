@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from tg_workbench.datasets import UNIT_IDS, Dataset
 from tg_workbench.engine.networks import PREPARED
@@ -101,6 +102,13 @@ class DatasetRows:
         owners = np.repeat(np.asarray(drawn, dtype=np.int64), [len(each) for each in chosen])
         return {**self.take(rows), UNIT_IDS: owners}
 
+    def of_members(self, members: NDArray[np.int64]) -> Batch:
+        """All rows of some members, to be looked at: whose they are is left out."""
+        if self.rows_of is None:
+            return self.take(members)
+        chosen = [self.rows_of[member] for member in members]
+        return self.take(np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64))
+
     def take(self, rows: Sequence[int] | slice | np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
         """Some rows as a batch."""
         batch = {name: column[rows] for name, column in self.columns.items()}
@@ -131,7 +139,8 @@ def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:
         outputs = int(targets.max()) + 1
         if int(targets.min()) < 0:
             raise InvalidRequest("classes are numbered from 0")
-        outputs = max(outputs, 2)
+        names = (dataset.encoding or {}).get("class_names") or ()  # public, where the rows are not
+        outputs = max(outputs, len(names), 2)
     else:
         outputs = 1 if targets.ndim == 1 else int(np.prod(targets.shape[1:]))
     return Architecture(input_shape=tuple(features.shape[1:]), output_size=outputs)

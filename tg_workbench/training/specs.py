@@ -18,14 +18,19 @@ from tg_workbench.execution import WorkKind
 from tg_workbench.settings import Settings
 
 WORK_KIND = "training_client"
+JOB_KIND = "job"
 
 
 def work_kinds(settings: Settings) -> tuple[WorkKind, ...]:
     """The work that training makes, for the dispatcher."""
-    return (WorkKind(WORK_KIND, "tg_workbench.training.worker:run", settings.max_workers),)
+    entry_point = "tg_workbench.training.worker:run"
+    return (
+        WorkKind(WORK_KIND, entry_point, settings.max_workers),
+        WorkKind(JOB_KIND, entry_point, settings.max_jobs),
+    )
 
 
-ROW_MODELS = ("mlp", "cnn", "tempered-cnn", "scattering")
+ROW_MODELS = ("linear", "logistic", "mlp", "cnn", "tempered-cnn", "scattering", "resnet18", "resnet50")
 LANGUAGE_MODELS = ("tiny-llama", "smollm2-135m")
 MODEL_REFS = (*ROW_MODELS, *LANGUAGE_MODELS)
 """Models that need no folder. The engine's registry has the same names (a test compares them)."""
@@ -45,6 +50,21 @@ class Status(StrEnum):
 ENDED = (Status.ERROR, Status.TERMINATED)
 
 
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ACTIVE_JOBS = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.STOPPING)
+OVER_JOBS = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
 class OperationKind(StrEnum):
     """What a training client can be asked to do."""
 
@@ -57,6 +77,8 @@ class OperationKind(StrEnum):
     EVALUATE = "evaluate"
     PREDICT = "predict"
     AUDIT = "audit"
+    FIT = "fit"
+    """A job's one operation: never asked for by a caller."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the training room stores: clients, their operations in order, and the artifacts they saved."""
+"""What the training room stores: clients, their operations, the artifacts they saved, and jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from tg_workbench.storage.database import now
-from tg_workbench.training.specs import Status
+from tg_workbench.training.specs import JobStatus, Status
 
 
 class TrainingClient(SQLModel, table=True):
@@ -37,6 +37,8 @@ class TrainingClient(SQLModel, table=True):
     last_checkpoint: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
     idempotency_key: str | None = None
     fingerprint: str | None = None
+    job_id: str | None = Field(default=None, index=True)
+    """The job whose work it does. Such a client is the job's own: nobody asks it for anything else."""
     created_at: float = Field(default_factory=now)
 
     @classmethod
@@ -112,6 +114,56 @@ class Artifact(SQLModel, table=True):
     details: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
     dp_metrics: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
     created_at: float = Field(default_factory=now)
+
+
+class Job(SQLModel, table=True):
+    """A training run that goes to its end by itself. Its worker writes what it says of the training."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        sa.UniqueConstraint("owner_id", "idempotency_key"),
+        sa.Index("ix_jobs_owner", "owner_id", "status"),
+    )
+
+    id: str = Field(primary_key=True)
+    owner_id: str
+    tenant_id: str
+    name: str
+    dataset_id: str = Field(index=True)
+    model_type: str
+    spec: dict[str, Any] = Field(sa_type=sa.JSON)
+    client_id: str = Field(index=True)
+    status: str = JobStatus.QUEUED
+    reason: str | None = None
+    """Why it ended, in a word: early_stopping, budget_exhausted, stopped, timeout, lost, error."""
+    message: str | None = None
+    """The same in a sentence."""
+    priority: int = 0
+    progress: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
+    history: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
+    state: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
+    """What its worker has to know of the workers before it."""
+    final_metrics: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    model_id: str | None = None
+    warnings: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+    attempt: int = 1
+    estimated_seconds: float | None = None
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    created_at: float = Field(default_factory=now)
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+class JobPace(SQLModel, table=True):
+    """How long a tenant's jobs with one type of model have taken, for each example and epoch."""
+
+    __tablename__ = "job_paces"
+
+    tenant_id: str = Field(primary_key=True)
+    model_type: str = Field(primary_key=True)
+    seconds: float
+    jobs: int = 1
 
 
 def _read(row: Any, *of_json: str) -> dict[str, Any]:

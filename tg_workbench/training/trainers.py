@@ -10,16 +10,22 @@ from tg_workbench.training.specs import ClientSpec
 
 
 def trainer_spec(
-    spec: ClientSpec, plan: Plan | None, dataset: Dataset | None, settings: Settings
+    spec: ClientSpec,
+    plan: Plan | None,
+    dataset: Dataset | None,
+    settings: Settings,
+    *,
+    members: int | None = None,
 ) -> TrainerSpec:
     """The trainer of a client.
 
     What a private sum is divided by is public: N·q when the server samples (N rows, or units where rows are
-    grouped), else what was declared. Without privacy it is the mean over the rows that came.
+    grouped), else what was declared. Without privacy it is the mean over the rows that came. `members`: of
+    how many of the dataset it learns, where that is not all.
     """
     expected: float | None = None
     if plan is not None and dataset is not None:
-        expected = dataset.members * plan.sample_rate
+        expected = (members or dataset.members) * plan.sample_rate
     elif plan is not None:
         expected = float(spec.batch_size * spec.gradient_accumulation_steps)
     return TrainerSpec(

@@ -19,7 +19,7 @@ from typing import Any
 from sqlmodel import col, select
 
 from tg_workbench.crypto.keyring import Keyring
-from tg_workbench.datasets import Dataset
+from tg_workbench.datasets import Dataset, require_ready
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import (
     ClientFailed,
@@ -39,14 +39,18 @@ from tg_workbench.storage import Blobs, Database
 from tg_workbench.training.audits import Audit
 from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.checkpoints import forget_automatic
-from tg_workbench.training.operating import Operator
+from tg_workbench.training.courses import Course, class_weights_of, noisy_loss_bound
+from tg_workbench.training.fitting import Fit
+from tg_workbench.training.job_admission import check_job
+from tg_workbench.training.job_specs import JobSpec
+from tg_workbench.training.operating import NOTES, Operator
 from tg_workbench.training.plan import Plan, choose_plan
 from tg_workbench.training.provenance import Provenance
 from tg_workbench.training.queue import WorkQueue
 from tg_workbench.training.rows import architecture_of
 from tg_workbench.training.runs import Leaving, Run
 from tg_workbench.training.specs import ENDED, ROW_MODELS, ClientSpec, OperationKind, Status
-from tg_workbench.training.tables import Operation, TrainingClient
+from tg_workbench.training.tables import Job, Operation, TrainingClient
 from tg_workbench.training.trainers import trainer_spec
 
 log = logging.getLogger(__name__)
@@ -158,12 +162,27 @@ class Worker:
         Keyring.open(self.settings.home)  # without keys nothing could ever be saved: said now, not then
         spec = ClientSpec.from_json(client.config)
         dataset = self._dataset(client)
+        job = self._job(client)
         if spec.architecture is None and spec.model_ref in ROW_MODELS and dataset is not None:
-            spec = replace(spec, architecture=architecture_of(dataset, self.blobs))
-        plan = Plan(**client.plan) if client.plan else choose_plan(spec, dataset)
+            hidden_sizes = job.hidden_sizes if job is not None else ()
+            found = architecture_of(dataset, self.blobs)
+            spec = replace(spec, architecture=replace(found, hidden_sizes=hidden_sizes))
+        members: int | None = None
+        if job is not None and dataset is not None:
+            require_ready(dataset)
+            check_job(job, dataset)
+            course = Course.of(job, dataset.members)
+            spec, members = replace(spec, max_steps=course.total_steps), len(course.learned)
+        plan = Plan(**client.plan) if client.plan else choose_plan(spec, dataset, members=members)
+        if job is not None and plan is not None and plan.noisy_loss_bound is None:
+            plan = replace(plan, noisy_loss_bound=noisy_loss_bound(spec))
         if plan is not None and dataset is not None and plan.population is None:  # planned before 0003
             plan = replace(plan, population=dataset.population)
-        trainer = Trainer(trainer_spec(spec, plan, dataset, self.settings))
+        made = trainer_spec(spec, plan, dataset, self.settings, members=members)
+        if job is not None and dataset is not None:
+            weights = class_weights_of(job, dataset, self.blobs)
+            made = replace(made, class_weights=weights, seed=job.seed or 0)
+        trainer = Trainer(made)
         client.plan = plan.as_json() if plan else None
         operator = Operator(
             client,
@@ -198,6 +217,7 @@ class Worker:
         loaded = operator.checkpoints.restart_point(client)
         if loaded is not None:
             operator.trainer.load_state(loaded.tensors, loaded.metadata)
+            operator.notes = loaded.metadata.get(NOTES, {})
             operator.step = operator.saved_step = loaded.artifact.step
             operator.provenance = operator.provenance.joined(
                 Provenance.from_metadata(loaded.metadata, loaded.artifact.lineage)
@@ -216,15 +236,10 @@ class Worker:
     def _do(self, operator: Operator, operation: Operation) -> None:
         """Do one operation and store how it ended."""
         try:
-            if operation.kind == OperationKind.TRAIN:
-                result = Run(operator, operation, self._control_run).go()
-            elif operation.kind == OperationKind.AUDIT:
-                result = Audit(operator, operation, self._control_run).go()
-            else:
-                handler: Callable[[Operation], dict[str, Any]] = getattr(
-                    operator, OperationKind(operation.kind)
-                )
-                result = handler(operation)
+            if operation.kind == OperationKind.FIT:
+                self._fit(operator, operation)
+                return
+            result = self._result_of(operator, operation)
         except Leaving as leave:
             self.queue.put_back(operation, progress=leave.progress)
         except Interrupted:
@@ -243,11 +258,34 @@ class Worker:
         if self._order == "go":
             self.yielding.clear()
 
+    def _result_of(self, operator: Operator, operation: Operation) -> dict[str, Any]:
+        if operation.kind == OperationKind.TRAIN:
+            return Run(operator, operation, self._control_run).go()
+        if operation.kind == OperationKind.AUDIT:
+            return Audit(operator, operation, self._control_run).go()
+        handler: Callable[[Operation], dict[str, Any]] = getattr(operator, OperationKind(operation.kind))
+        return handler(operation)
+
+    def _fit(self, operator: Operator, operation: Operation) -> None:
+        """Do a job. Its end, that of its client and the operation's answer are one transaction."""
+        fit = Fit(operator, operation, self._control_run)
+        result = fit.go()
+        ended = {**operator.client_values(), "status": Status.TERMINATED, "reason": "its job is completed"}
+        try:
+            self.queue.complete(operation, result, client_values=ended, also=fit.close)
+        except BaseException:
+            fit.forget_model()
+            raise
+        self._last_look = 0.0
+
     def _idle(self, operator: Operator) -> bool:
         """Nothing to do: wait; then tell what is untold, save what is unsaved. True when it is time to leave.
 
-        A caller who steps by hand is back within milliseconds, so the waiting comes first.
+        A caller who steps by hand is back within milliseconds, so the waiting comes first. A job's worker
+        leaves at once: nobody asks for anything more.
         """
+        if operator.client.job_id is not None and self._order != "hold":
+            return self.queue.rest()
         if self.bell.wait(SETTLE_SECONDS if operator.points["step"] else WAIT_SECONDS):
             self._last_look = 0.0
             return False
@@ -347,6 +385,12 @@ class Worker:
     def _dataset(self, client: TrainingClient) -> Dataset | None:
         with self.database.read() as session:
             return session.get(Dataset, client.dataset_id) if client.dataset_id else None
+
+    def _job(self, client: TrainingClient) -> JobSpec | None:
+        if client.job_id is None:
+            return None
+        with self.database.read() as session:
+            return JobSpec.from_json(session.get_one(Job, client.job_id).spec)
 
     def _take_lock(self) -> bool:
         self._lock = LifeLock(self.folder, self.assignment.work_id)

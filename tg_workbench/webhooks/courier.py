@@ -25,7 +25,7 @@ from tg_workbench.errors import KeysUnreadable, SealBroken, WorkbenchError
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import now
 from tg_workbench.webhooks.addresses import Reach
-from tg_workbench.webhooks.queue import MOST_PRUNED, Claim, DeliveryQueue, Outcome
+from tg_workbench.webhooks.queue import MOST_PRUNED, Announce, Claim, DeliveryQueue, Outcome
 from tg_workbench.webhooks.signatures import headers, signed_body
 from tg_workbench.webhooks.subscriptions import Subscriptions
 from tg_workbench.webhooks.tables import Delivery, Subscription
@@ -69,12 +69,14 @@ class Courier:
         reach: Reach,
         postman: Postman | None = None,
         clock: Callable[[], float] = now,
+        announce: Announce | None = None,
     ) -> None:
         self.database = database
         self.home = home
         self.reach = reach
         self.postman = postman
         self.clock = clock
+        self.announce = announce
         self._tries: set[asyncio.Task[None]] = set()
         self._place_free = asyncio.Event()
         self._desk = ThreadPoolExecutor(1, thread_name_prefix="webhook-queue")
@@ -128,7 +130,7 @@ class Courier:
         forgotten = self._kept_up("forgetting", self._prune)
         if not self._kept_up("looking", self._has_work):
             return Found(more=bool(forgotten))
-        told = self._kept_up("telling", self._in_queue(DeliveryQueue.fan_out))
+        told = self._kept_up("telling", self._in_queue(lambda queue: queue.fan_out(self.announce)))
         claims = self._kept_up("claiming", self._in_queue(lambda queue: queue.claim(free))) if free else []
         return Found(tuple(claims or ()), more=bool(forgotten or told or claims))
 

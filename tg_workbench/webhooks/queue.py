@@ -19,7 +19,7 @@ import logging
 import random
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,9 @@ MOST_NOTICES = 20
 MOST_PRUNED = 1000
 GONE = 410
 CUT_OFF = "the workbench ended during the last try"
+
+Announce = Callable[[Session, Sequence[Any]], Mapping[int, Container[str]]]
+"""Tells people of notices; whose own webhooks hear of each, by the notice's id."""
 
 _TIME = sa.bindparam("time", type_=sa.Float)
 _PENDING = col(Delivery.status) == DeliveryStatus.PENDING.value
@@ -110,23 +113,28 @@ class DeliveryQueue:
         """Whether there is anything to do. One quick look; nothing is written."""
         return bool(_ANYTHING.value(self.session, time=self.time))
 
-    def fan_out(self) -> int:
+    def fan_out(self, announce: Announce | None = None) -> int:
         """Take notices out of the outbox and make a delivery for each subscriber; how many notices it were.
 
-        Whoever subscribed after something happened does not hear of it. A notice that cannot be told is left
-        out, and the log says which.
+        `announce` tells people of them in the same transaction. Whoever subscribed after something happened
+        does not hear of it. A notice that cannot be told is left out, and the log says which.
         """
         oldest = select(Notice.id).order_by(col(Notice.id)).limit(MOST_NOTICES)
         taken = sa.delete(Notice).where(col(Notice.id).in_(oldest)).returning(*_columns(Notice))
         notices = sorted(self.session.connection().execute(taken).all(), key=lambda notice: notice.id)
         if not notices:
             return 0
+        hearers = announce(self.session, notices) if announce is not None else {}
         active = select(Subscription).where(
             col(Subscription.tenant_id).in_({notice.tenant_id for notice in notices}),
             Subscription.status == "active",
         )
         subscriptions = list(self.session.exec(active))
-        messages = [message for notice in notices for message in _messages(notice, subscriptions)]
+        messages = [
+            message
+            for notice in notices
+            for message in _messages(notice, [one for one in subscriptions if _hears(one, notice, hearers)])
+        ]
         if messages:
             rows = [message.model_dump(exclude={"number"}) for message in messages]
             self.session.connection().execute(sa.insert(Delivery), rows)
@@ -259,18 +267,18 @@ def _messages(notice: Any, subscriptions: Sequence[Subscription]) -> list[Delive
         return [
             delivery_of(subscription, notice.event, data, at=notice.at, message_id=message_id)
             for subscription in subscriptions
-            if _hears(subscription, notice)
         ]
     except (ValueError, OverflowError, OSError, RecursionError) as failure:
         log.error("a notice cannot be told: %s %s, %s", notice.event, notice.id, type(failure).__name__)
         return []
 
 
-def _hears(subscription: Subscription, notice: Any) -> bool:
+def _hears(subscription: Subscription, notice: Any, hearers: Mapping[int, Container[str]]) -> bool:
     return (
         subscription.tenant_id == notice.tenant_id
         and notice.event in subscription.events
         and subscription.created_at <= notice.at
+        and (not subscription.personal or subscription.owner_id in hearers.get(notice.id, ()))
     )
 
 

@@ -35,6 +35,7 @@ class SubscriptionSpec:
     events: tuple[str, ...] | None = None
     description: str | None = None
     status: str | None = None
+    personal: bool | None = None
 
 
 class Subscriptions:
@@ -149,6 +150,8 @@ class Subscriptions:
             if not spec.events or not set(spec.events) <= set(WebhookEvent):
                 raise InvalidRequest(f"the events are {', '.join(WebhookEvent)}; name at least one")
             subscription.events = [event for event in WebhookEvent if event in spec.events]
+        if spec.personal is not None:
+            subscription.personal = spec.personal
         if spec.description is not None:
             subscription.description = spec.description
         if spec.status == "active":

@@ -30,6 +30,8 @@ class Subscription(SQLModel, table=True):
     owner_id: str
     url: str
     events: list[str] = Field(sa_type=sa.JSON)
+    personal: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
+    """Whether it hears only what its owner is told, as their preferences have it."""
     description: str = ""
     status: str = "active"
     reason: str | None = None

@@ -26,6 +26,7 @@ TABLES: dict[str, Mapping[type[errors.WorkbenchError], Any]] = {
     "workbench": tg_tinker.CODES,
     "aitip": statuses.STATUSES,
     "coordination": statuses.STATUSES,
+    "open_inference": statuses.STATUSES,
     "qflare": qflare.CODES,
     "deep_learning": deep_learning.DEEP_LEARNING_STATUSES,
 }
@@ -39,6 +40,7 @@ MISTAKES_OF_OURS = {
     errors.AuditUnreadable,
     errors.DatabaseTooNew,
     errors.CallFailed,
+    errors.JobFailed,
     OperationFailed,
     Unexpected,
 }

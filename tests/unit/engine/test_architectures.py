@@ -41,7 +41,7 @@ def test_row_model_without_a_shape_is_refused() -> None:
 
 def test_image_too_small_to_halve_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="8×8"):
-        build("cnn", Architecture((30,), 2), Path())
+        build("cnn", Architecture((1, 7, 30), 2), Path())
 
 
 def test_tempered_cnn_is_the_papers_network_at_28_by_28() -> None:
@@ -71,3 +71,27 @@ def test_tempered_cnn_refuses_what_is_no_image(wrong: Architecture) -> None:
 def test_shape_nobody_can_build_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidRequest):
         Architecture(*wrong)
+
+
+@pytest.mark.parametrize("name", [*ROW_MODELS, "tiny-llama"])
+def test_another_seed_starts_elsewhere_and_the_same_one_never(name: str) -> None:
+    shape = Architecture((1, 8, 8), 2)
+    states = [
+        [*build(name, shape if name in ROW_MODELS else None, Path(), seed=seed).module.parameters()]
+        for seed in (0, 5, 5)
+    ]
+    assert all(torch.equal(one, other) for one, other in zip(states[1], states[2], strict=True))
+    assert not all(torch.equal(one, other) for one, other in zip(states[0], states[1], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "loss"),
+    [
+        ("linear", 1, "mse"),
+        ("linear", 3, None),
+        ("logistic", 1, "bce"),
+        ("logistic", 3, "cross_entropy"),
+    ],
+)
+def test_one_layer_is_learned_by_the_loss_of_its_name(name: str, outputs: int, loss: str | None) -> None:
+    assert build(name, Architecture((5,), outputs), Path()).loss == loss

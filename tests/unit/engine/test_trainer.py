@@ -16,7 +16,7 @@ from tg_workbench.engine.trainer import (
     Trainer,
     TrainerSpec,
 )
-from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
+from tg_workbench.errors import Interrupted, InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
 
 SPEC = TrainerSpec(
     model_ref="mlp",
@@ -266,3 +266,37 @@ def test_a_batch_larger_than_memory_is_meant_for_goes_in_parts(
     assert found[0].grad_norm == pytest.approx(expected[0].grad_norm, rel=1e-4)
     assert found[1].loss == pytest.approx(expected[1].loss, rel=1e-5)
     assert [said["class"] for said in found[2]] == [said["class"] for said in expected[2]]
+
+
+def test_measure_tells_the_same_loss_and_accuracy_as_evaluate() -> None:
+    trainer = make()
+    found, told = trainer.measure(rows()), trainer.evaluate(rows())
+    assert found.num_examples == told.num_examples
+    assert found.loss == pytest.approx(told.loss)
+    assert found.metrics["accuracy"] == pytest.approx(told.accuracy)
+    assert found.metrics.keys() == {"accuracy", "precision", "recall", "f1"}
+
+
+def test_measure_of_numbers_and_of_texts_is_their_own() -> None:
+    numbers = make(architecture=Architecture((4,), 1))
+    batch = {"features": rows()["features"], "targets": rows()["features"][:, 0]}
+    assert numbers.measure(batch).metrics.keys() == {"mae", "rmse", "r2"}
+    texts = Trainer(TEXT_SPEC)
+    assert texts.measure(texts.tokenize(["ab", "abc"], max_length=8)).metrics.keys() == {
+        "accuracy",
+        "perplexity",
+    }
+
+
+def test_measure_breaks_off_when_it_should() -> None:
+    with pytest.raises(Interrupted):
+        make().measure(rows(), lambda: True)
+
+
+def test_seed_chooses_the_initial_weights_and_the_adapters() -> None:
+    for make_one in (make, lambda **more: Trainer(dataclasses.replace(TEXT_SPEC, **more))):
+        first, again, other = (make_one(seed=seed).state(False)[0] for seed in (1, 1, 2))
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert any(not torch.equal(first[name], other[name]) for name in first)
+    with pytest.raises(InvalidRequest, match="seed"):
+        make(seed=-1)

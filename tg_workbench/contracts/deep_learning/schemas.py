@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tg_workbench.contracts.accounts import (
     Email,
@@ -85,3 +85,37 @@ class Tokens(BaseModel):
             refresh_token=admission.refresh_token,
             expires_in=admission.expires_in,
         )
+
+
+class Prediction(BaseModel):
+    """What a model says of a row: a class and how sure it is, or a value."""
+
+    class_name: str | None = Field(None, alias="class")
+    confidence: float | None = None
+    value: float | list[float] | None = None
+
+
+class Predictions(BaseModel):
+    """One for each row, in order."""
+
+    predictions: list[Prediction]
+
+
+ROWS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "input": {"description": "One row: a list, or an object by the columns' names."},
+                        "inputs": {"type": "array", "minItems": 1, "maxItems": 10_000, "items": {}},
+                    },
+                    "oneOf": [{"required": ["input"]}, {"required": ["inputs"]}],
+                }
+            }
+        },
+    }
+}
+"""Not a class: a million numbers are read ten times as fast without one."""

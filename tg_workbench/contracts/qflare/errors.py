@@ -43,6 +43,7 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.WorkerLost: ("WORKER_LOST", 500),
     errors.QueueFull: ("QUEUE_FULL", 503),
     errors.DatabaseUnavailable: ("DATABASE_UNAVAILABLE", 503),
+    errors.ModelNotReady: ("MODEL_NOT_READY", 503),
     errors.PublicUrlMissing: ("NOT_CONFIGURED", 503),
     errors.StorageFull: ("STORAGE_FULL", 507),
     errors.WorkbenchError: ("INTERNAL_ERROR", 500),

@@ -28,9 +28,11 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.WorkbenchError: ("INTERNAL_ERROR", 500),
     # ours, where the document has no word
     errors.DatasetNotFound: ("DATASET_NOT_FOUND", 404),
+    errors.ModelNotFound: ("MODEL_NOT_FOUND", 404),
     errors.ApiKeyNotFound: ("API_KEY_NOT_FOUND", 404),
     errors.WebhookNotFound: ("WEBHOOK_NOT_FOUND", 404),
     errors.DeliveryNotFound: ("DELIVERY_NOT_FOUND", 404),
+    errors.NotificationNotFound: ("NOTIFICATION_NOT_FOUND", 404),
     errors.NotFound: ("NOT_FOUND", 404),
     MethodNotAllowed: ("METHOD_NOT_ALLOWED", 405),
     BodyTooLarge: ("PAYLOAD_TOO_LARGE", 413),
@@ -53,6 +55,10 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.ClientFailed: ("CLIENT_FAILED", 409),
     errors.StorageFull: ("STORAGE_FULL", 507),
     errors.DatabaseUnavailable: ("DATABASE_UNAVAILABLE", 503),
+    errors.ModelNotReady: ("MODEL_NOT_READY", 503),
+    errors.ModelBusy: ("MODEL_BUSY", 503),
+    errors.ModelFailed: ("MODEL_FAILED", 409),
+    errors.ServiceNotFound: ("SERVICE_NOT_FOUND", 404),
     errors.PublicUrlMissing: ("NOT_CONFIGURED", 503),
 }
 

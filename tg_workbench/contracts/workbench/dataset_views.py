@@ -18,7 +18,7 @@ _SAME = {
     *("file_name", "file_size", "file_format", "population", "unit", "relation", "epsilon_cap"),
     *("spent_epsilon", "units"),
 }
-_OF_ENCODING = ("kind", "task", "inputs", "width", "input_shape", "class_names")
+_OF_ENCODING = ("kind", "task", "target", "class_names", "image_shape")
 
 
 class BeginUpload(DatasetFields):
@@ -77,11 +77,10 @@ class DatasetDetail(DatasetView):
         """A dataset of the room."""
         profile = dict(dataset.profile) if dataset.profile is not None else None
         preview = profile.pop("preview", None) if profile is not None else None
-        encoding = dataset.encoding
         return cls(
             **_told(dataset),
             profile=None if profile is None else {"covered_by_epsilon": False, **profile},
-            encoding=None if encoding is None else {n: encoding[n] for n in _OF_ENCODING if n in encoding},
+            encoding=None if dataset.encoding is None else _reading(dataset.encoding),
             preview=preview if dataset.privacy == "public" else None,
         )
 
@@ -116,6 +115,12 @@ class UploadView(View):
             expires_at=iso(upload.expires_at),
             dataset_id=upload.dataset_id,
         )
+
+
+def _reading(encoding: dict[str, Any]) -> dict[str, Any]:
+    """How raw rows are read: which columns, in which order, and what the classes are called."""
+    inputs = [column["name"] for column in encoding["columns"]]
+    return {**{name: encoding[name] for name in _OF_ENCODING}, "inputs": inputs}
 
 
 def _told(dataset: Dataset) -> dict[str, Any]:

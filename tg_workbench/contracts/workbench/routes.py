@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Response
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
@@ -24,6 +24,7 @@ from tg_workbench.contracts.providers import (
     DatasetsRoom,
     EventsRoom,
     IdempotencyKey,
+    LastEventId,
     LedgerRoom,
     Limit,
     Offset,
@@ -45,7 +46,6 @@ router = APIRouter(prefix="/workbench/v1", route_class=WorkbenchRoute, tags=["Wo
 CLIENT = "/training_clients/{client_id}"
 EvaluationRows = Annotated[Payload, Depends(json_or_tensors(schemas.Evaluate))]
 PredictionRows = Annotated[Payload, Depends(json_or_tensors(schemas.Predict))]
-LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**63 - 1)]
 
 
 # ----------------------------------------------------------------------------- runs

@@ -41,10 +41,12 @@ class CreateWebhook(ExactForm):
     url: Url
     events: Events
     description: Description = ""
+    personal: bool = False
+    """Whether it hears only what you are told yourself, as your notification preferences have it."""
 
     def as_spec(self) -> SubscriptionSpec:
         """The room's value."""
-        return SubscriptionSpec(self.url, tuple(self.events), self.description)
+        return SubscriptionSpec(self.url, tuple(self.events), self.description, personal=self.personal)
 
 
 class UpdateWebhook(ExactForm):
@@ -75,6 +77,7 @@ class WebhookView(View):
     url: str
     """Without its query, which may hold a secret: `?…` stands for it."""
     events: list[str]
+    personal: bool
     description: str
     status: State
     reason: str | None
@@ -162,6 +165,7 @@ def _webhook(webhook: Subscription) -> dict[str, object]:
         "webhook_id": webhook.id,
         "url": _without_query(webhook.url),
         "events": webhook.events,
+        "personal": webhook.personal,
         "description": webhook.description,
         "status": webhook.status,
         "reason": webhook.reason,

@@ -97,13 +97,15 @@ def event(number: int, kind: str = "status", **data: Any) -> bytes:
 class ScriptedServer:
     """Takes one step of its script for each request; the last one again for what comes after.
 
-    A path that holds one of `routes` takes that step instead.
+    A path that holds one of `routes` takes that step instead. A method in `raw` takes its step before anything
+    of the request is read.
     """
 
     path: Path
     script: list[Step] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     routes: dict[str, Step] = field(default_factory=dict)
+    raw: dict[str, Step] = field(default_factory=dict)
     peers: list[socket.socket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,9 +134,16 @@ class ScriptedServer:
             self.peers.append(peer)
             threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
+    def _is_met_raw(self, peer: socket.socket) -> bool:
+        method = peer.recv(8, socket.MSG_PEEK).split(b" ")[0].decode() if self.raw else ""
+        if method not in self.raw:
+            return False
+        self.raw[method](peer)
+        return True
+
     def _serve(self, peer: socket.socket) -> None:
         with suppress(OSError), peer, peer.makefile("rb") as reader:  # callers may go when they like
-            while (seen := _read(reader)) is not None:
+            while not self._is_met_raw(peer) and (seen := _read(reader)) is not None:
                 with self._lock:
                     step = self._step_for(seen)
                     self.seen.append(seen)

@@ -1,0 +1,194 @@
+"""What torch answers for: networks of rows that ONNX cannot hold, and language models.
+
+A network is built as its trainer built it, and its weights are read from safetensors; a name or a shape that
+does not fit is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from pydantic_core import from_json, to_json
+from torch import nn
+
+from tg_workbench.engine import lora
+from tg_workbench.engine.architectures import build
+from tg_workbench.engine.generation import Completion, Taste, write_on
+from tg_workbench.engine.networks import LanguageModel, Network, RowModel, device_of
+from tg_workbench.engine.specs import Architecture, LoraSpec
+from tg_workbench.errors import InvalidRequest, ModelBusy, ModelFailed, RowInvalid
+from tg_workbench.models.serving.frames import Frame
+from tg_workbench.models.serving.rows import rows_in
+from tg_workbench.models.serving.served import Array, Run, Served
+
+MOST_THREADS = 4
+MOST_WAITING = 32
+"""Texts that may wait for their turn: a language model writes one at a time."""
+MOST_TEXTS = 256
+LONGEST_TEXT = 100_000
+PEFT = "base_model.model."
+Tell = Callable[[Frame], Awaitable[None]]
+
+
+def open_network(architecture: Mapping[str, Any], weights: bytes, cache: Path) -> Network:
+    """The network that `architecture` describes, with these weights. Raises ModelFailed, InvalidRequest."""
+    torch.set_num_threads(max(1, min(MOST_THREADS, (os.cpu_count() or 2) // 2)))
+    shape = architecture.get("input_shape")
+    outputs = architecture.get("output_size") or architecture.get("output_classes")
+    hidden = tuple(architecture.get("hidden_sizes") or ())
+    described = Architecture(tuple(shape), int(outputs), hidden) if shape and outputs else None
+    seed = int(architecture.get("seed") or 0)
+    network = build(str(architecture["model_ref"]), described, cache, seed=seed)
+    adapted = architecture.get("lora")
+    if adapted:
+        spec = LoraSpec(**{**adapted, "target_modules": tuple(adapted["target_modules"])})
+        lora.attach(network.module, spec)
+    _load(network.module, weights, is_whole=not adapted)
+    network.module.eval()
+    return network
+
+
+def _load(module: nn.Module, weights: bytes, *, is_whole: bool) -> None:
+    tensors = {name.removeprefix(PEFT): value for name, value in safetensors.torch.load(weights).items()}
+    parameters = dict(module.named_parameters())
+    if not tensors.keys() <= parameters.keys() or (is_whole and tensors.keys() != parameters.keys()):
+        raise ModelFailed("this model's weights are not those of its architecture")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if tensor.shape != parameters[name].shape:
+                raise ModelFailed("this model's weights are not those of its architecture")
+            parameters[name].copy_(tensor)
+
+
+def rows_of(network: RowModel) -> Run:
+    """A network of rows as a function of float32 [rows, …]."""
+
+    def run(features: Array) -> Array:
+        with torch.inference_mode():
+            told = network.answer({"features": torch.from_numpy(np.ascontiguousarray(features))})
+        scores: Array = told.cpu().numpy()
+        return scores.reshape(len(features), -1)
+
+    return run
+
+
+class TextHost:
+    """A language model: writes on from texts, and tells what it would write next."""
+
+    def __init__(self, served: Served, network: LanguageModel) -> None:
+        self.served = served
+        self.network = network
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    async def answer(self, asked: Frame, tell: Tell) -> Frame:
+        """The answer, or the last piece of it. Raises InvalidRequest, ModelFailed, ModelBusy."""
+        match asked.header.get("op"):
+            case "generate":
+                return await self._generate(asked.header, tell)
+            case "predict":
+                member, rows = rows_in(from_json(asked.payload))
+                texts = _texts(rows, member)
+                found = await self._in_turn(lambda stop: [self._next_token(text) for text in texts])
+                return Frame({}, to_json({"predictions": found}))
+        raise InvalidRequest("this model reads and writes texts: ask it to generate, or to predict")
+
+    async def close(self) -> None:
+        """Nothing goes on beyond its caller."""
+
+    def warm_up(self) -> None:
+        """The first token takes longest, and shows that there is one. Raises ModelFailed."""
+        self._next_token("a")
+
+    async def _generate(self, asked: Mapping[str, Any], tell: Tell) -> Frame:
+        stops = tuple(asked["stop"])
+        taste = Taste(asked["max_tokens"], asked["temperature"], asked["top_p"], asked["top_k"], stops)
+        if not asked.get("stream"):
+            written = await self._in_turn(
+                lambda stop: write_on(self.network, asked["text_input"], taste, stop.is_set)
+            )
+            return Frame({"text": written.completion, "reason": written.finish_reason})
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def hear(text: str) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, text)
+
+        writing = asyncio.ensure_future(
+            self._in_turn(lambda stop: write_on(self.network, asked["text_input"], taste, stop.is_set, hear))
+        )
+        try:
+            told = await _tell_pieces(heard, writing, stops, tell)
+            whole: Completion = await writing
+        finally:
+            writing.cancel()
+        return Frame({"text": whole.completion[told:], "reason": whole.finish_reason})
+
+    async def _in_turn(self, work: Callable[[threading.Event], Any]) -> Any:
+        """Do something in a thread when nobody else does; whoever is cancelled has it stopped."""
+        if self._waiting >= MOST_WAITING:
+            raise ModelBusy
+        self._waiting += 1
+        try:
+            async with self._turn:
+                stop = threading.Event()
+                doing = asyncio.ensure_future(asyncio.to_thread(work, stop))
+                try:
+                    return await asyncio.shield(doing)
+                except asyncio.CancelledError:
+                    stop.set()
+                    await asyncio.wait({doing})
+                    raise
+        finally:
+            self._waiting -= 1
+
+    def _next_token(self, text: str) -> dict[str, Any]:
+        """The likeliest next token, as a class, and its chance."""
+        tokenizer = self.network.tokenizer
+        ids = (tokenizer.encode(text) or [tokenizer.start_id])[-self.network.max_length :]
+        with torch.inference_mode():
+            read = torch.tensor([ids], device=device_of(self.network.module))
+            chances = self.network.answer({"input_ids": read})[0, -1].softmax(-1)
+        if not bool(chances.isfinite().all()):
+            raise ModelFailed("this model answers with numbers that are not finite")
+        best = int(chances.argmax())
+        return {"class": tokenizer.decode([best]), "confidence": float(chances[best])}
+
+
+async def _tell_pieces(
+    heard: asyncio.Queue[str], writing: asyncio.Future[Completion], stops: tuple[str, ...], tell: Tell
+) -> int:
+    """Tell what can be told while it is written, and return how much that was.
+
+    Held back is the beginning of a character, and what a stop sequence may take away again.
+    """
+    told, held = 0, max((len(stop) for stop in stops), default=1) - 1
+    while not (writing.done() and heard.empty()):
+        getting = asyncio.ensure_future(heard.get())
+        await asyncio.wait({getting, writing}, return_when=asyncio.FIRST_COMPLETED)
+        if not getting.done():
+            getting.cancel()
+            continue
+        text = getting.result().rstrip("\N{REPLACEMENT CHARACTER}")
+        if piece := text[told : len(text) - held]:
+            told += len(piece)
+            await tell(Frame({"text": piece, "more": True}))
+    return told
+
+
+def _texts(rows: list[Any], member: str) -> list[str]:
+    if len(rows) > MOST_TEXTS:
+        raise RowInvalid(member, f"there are {len(rows)} texts; send at most {MOST_TEXTS} at a time")
+    for number, row in enumerate(rows):
+        if not isinstance(row, str) or not 0 < len(row) <= LONGEST_TEXT:
+            where = member if member == "input" else f"{member}.{number}"
+            raise RowInvalid(where, f"it must be a text of 1 to {LONGEST_TEXT} characters")
+    return rows

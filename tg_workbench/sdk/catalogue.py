@@ -1,0 +1,231 @@
+"""The catalogue: what `wb.datasets` is, where datasets are handed over, looked up and forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tg_workbench.errors import InvalidBatch, InvalidRequest
+from tg_workbench.sdk.batches import tensors_body
+from tg_workbench.sdk.connection import Body, Call, Connection
+from tg_workbench.sdk.datasets import DATASETS, Dataset, Validation, dataset_id_of
+from tg_workbench.sdk.forms import form_of
+from tg_workbench.sdk.ids import numbered
+from tg_workbench.sdk.loaders import bundled, saved_dataset
+from tg_workbench.sdk.sources import source_file
+from tg_workbench.sdk.uploads import Upload, Watcher
+
+UPLOAD_SECONDS = 300.0
+VALIDATE_SECONDS = 180.0
+
+
+class Datasets:
+    """The datasets of a workbench."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def upload(
+        self,
+        source: Any = None,
+        name: str | None = None,
+        *,
+        features: Any = None,
+        targets: Any = None,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        labels: Any = None,
+        texts: Sequence[str] | None = None,
+        unit_ids: Any = None,
+        target: str | None = None,
+        classes: Sequence[str] | None = None,
+        ranges: Mapping[str, Sequence[float]] | None = None,
+        categories: Mapping[str, Sequence[str]] | None = None,
+        text_column: str | None = None,
+        unit_column: str | None = None,
+        dataset_type: str | None = None,
+        description: str | None = None,
+        privacy: str = "protected",
+        delta: float | None = None,
+        epsilon_cap: float | None = None,
+        population: Dataset | str | None = None,
+        unit: str | None = None,
+        progress: Watcher | bool = True,
+        wait: bool = True,
+    ) -> Dataset:
+        """Hand a dataset over: a file or a table, or rows that are ready to learn from.
+
+            wb.datasets.upload("patients.csv", target="sick")         # CSV, JSON, JSON Lines, Parquet, ZIP
+            wb.datasets.upload("photos/", name="cats and dogs")       # a folder of images in class folders
+            wb.datasets.upload(frame, "patients", target="sick")      # a pandas or Polars DataFrame
+            wb.datasets.upload("points", features=X, targets=y)       # arrays, under a name
+            wb.datasets.upload("letters", texts=["Dear Anna", …])     # for a language model
+
+        A file is sent in pieces and goes on where it was when the line breaks. `target` is the column to
+        predict (else it is guessed), `classes` are all names it can have. Of a protected dataset nothing is
+        learned from the rows before training: `ranges` (smallest and largest, by column) and `categories`
+        (all values, by column) say what is known without them. `unit_column` says whom each row is about: ε
+        is then about each of them with all their rows. `progress` is a bar, or is called with the bytes that
+        arrived and all of them. With `wait=False` the dataset is still `processing`.
+
+        Features of bytes (uint8) are the pixels of images: they stay bytes, a quarter of the size, and models
+        read them as value / 255, from 0 to 1. Show such a model bytes too, or numbers from 0 to 1; lists of
+        whole numbers are read as they are. `unit_ids` say whose each row is (whole numbers or texts, which
+        stay here).
+
+        `privacy` is protected (default: never trained on without differential privacy) or public.
+        `population` names a dataset that is about the same people: they share one budget. Identical rows, in
+        the same order and number types, always do; a larger `epsilon_cap` raises the cap they share. `unit`
+        is what a unit is called: "patient". Raises DatasetInvalid, InvalidBatch, InvalidRequest,
+        PrivacyRefused, DatasetNotFound, StorageFull, FileNotFoundError.
+        """
+        tensors = _given(
+            features=features,
+            targets=targets,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            labels=labels,
+        )
+        policy = _given(
+            privacy=privacy,
+            delta=delta,
+            epsilon_cap=epsilon_cap,
+            population=dataset_id_of(population),
+            unit=unit,
+        )
+        told = _given(
+            target=target,
+            classes=None if classes is None else [str(each) for each in classes],
+            ranges=_plain(ranges),
+            categories=_plain(categories),
+            text_column=text_column,
+            unit_column=unit_column,
+            dataset_type=dataset_type,
+            description=description,
+        )
+        if texts is None and not tensors:
+            if unit_ids is not None:
+                raise InvalidRequest("unit_ids go with arrays; of a file or a table name the unit_column")
+            return self._upload_file(source, {**_given(name=name), **told, **policy}, progress, wait)
+        if told:
+            raise InvalidRequest(f"{', '.join(told)}: only with a file or a table, not with arrays or texts")
+        if texts is not None and tensors:
+            raise InvalidBatch("give features and targets, or input_ids, or texts; one of these kinds")
+        rows = tensors if texts is None else {"texts": list(texts)}
+        return self._register(_row_name(source, name), rows, unit_ids, policy)
+
+    def validate(
+        self,
+        source: Any,
+        *,
+        target: str | None = None,
+        classes: Sequence[str] | None = None,
+        ranges: Mapping[str, Sequence[float]] | None = None,
+        categories: Mapping[str, Sequence[str]] | None = None,
+        text_column: str | None = None,
+        unit_column: str | None = None,
+        dataset_type: str | None = None,
+        privacy: str = "protected",
+    ) -> Validation:
+        """Whether a file, folder or table could be uploaded, and what is in it; nothing of it is kept.
+
+        Prints as a list of what is wrong and where, and is true when nothing is.
+        """
+        told = _given(
+            target=target,
+            classes=None if classes is None else [str(each) for each in classes],
+            ranges=_plain(ranges),
+            categories=_plain(categories),
+            text_column=text_column,
+            unit_column=unit_column,
+            dataset_type=dataset_type,
+            privacy=privacy,
+        )
+        with source_file(source) as file:
+            body = form_of(file, {"name": file.stem, **told})
+            call = Call("POST", "/api/datasets/validate", body=body, answer_seconds=VALIDATE_SECONDS)
+            return Validation.from_wire(self._connection.send(call))
+
+    def from_sklearn(self, known: str, name: str | None = None, **policy: Any) -> Dataset:
+        """Upload one of the datasets that scikit-learn brings along: nothing is downloaded.
+
+        breast_cancer, diabetes, digits, iris or wine; its target and classes are known. `policy` is what
+        `upload` takes: `privacy="public"`, say. Raises InvalidRequest for others.
+        """
+        table = bundled(known)
+        return self.upload(table.source, name or known, **{**table.told, **policy})
+
+    def from_huggingface(
+        self, folder: str | Path, name: str | None = None, *, split: str | None = None, **policy: Any
+    ) -> Dataset:
+        """Upload what `datasets` has written with `save_to_disk`: one set, or one `split` of several.
+
+        Only its Arrow files and its description are read, never code. Texts with a label, tables of plain
+        columns, and images with a label. `policy` is what `upload` takes. Raises InvalidRequest,
+        naming the column, for what cannot be learned from.
+        """
+        with saved_dataset(Path(folder).expanduser(), split) as saved:
+            return self.upload(saved.source, name or saved.name, **{**saved.told, **policy})
+
+    def list(self, *, name: str | None = None, limit: int = 50, offset: int = 0) -> list[Dataset]:
+        """A page of them, newest first; with a `name`, its versions."""
+        answer = self._connection.get(DATASETS, {"name": name, "limit": limit, "offset": offset})
+        return [Dataset.from_wire(item, self._connection) for item in answer.get("datasets", [])]
+
+    def get(self, dataset_id: str) -> Dataset:
+        """The dataset as it is now. Raises DatasetNotFound."""
+        return Dataset.from_wire(self._connection.get(f"{DATASETS}/{dataset_id}"), self._connection)
+
+    def __getitem__(self, dataset_id: str) -> Dataset:
+        """The same, as `wb.datasets[id]`."""
+        return self.get(dataset_id)
+
+    def delete(self, dataset: Dataset | str) -> None:
+        """Forget its rows; what was spent of its privacy stays written. Raises DatasetInUse."""
+        self._connection.delete(f"{DATASETS}/{dataset_id_of(dataset)}")
+
+    # ------------------------------------------------------------------------- how it sends
+    def _upload_file(
+        self, source: Any, told: dict[str, Any], progress: Watcher | bool, wait: bool
+    ) -> Dataset:
+        with source_file(source) as file:
+            if "name" not in told:
+                told["name"] = file.stem
+            dataset = self.get(Upload(self._connection, file, progress).send(told))
+        return dataset.wait() if wait else dataset
+
+    def _register(
+        self, name: str, rows: Mapping[str, Any], unit_ids: Any, policy: Mapping[str, Any]
+    ) -> Dataset:
+        units = {} if unit_ids is None else {"unit_ids": numbered(unit_ids)}
+        if "texts" in rows:
+            body = Body.of_json({"name": name, **policy, **units, **rows})
+            answer = self._connection.post(DATASETS, body, answer_seconds=UPLOAD_SECONDS)
+        else:
+            body = tensors_body({**rows, **units})
+            query = {"name": name, **policy}
+            answer = self._connection.post(DATASETS, body, query, answer_seconds=UPLOAD_SECONDS)
+        return Dataset.from_wire(answer, self._connection)
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _plain(by_column: Mapping[str, Sequence[Any]] | None) -> dict[str, list[Any]] | None:
+    """Tuples and arrays as JSON has them."""
+    if by_column is None:
+        return None
+    return {
+        str(column): [value.item() if hasattr(value, "item") else value for value in values]
+        for column, values in by_column.items()
+    }
+
+
+def _row_name(source: Any, name: str | None) -> str:
+    """What rows are called. Raises InvalidRequest."""
+    given = [each for each in (source, name) if each is not None]
+    if len(given) != 1 or not isinstance(given[0], str):
+        raise InvalidRequest("rows that are given as arrays or texts have one name: upload('name', …)")
+    return given[0]

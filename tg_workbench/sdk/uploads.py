@@ -1,0 +1,123 @@
+"""Sending a file: piece by piece, and on from where it was when the line or the workbench breaks down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tg_workbench.errors import CallFailed, UploadBusy, UploadOffsetWrong, WorkbenchError
+from tg_workbench.sdk.connection import Body, Call, Connection
+from tg_workbench.sdk.patience import Patience
+from tg_workbench.sdk.progress import Bar, bar_here, html_of
+from tg_workbench.sdk.sources import SourceFile
+
+UPLOADS = "/workbench/v1/uploads"
+OCTETS = "application/octet-stream"
+PIECE_BYTES = 4 << 20
+LAST_PIECE_SECONDS = 300.0
+"""With the last piece the workbench reads the whole file once, to know that it came as it was sent."""
+SHOWN_FROM_BYTES = 8 << 20
+"""What is smaller is there before a bar could be read."""
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+Watcher = Callable[[int, int], object]
+"""Is told how many bytes have arrived, and of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """One moment of an upload."""
+
+    name: str
+    sent: int
+    size: int
+    seconds: float = 0.0
+    """For how long it has been going."""
+
+    @property
+    def fraction(self) -> float:
+        """From 0 to 1."""
+        return self.sent / self.size if self.size else 1.0
+
+    def __str__(self) -> str:
+        """One line: which file, how much of it has arrived, and how quickly."""
+        speed = f" · {readable(self.sent / self.seconds)}/s" if self.seconds > 0.5 else ""
+        return f"{self.name} · {readable(self.sent)} of {readable(self.size)}{speed}"
+
+    def as_html(self) -> str:
+        """The same with a bar."""
+        return html_of(self.fraction, str(self))
+
+
+class Upload:
+    """One file on its way. `send` gives the id of the dataset that it becomes."""
+
+    def __init__(self, connection: Connection, file: SourceFile, watch: Watcher | bool = True) -> None:
+        self._connection = connection
+        self._file = file
+        self._size = file.size
+        self._watch = watch if callable(watch) else None
+        self._bar: Bar = bar_here(wanted=watch is True and self._size >= SHOWN_FROM_BYTES)
+        self._began = time.monotonic()
+
+    def send(self, fields: Mapping[str, Any]) -> str:
+        """Send it, with what is said of it.
+
+        Raises what the workbench refuses it for, UploadNotFound when it took longer than a day, CallFailed.
+        """
+        announced = {
+            **fields,
+            "file_name": self._file.name,
+            "size": self._size,
+            "sha256": self._file.digest(),
+        }
+        upload = self._connection.post(UPLOADS, Body.of_json(announced))
+        path = f"{UPLOADS}/{upload['upload_id']}"
+        patience = Patience(self._connection.patience)
+        while upload.get("dataset_id") is None:
+            offset = int(upload["offset"])
+            self._tell(offset)
+            try:
+                upload = self._send_piece(path, offset)
+                failure: WorkbenchError = CallFailed(f"nothing of {self._file.name} arrives any more")
+            except UploadOffsetWrong as elsewhere:  # a try whose answer was lost did arrive, or a part of it
+                upload, failure = {"offset": elsewhere.offset}, elsewhere
+            except UploadBusy as busy:  # the broken line's own request, which has not noticed yet
+                failure = busy
+            if upload.get("dataset_id") is None and int(upload["offset"]) <= offset:
+                patience.wait_after(failure)
+            else:
+                patience.restore()
+        self._tell(self._size, last=True)
+        return str(upload["dataset_id"])
+
+    def _send_piece(self, path: str, offset: int) -> dict[str, Any]:
+        with self._file.path.open("rb") as file:
+            file.seek(offset)
+            piece = file.read(PIECE_BYTES)
+        if not piece:
+            raise CallFailed(f"{self._file.name} has become shorter while it was sent: upload it again")
+        call = Call(
+            "PATCH",
+            path,
+            body=Body(piece, OCTETS),
+            headers={"Upload-Offset": str(offset)},
+            answer_seconds=LAST_PIECE_SECONDS,
+        )
+        return self._connection.send(call)
+
+    def _tell(self, sent: int, *, last: bool = False) -> None:
+        seconds = time.monotonic() - self._began
+        self._bar.show(UploadProgress(self._file.name, sent, self._size, seconds), last=last)
+        if self._watch is not None:
+            self._watch(sent, self._size)
+
+
+def readable(size: float) -> str:
+    """A number of bytes as people say it."""
+    unit = 0
+    while size >= 1000 and unit < len(UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:.3g} {UNITS[unit]}" if unit else f"{size:.0f} {UNITS[0]}"

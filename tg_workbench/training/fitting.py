@@ -1,0 +1,408 @@
+"""Fit: the operation that is a job. Epochs over the members to learn from, a look at those held out, a model.
+
+Every step goes through the client's Operator, so it is charged, noised, told and saved as any other. What
+the job shows is written with the client's own numbers in one transaction, a few times a second at most.
+
+Pitfalls: loss, accuracy and every `val_…` of a protected dataset are raw. They answer the curator, and
+steer nothing: early stopping watches the noisy loss there, and no best weights are kept.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, col
+
+from tg_workbench.errors import BudgetExhausted, Interrupted, OperationCancelled, WorkbenchError
+from tg_workbench.events import Logged, StatusChanged
+from tg_workbench.models import Models, Shelf
+from tg_workbench.outbox import WebhookEvent
+from tg_workbench.storage.database import now
+from tg_workbench.training.closing import end_job, job_of, tell_job, tell_outside
+from tg_workbench.training.courses import Course, Numbers
+from tg_workbench.training.harvests import harvest
+from tg_workbench.training.histories import begun, best_epoch, epochs_of, is_enough, with_epoch
+from tg_workbench.training.job_specs import EarlyStopping, JobSpec
+from tg_workbench.training.notices import TENTHS
+from tg_workbench.training.operating import Operator
+from tg_workbench.training.paces import Paces
+from tg_workbench.training.runs import Leaving
+from tg_workbench.training.specs import JobStatus
+from tg_workbench.training.tables import Job, Operation
+
+HISTORY = "history"
+"""The note under which a checkpoint carries what was seen until it was saved."""
+UNBEGUN = {"order": None, "told_epochs": 0, "told_tenths": 0, "seconds": 0.0, "best": None}
+"""What a job's workers know of each other: the order of its passes, what was told, how long it took."""
+MOST_MEASURED = 1000
+"""Of so many members to learn from, the first ones, an epoch tells the accuracy."""
+MOST_CHECKPOINTS = 3
+"""Of the checkpoints that `checkpoint_every_steps` makes, so many are kept: the newest."""
+TOO_SMALL = "the dataset is too small to hold rows out: all measures are of rows the model learned from"
+LAID_OUT = "each row of the table is laid out as a square image of one channel, padded with 0"
+OF_IMAGES = ("cnn", "tempered-cnn", "resnet18", "resnet50")
+RAW_NOTE = "loss, accuracy and val_… are of protected rows and not covered by ε: for the curator only"
+
+
+class JobTimedOut(WorkbenchError):
+    """A job took longer than it was given. What it has learned was saved first."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(
+            f"the job was given {seconds} seconds and is not done; restart it to go on from where it is saved"
+        )
+        self.seconds = seconds
+
+
+class Fit:
+    """One job in a worker. `control` is asked at every step border: go on, hold, stop or leave."""
+
+    def __init__(self, operator: Operator, operation: Operation, control: Callable[[], str]) -> None:
+        self.operator = operator
+        self.operation = operation
+        self.control = control
+        with operator.database.read() as session:
+            self.job: Job = job_of(session, operator.client.id)
+        self.spec = JobSpec.from_json(self.job.spec)
+        self.dataset, self.rows = operator.dataset_rows(self.job.dataset_id)
+        self.is_protected = self.dataset.privacy == "protected"
+        self.course = Course.of(self.spec, self.rows.members)
+        self.schedule = self.spec.schedule.over(self.course.total_steps)
+        self.rule = self._rule()
+        self.history = begun(operator.notes.get(HISTORY))
+        self.state: dict[str, Any] = {**UNBEGUN, **self.job.state}
+        self.lines: list[Logged] = []
+        self.sums: dict[str, list[float]] = {"loss": [], "noisy_loss": []}
+        self.reason: str | None = None
+        self._since = time.monotonic()
+        self._pass: tuple[int, Numbers] | None = None
+        self._sampler = operator.sampler_over(len(self.course.learned))
+        self._held_out = self.rows.of_members(self.course.held_out)
+        self._looked_at = self.rows.of_members(self.course.learned[:MOST_MEASURED])
+
+    def go(self) -> dict[str, Any]:
+        """Take the steps. Returns how it ended; `close` belongs into the transaction that stores that.
+
+        Raises Leaving when another worker has to go on, OperationCancelled when it was stopped, JobTimedOut;
+        what was learned is saved first.
+        """
+        self.operator.queue.write(self._begin)
+        while not self._is_done():
+            order = "stop" if self.job.status == JobStatus.STOPPING else self.control()
+            if order == "leave":
+                raise Leaving(self._progress())
+            if order == "stop":
+                self._save()
+                raise OperationCancelled(f"it was stopped and saved at step {self.step}")
+            if self.spec.timeout_seconds is not None and self.seconds > self.spec.timeout_seconds:
+                self._save()
+                raise JobTimedOut(self.spec.timeout_seconds)
+            if order == "go":
+                self._take_step()
+            else:  # held: what was taken is told and kept before the waiting
+                self._save()
+        return self._finish()
+
+    @property
+    def step(self) -> int:
+        """How many steps the weights have taken."""
+        return self.operator.trainer.step
+
+    @property
+    def seconds(self) -> float:
+        """How long the job has been worked on, by whichever worker, since it was last started."""
+        return float(self.state["seconds"]) + time.monotonic() - self._since
+
+    # ------------------------------------------------------------------------------- the way
+    def _begin(self, session: Session) -> None:
+        """The job runs; said once for each attempt, and to whoever takes it up."""
+        values: dict[str, Any] = {"warnings": self._warnings()}
+        if self.state["order"] is None:
+            seed = self.spec.seed
+            self.state["order"] = secrets.randbits(63) if seed is None else seed
+        if self.job.started_at is None:
+            self.state["seconds"], self.state["told_tenths"] = 0.0, 0
+            values |= {"started_at": now(), "status": JobStatus.RUNNING}
+            again = f" again, from step {self.step}" if self.job.attempt > 1 else ""
+            facts = [Logged("WARNING", line) for line in values["warnings"] if line not in self.job.warnings]
+            started = StatusChanged(JobStatus.RUNNING, self.step)
+            tell_job(
+                session,
+                self._folder,
+                self.job.id,
+                started,
+                Logged("INFO", f"Training started{again}"),
+                *facts,
+            )
+            tell_outside(session, self.job, WebhookEvent.TRAINING_STARTED, status="running")
+        else:
+            line = Logged("WARNING", f"Another worker goes on from step {self.step}")
+            tell_job(session, self._folder, self.job.id, line)
+        its = sa.update(Job).where(col(Job.id) == self.job.id)
+        session.connection().execute(its.values(**values, state=self.state))
+
+    def _is_done(self) -> bool:
+        """Close what epochs are behind us, and say whether that was the last."""
+        while epochs_of(self.history) < self.step // self.course.steps_per_epoch:
+            self._close_epoch()
+        if self.reason is None and self.rule is not None and is_enough(self._watched(), self.rule):
+            self.reason = "early_stopping"
+        return self.reason is not None or self.step >= self.course.total_steps
+
+    def _take_step(self) -> None:
+        outcome = self.operator.learn(self.rows.take_members(self._drawn()), allow_empty=True)
+        try:
+            taken = self.operator.apply(self.operation, learning_rate=self._learning_rate())
+        except BudgetExhausted as end:
+            self.operator.trainer.discard()
+            if not self.step:
+                raise  # nothing was learned: no model comes of it
+            self.reason = "budget_exhausted"
+            self.lines.append(Logged("WARNING", str(end)))
+            return
+        if outcome.num_examples:
+            self.sums["loss"].append(outcome.loss)
+        if taken.noisy_loss is not None:
+            self.sums["noisy_loss"].append(taken.noisy_loss)
+        if self.step % self.course.steps_per_epoch:
+            self._report()
+            self._keep()
+
+    def _drawn(self) -> list[int]:
+        """Whom the next step learns from: a Poisson draw, or without privacy the next of a shuffled pass."""
+        if self._sampler is not None:
+            drawn: list[int] = self.course.learned[self._sampler.draw()].tolist()
+            return drawn
+        epoch, number = divmod(self.step, self.course.steps_per_epoch)
+        if self._pass is None or self._pass[0] != epoch:
+            self._pass = (epoch, self.course.pass_over(epoch, self.state["order"]))
+        first = number * self.spec.batch_size
+        some: list[int] = self._pass[1][first : first + self.spec.batch_size].tolist()
+        return some
+
+    def _learning_rate(self) -> float:
+        return self.schedule.learning_rate(self.step, self.spec.learning_rate)
+
+    # ------------------------------------------------------------------------------- epochs
+    def _close_epoch(self) -> None:
+        """Look at the rows held out, write the epoch into the history, keep the best where that may be."""
+        values = self._measured()
+        means = {name: sum(seen) / len(seen) for name, seen in self.sums.items() if seen}
+        values |= means | {"epsilon": self.operator.budget.spent if self.operator.budget else None}
+        values = {"loss": values.get("train_loss"), **values}
+        values.pop("train_loss", None)
+        self.history = with_epoch(self.history, values)
+        self.sums = {name: [] for name in self.sums}
+        self.operator.notes = {**self.operator.notes, HISTORY: self.history}
+        epoch = epochs_of(self.history)
+        if epoch > self.state["told_epochs"]:
+            self.state["told_epochs"] = epoch
+            self.lines.append(Logged("INFO", self._line(epoch, values)))
+        if (
+            self.rule is not None
+            and not self.is_protected
+            and best_epoch(self._watched(), self.rule) == epoch - 1
+        ):
+            self._keep_best(epoch)
+        self._report()
+        self._keep()
+
+    def _measured(self) -> dict[str, Any]:
+        """Loss and accuracy of the rows held out, and of the first of those learned from.
+
+        Broken off in the middle, the next worker measures anew.
+        """
+        measure, should_stop = self.operator.trainer.measure, self.operator.should_stop
+        try:
+            seen = measure(self._looked_at, should_stop)
+            found = {"train_loss": seen.loss, **seen.metrics}
+            if len(self.course.held_out):
+                held = measure(self._held_out, should_stop)
+                found |= {"val_loss": held.loss}
+                found |= {f"val_{name}": value for name, value in held.metrics.items()}
+        except Interrupted:
+            raise Leaving(self._progress()) from None
+        return found
+
+    def _line(self, epoch: int, values: dict[str, Any]) -> str:
+        """The document's very line, and what there is besides; of a protected dataset nothing raw."""
+        loss = values.get("noisy_loss") if self.is_protected else values["loss"]
+        said = "" if loss is None else f", Loss: {loss:.3f}"
+        if not self.is_protected and values.get("val_loss") is not None:
+            said += f", Val loss: {values['val_loss']:.3f}"
+        if not self.is_protected and values.get("val_accuracy") is not None:
+            said += f", Val accuracy: {values['val_accuracy']:.3f}"
+        if values["epsilon"] is not None:
+            said += f", ε: {values['epsilon']:.3f}"
+        return f"Epoch {epoch}/{self.spec.epochs}{said}"
+
+    def _rule(self) -> EarlyStopping | None:
+        """What ends the job early: on a protected dataset the noisy loss alone may."""
+        rule = self.spec.early_stopping
+        return replace(rule, monitor="noisy_loss") if rule is not None and self.is_protected else rule
+
+    def _watched(self) -> list[float | None]:
+        return [] if self.rule is None else self.history.get(self.rule.monitor, [])
+
+    def _keep_best(self, epoch: int) -> None:
+        """Save these weights as the best so far, in the place of those before."""
+        before = self.state["best"]
+        artifact = self.operator.save(details={"best_epoch": epoch})
+        self.state["best"] = {"artifact_id": artifact.id, "epoch": epoch}
+        self._report(force=True)
+        if before is not None:
+            self.operator.checkpoints.forget(before["artifact_id"])
+
+    # ------------------------------------------------------------------------------- telling and keeping
+    def _report(self, *, force: bool = False) -> None:
+        total, done = self.course.total_steps, self.step
+        self.operator.flush(force=force, total=total, done=done, also=self._store)
+
+    def _store(self, session: Session) -> None:
+        """The job's row, the lines of its log, and each tenth that is told outside."""
+        progress = self._progress()
+        state = {**self.state, "seconds": self.seconds}
+        its = sa.update(Job).where(col(Job.id) == self.job.id)
+        session.connection().execute(its.values(progress=progress, history=self.history, state=state))
+        self.operator.queue.note_progress(session, self.operation, {"step": self.step})
+        tell_job(session, self._folder, self.job.id, *self.lines)
+        self.lines = []
+        tenth = TENTHS * self.step // self.course.total_steps
+        if tenth > self.state["told_tenths"]:
+            self.state["told_tenths"] = tenth
+            session.connection().execute(its.values(state={**state, "told_tenths": tenth}))
+            tell_outside(
+                session,
+                self.job,
+                WebhookEvent.TRAINING_PROGRESS,
+                status="running",
+                progress=100 * tenth // TENTHS,
+                epoch=progress["epoch"],
+                accuracy=self._public_accuracy(),
+                epsilon=progress["metrics"].get("epsilon"),
+            )
+
+    def _progress(self) -> dict[str, Any]:
+        epoch = epochs_of(self.history)
+        last = {name: values[-1] for name, values in self.history.items() if values}
+        if self.sums["loss"]:
+            last["loss"] = sum(self.sums["loss"]) / len(self.sums["loss"])
+        return {
+            "epoch": epoch,
+            "total_epochs": self.spec.epochs,
+            "step": self.step,
+            "total_steps": self.course.total_steps,
+            "metrics": last,
+            "metrics_note": RAW_NOTE if self.is_protected else None,
+        }
+
+    def _public_accuracy(self) -> float | None:
+        """What may be told outside: of a protected dataset nothing raw."""
+        if self.is_protected:
+            return None
+        seen = [*self.history["val_accuracy"][-1:], *self.history["accuracy"][-1:]]
+        return next((value for value in seen if value is not None), None)
+
+    def _keep(self) -> None:
+        """Checkpoints: the ones that were asked for, and one of ours when it is due."""
+        every = self.spec.checkpoint_every_steps
+        if every is not None and self.step % every == 0 and self.step != self.operator.saved_step:
+            self._report(force=True)
+            self.operator.save(details={"job_id": self.job.id, "step": self.step})
+            self.operator.checkpoints.forget_all_but(
+                MOST_CHECKPOINTS, keep=(self.state["best"] or {}).get("artifact_id")
+            )
+        self.operator.autosave()
+
+    def _save(self) -> None:
+        self._report(force=True)
+        self.operator.autosave(force=True)
+
+    # ------------------------------------------------------------------------------- the end
+    def _finish(self) -> dict[str, Any]:
+        """The last look: what the model that comes of it is worth."""
+        best = self.state["best"]
+        if best is not None and self.reason != "budget_exhausted":
+            loaded = self.operator.checkpoints.load(best["artifact_id"])
+            self.operator.trainer.load_state(loaded.tensors, loaded.metadata)
+        found = self._measured()
+        self.final = {
+            "train_loss": found["train_loss"],
+            "train_accuracy": found.get("accuracy"),
+            "val_loss": found.get("val_loss"),
+            "val_accuracy": found.get("val_accuracy"),
+            **{name: value for name, value in found.items() if name.startswith("val_")},
+            "epsilon": self.operator.budget.spent if self.operator.budget else None,
+            "metrics_note": RAW_NOTE if self.is_protected else None,
+        }
+        self._report(force=True)
+        self.learned = harvest(self.operator, self.job, self.dataset, self._performance(found))
+        self.shelved = self._shelf.put_apart(self.operator.database, self.learned)
+        return {"job_id": self.job.id, "step": self.step, "reason": self.reason}
+
+    def _performance(self, found: dict[str, Any]) -> dict[str, Any]:
+        """What the model is worth: on the rows held out, or where there are none on those it learned from."""
+        prefix = "val_" if len(self.course.held_out) else ""
+        names = ("accuracy", "precision", "recall", "f1", "mae", "rmse", "r2", "perplexity", "loss")
+        told = {name: found.get(prefix + name) for name in names}
+        told["loss"] = found["val_loss" if prefix else "train_loss"]
+        measured_on = "held-out rows" if prefix else "rows it learned from"
+        note = {"metrics_note": RAW_NOTE} if self.is_protected else {}
+        return {n: value for n, value in told.items() if value is not None} | {
+            "measured_on": measured_on,
+            **note,
+        }
+
+    @property
+    def _shelf(self) -> Shelf:
+        return Shelf(self.operator.blobs, self.operator.home)
+
+    def forget_model(self) -> None:
+        """The model's bytes were put apart, but it could not be registered."""
+        self._shelf.drop(self.shelved.blobs)
+
+    def close(self, session: Session) -> None:
+        """The job is completed, with all that is known of it."""
+        job = job_of(session, self.operator.client.id)
+        if job.attempt == 1:
+            seen = self.dataset.size * self.step / self.course.steps_per_epoch
+            Paces(session).learn(job.tenant_id, job.model_type, self.seconds, seen)
+        models = Models(session, self.operator.blobs, self.operator.home)
+        model = models.register(self.learned, self.shelved)
+        end_job(
+            session,
+            self._folder,
+            job,
+            JobStatus.COMPLETED,
+            model_id=model.id,
+            reason=self.reason,
+            message=_MESSAGES.get(self.reason or ""),
+            final_metrics=self.final,
+            accuracy=self._public_accuracy(),
+        )
+
+    @property
+    def _folder(self) -> Any:
+        return self.operator.queue.folder
+
+    def _warnings(self) -> list[str]:
+        found = list(self.job.warnings)
+        if self.spec.validation_split and not len(self.course.held_out):
+            found.append(TOO_SMALL)
+        shape = self.operator.trainer.spec.architecture
+        if shape is not None and len(shape.input_shape) == 1 and self.spec.model_type in OF_IMAGES:
+            found.append(LAID_OUT)
+        found = list(dict.fromkeys(found))
+        return found
+
+
+_MESSAGES = {
+    "early_stopping": "it had stopped becoming better",
+    "budget_exhausted": "its privacy budget is spent; the model is that of the last step it paid for",
+}
+"""Why a job completed before its last epoch."""

@@ -1,0 +1,71 @@
+"""What a job and its dataset may be to each other, said as soon as both are known.
+
+Refused at once is what its worker could only refuse later.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+from tg_workbench.datasets import Dataset
+from tg_workbench.errors import InvalidField, PrivacyRefused
+from tg_workbench.training.admission import check
+from tg_workbench.training.job_specs import BALANCED, JobSpec
+from tg_workbench.training.specs import LANGUAGE_MODELS, ROW_MODELS
+
+NOISY_STOP = (
+    "early stopping watches the noisy training loss, which is charged together with the gradient: on a "
+    "protected dataset no measure of its rows may steer the training"
+)
+LAST_STEP = "the model is that of the last step: choosing the best would look at protected rows"
+
+
+def check_job(spec: JobSpec, dataset: Dataset) -> list[str]:
+    """What is to be known beforehand. Raises InvalidRequest, UnknownModel and PrivacyRefused."""
+    is_protected = dataset.privacy == "protected"
+    if is_protected and spec.seed is not None:
+        raise PrivacyRefused(
+            "seed: a training on a protected dataset is never seeded, for its noise and its draws must be "
+            "unknown to everybody; leave seed out"
+        )
+    if is_protected and spec.class_weights == BALANCED:
+        raise PrivacyRefused(
+            "class_weights: 'balanced' counts the protected rows of each class; give numbers of your own"
+        )
+    if is_protected and spec.dp is not None and not spec.dp.enabled:
+        raise PrivacyRefused(
+            f"dataset {dataset.id} is protected: it is only trained on with differential privacy"
+        )
+    watched = "" if spec.early_stopping is None else spec.early_stopping.monitor
+    if not is_protected and watched == "noisy_loss" and not spec.asks_for_privacy:
+        raise InvalidField("early_stopping.monitor", "There is no noisy_loss without differential privacy")
+    if dataset.is_ready:
+        _check_rows(spec, dataset)
+    return [NOISY_STOP, LAST_STEP] if is_protected and spec.early_stopping is not None else []
+
+
+def _check_rows(spec: JobSpec, dataset: Dataset) -> None:
+    """What can be known once the rows are there."""
+    _check_kind(spec, dataset)
+    steps = spec.epochs * math.ceil(dataset.members / spec.batch_size)
+    if spec.schedule.warmup_steps > steps:
+        raise InvalidField("schedule.warmup_steps", f"Must be at most {steps}: the job has no more steps")
+    names = (dataset.encoding or {}).get("class_names")
+    weights = spec.class_weights
+    if names and weights is not None and weights != BALANCED and len(weights) != len(names):
+        raise InvalidField("class_weights", f"Must be {len(names)} numbers, one for each class")
+    check(replace(spec.as_client(), max_steps=steps), dataset)
+
+
+def _check_kind(spec: JobSpec, dataset: Dataset) -> None:
+    """Texts are for language models, rows for the others."""
+    tensors = json.loads(dataset.tensors) if dataset.tensors else {}
+    is_text = dataset.format == "texts" or "input_ids" in tensors
+    if is_text and spec.model_type in ROW_MODELS:
+        raise InvalidField(
+            "model_type", f"The dataset holds texts: use a language model, such as {LANGUAGE_MODELS[0]}"
+        )
+    if not is_text and spec.model_type in LANGUAGE_MODELS:
+        raise InvalidField("model_type", f"The dataset holds rows: use one of {', '.join(ROW_MODELS)}")
