@@ -20,7 +20,7 @@ def text_of(document: str) -> str:
 def section(document: str, heading: str) -> str:
     """What stands under a heading, up to the next one."""
     found = re.search(
-        rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text_of(document), re.DOTALL | re.MULTILINE
+        rf"^##+ {re.escape(heading)}\n(.*?)(?=^##+ |\Z)", text_of(document), re.DOTALL | re.MULTILINE
     )
     assert found is not None, heading
     return found[1]

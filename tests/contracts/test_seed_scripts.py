@@ -18,7 +18,7 @@ import pytest
 
 from tests.contracts.seeds import script
 from tests.contracts.test_process import answers, serving
-from tg_workbench.crypto.passwords import hash_password
+from tg_workbench.crypto import passwords
 
 PRELUDE = """
 import { readFileSync } from "node:fs";
@@ -53,7 +53,7 @@ def site() -> Iterator[httpx.Client]:
             account = {"username": "user", "email": "user@example.com", "password": "long enough"}
             assert http.post("/auth/register", json=account).status_code == 201
             with sqlite3.connect(Path(name) / "tgsp.db", timeout=20) as database:
-                database.execute("UPDATE users SET password_hash = ?", (hash_password("pass"),))
+                database.execute("UPDATE users SET password_hash = ?", (passwords._hasher().hash("pass"),))
             token = http.post("/auth/login", json={"username": "user", "password": "pass"}).json()
             http.headers["Authorization"] = f"Bearer {token['access_token']}"
             yield http
