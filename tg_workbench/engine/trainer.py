@@ -190,7 +190,7 @@ class Trainer:
         if found is not None:
             return self._keep_clipped(found, read, canaries)
         assert plain is not None  # noqa: S101  (one of the two ways was taken)
-        return self._keep_plain(*plain, read, canaries)
+        return self._keep_plain(plain, read, canaries)
 
     @property
     def participants(self) -> frozenset[bytes]:
@@ -216,8 +216,9 @@ class Trainer:
         loss: float | None = None
         if isinstance(self._gradient, ClippedSum):
             summed, loss = self._release(self._gradient, divisor)
+        torch._foreach_div_([summed[name] for name in self._trainable], divisor)
         for name, parameter in self._trainable.items():
-            parameter.grad = summed[name].div_(divisor)
+            parameter.grad = summed[name]
         used = self.spec.optimizer.learning_rate if learning_rate is None else learning_rate
         for group in self._optimizer.param_groups:
             group["lr"] = used
@@ -257,7 +258,9 @@ class Trainer:
         require_apart(self._module, lambda some: self._losses(read.some(some), loss_name), read.size, near)
         self._is_apart = True
 
-    def _plain(self, read: Batch, loss_name: str, micro_batch_size: int | None) -> tuple[PlainSum, Tensor]:
+    def _plain(
+        self, read: Batch, loss_name: str, micro_batch_size: int | None
+    ) -> tuple[PlainSum, Tensor, float]:
         parts = self._reader.parts(read, micro_batch_size)
         return plain_sum(self._trainable, (self._losses(part, loss_name) for part in parts))
 
@@ -275,9 +278,11 @@ class Trainer:
             tokens=read.tokens,
         )
 
-    def _keep_plain(self, found: PlainSum, losses: Tensor, read: Batch, canaries: int) -> ForwardBackward:
-        held, norm = self._gradient, found.mean_norm
-        self._gradient = held + found if isinstance(held, PlainSum) else found
+    def _keep_plain(
+        self, found: tuple[PlainSum, Tensor, float], read: Batch, canaries: int
+    ) -> ForwardBackward:
+        held, (summed, losses, norm) = self._gradient, found
+        self._gradient = held + summed if isinstance(held, PlainSum) else summed
         told = read.size - canaries
         return ForwardBackward(_mean(losses[:told].numpy()), norm, norm, 0, told, read.tokens)
 
