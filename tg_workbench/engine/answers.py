@@ -32,7 +32,7 @@ def classes_of(logits: Tensor) -> list[dict[str, Any]]:
 
 def last_of(said: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
     """The answer for each example; of [examples, tokens, vocabulary] what comes after each text."""
-    if "attention_mask" not in inputs:
+    if said.dim() < 3 or "attention_mask" not in inputs:
         return said
     last = inputs["attention_mask"].sum(1).clamp(min=1) - 1
     return said[torch.arange(len(said)), last.to(said.device)]

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from tg_workbench.engine.images import as_image
-from tg_workbench.engine.networks import Network, RowModel
+from tg_workbench.engine.networks import Classifier, LanguageModel, Network, RowModel, TextClassifier
 from tg_workbench.engine.scattering import ScatteringFront
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidRequest, UnknownModel
@@ -150,11 +150,14 @@ def known_models() -> list[str]:
 
 
 def build(model_ref: str, architecture: Architecture | None, cache_folder: Path, *, seed: int = 0) -> Network:
-    """The network that `model_ref` names, in float32 and with all its parameters trainable."""
+    """The network that `model_ref` names, in float32, with all its parameters trainable.
+
+    A language model with an architecture tells texts apart: then its head is, and nothing else.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if model_ref in ROW_MODELS:
-            if architecture is None:
+            if architecture is None or not architecture.input_shape:
                 raise InvalidRequest(
                     f"{model_ref} needs an architecture: input_shape, output_size, hidden_sizes"
                 )
@@ -166,7 +169,24 @@ def build(model_ref: str, architecture: Architecture | None, cache_folder: Path,
         from tg_workbench.engine import language_models
 
         if model_ref == "tiny-llama":
-            return language_models.tiny_llama()
-        if model_ref == "smollm2-135m":
-            return language_models.smollm2_135m(cache_folder)
-        return language_models.load_folder(folder)
+            network = language_models.tiny_llama()
+        elif model_ref == "smollm2-135m":
+            network = language_models.smollm2_135m(cache_folder)
+        else:
+            network = language_models.load_folder(folder)
+        return network if architecture is None else text_classifier(network, architecture)
+
+
+def text_classifier(network: LanguageModel, shape: Architecture) -> TextClassifier:
+    """The trunk of a language model, frozen, with a head of `output_size` on its last token."""
+    if shape.input_shape or shape.hidden_sizes:
+        raise InvalidRequest(
+            "a language model that tells texts apart takes an architecture of output_size alone: leave "
+            "input_shape and hidden_sizes empty"
+        )
+    name = str(network.module.base_model_prefix)
+    trunk = network.module.get_submodule(name).requires_grad_(False)
+    module = Classifier(trunk, name, shape.output_size, network.tokenizer.pad_id)
+    return TextClassifier(
+        module, network.tokenizer, network.vocabulary_size, network.max_length, shape.output_size
+    )

@@ -50,11 +50,12 @@ def plain_sum(
         raise InvalidBatch(
             "the loss or its gradient is not finite: lower the learning rate or scale the features"
         )
-    return PlainSum(dict(zip(parameters, total, strict=True)), len(found)), found, length / max(1, len(found))
+    summed = PlainSum(dict(zip(parameters, total, strict=True)), len(found))
+    return summed, found, length / max(1, len(found))
 
 
 def _owned(grads: tuple[Tensor, ...]) -> list[Tensor]:
-    """The same numbers, no two of them in one place: what autograd gives may be one tensor under two names."""
+    """The same numbers, each in a place of its own: autograd may give one tensor under two names."""
     places: set[int] = set()
     owned = []
     for grad in grads:

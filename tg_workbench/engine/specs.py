@@ -29,7 +29,10 @@ LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The shape of a network built from scratch: of one example, of the answer, of what lies between."""
+    """The shape of a network built from scratch: of one example, of the answer, of what lies between.
+
+    With an `input_shape` of () the example is a text: a language model tells `output_size` classes apart.
+    """
 
     input_shape: tuple[int, ...]
     output_size: int
@@ -37,7 +40,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         sides = (*self.input_shape, self.output_size, *self.hidden_sizes)
-        if not self.input_shape or any(side < 1 for side in sides):
+        if any(side < 1 for side in sides):
             raise InvalidRequest("architecture needs an input_shape and sizes of at least 1")
         if math.prod(self.input_shape) > LARGEST_INPUT or max(sides) > LARGEST_SIDE:
             raise InvalidRequest("architecture is larger than this workbench can hold")

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from tg_workbench.engine import architectures, generation, lora, states
 from tg_workbench.engine.answers import classes_of, count_right, last_of
 from tg_workbench.engine.averaging import TailAverage
-from tg_workbench.engine.batches import Batch, Repeats, read_rows
+from tg_workbench.engine.batches import Batch, Repeats
 from tg_workbench.engine.generation import Completion
 from tg_workbench.engine.identities import identified
 from tg_workbench.engine.losses import LOSSES
 from tg_workbench.engine.measures import Measures, Tally, measured, tally_for
-from tg_workbench.engine.networks import PREPARED, LanguageModel, Network, device_of
+from tg_workbench.engine.networks import LanguageModel, Network, RowModel, TextClassifier, device_of
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
 from tg_workbench.engine.plain import PlainSum, plain_sum
@@ -84,12 +84,12 @@ class Trainer:
         )
         self._reader = Reader(self._network, spec.loss)
         self._class_weights = self._weights_of_classes()
-        if spec.gradient_checkpointing:
-            self._checkpoint_blocks()
         if spec.lora is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(spec.seed)
-                lora.attach(self._module, spec.lora)
+                lora.attach(self._adapted, spec.lora)
+        if spec.gradient_checkpointing:
+            self._checkpoint_blocks()
         self._module.to(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
         self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
@@ -105,6 +105,11 @@ class Trainer:
     def is_language_model(self) -> bool:
         """Whether the model reads and writes text."""
         return isinstance(self._network, LanguageModel)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the model reads text; what it answers may be classes."""
+        return not isinstance(self._network, RowModel)
 
     @property
     def network(self) -> Network:
@@ -125,8 +130,13 @@ class Trainer:
     def _module(self) -> nn.Module:
         return self._network.module
 
+    @property
+    def _adapted(self) -> nn.Module:
+        """What adapters are put into."""
+        return self._network.module.trunk if isinstance(self._network, TextClassifier) else self._module
+
     def _checkpoint_blocks(self) -> None:
-        if not isinstance(self._network, LanguageModel):
+        if isinstance(self._network, RowModel):
             raise InvalidRequest("gradient_checkpointing is for language models; leave it out")
         if self.spec.privacy is not None and self.spec.privacy.engine != BOOK_KEEPING:
             raise InvalidRequest(
@@ -384,24 +394,23 @@ class Trainer:
         self._reader.read(batch)
 
     def prepare(self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None) -> dict[str, Any]:
-        """The batch with its features as the fixed front of the network makes them, to do so once.
+        """The batch as the front, or the frozen trunk, of the network makes it, to do so once.
 
-        Without a front: the batch as it is. Raises InvalidBatch, and Interrupted once `should_stop` says so.
+        Without either: the batch as it is. Raises InvalidBatch, and Interrupted once `should_stop` says so.
         """
-        network = self._network
-        if isinstance(network, LanguageModel) or network.front is None or PREPARED in batch:
-            return dict(batch)
-        read = Batch({"features": read_rows(batch, input_shape=network.input_shape)}, None)
-        parts = self._reader.parts(read, None, should_stop)
-        prepared = torch.cat([network.prepare(part.inputs["features"]) for part in parts])
-        others = {name: column for name, column in batch.items() if name != "features"}
-        return {**others, PREPARED: prepared.numpy()}
+        return self._reader.prepared(batch, should_stop)
 
     def tokenize(self, texts: list[str], *, max_length: int) -> dict[str, Any]:
-        """Texts as padded arrays: input_ids, attention_mask, and labels that leave the padding out."""
-        if not isinstance(self._network, LanguageModel):
+        """Texts as padded arrays: input_ids, attention_mask, and labels that leave the padding out.
+
+        What tells texts apart learns from no labels, and gets none.
+        """
+        if isinstance(self._network, RowModel):
             raise NotALanguageModel(self.spec.model_ref)
-        return generation.tokenize(self._network, texts, max_length)
+        columns = generation.tokenize(self._network, texts, max_length)
+        if isinstance(self._network, TextClassifier):
+            del columns["labels"]
+        return columns
 
     # ---------------------------------------------------------------------------------- state
     def state(self, include_optimizer: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
