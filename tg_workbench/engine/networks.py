@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +121,7 @@ class LanguageModel:
 class Classifier(nn.Module):
     """The trunk of a language model and one layer on what it made of the last token, as transformers has it.
 
-    Its parts have the names that transformers gives them, whose `…ForSequenceClassification` loads their weights.
+    Its parts have the names that transformers gives them: its `…ForSequenceClassification` loads the weights.
     The last token is the last that is not padding; where one token both pads and ends, that before the end.
     """
 
@@ -130,7 +130,7 @@ class Classifier(nn.Module):
         self.trunk_name = trunk_name
         self.pad_id = pad_id
         setattr(self, trunk_name, trunk)
-        self.score = nn.Linear(int(trunk.config.get_text_config().hidden_size), outputs, bias=False)  # type: ignore[union-attr,operator]
+        self.score = nn.Linear(_config(trunk).hidden_size, outputs, bias=False)
 
     @property
     def trunk(self) -> nn.Module:
@@ -216,11 +216,16 @@ class TextClassifier:
         """How many numbers of one example are kept: what each block of the trunk makes of its tokens."""
         if PREPARED in inputs:
             return max(self.width, self.output_size)
-        blocks = int(self.module.trunk.config.get_text_config().num_hidden_layers)  # type: ignore[union-attr,operator]
+        blocks = int(_config(self.module.trunk).num_hidden_layers)
         return max(inputs["input_ids"].shape[1] * self.width * (2 + blocks), self.output_size)
 
 
 Network = RowModel | LanguageModel | TextClassifier
+
+
+def _config(trunk: nn.Module) -> Any:
+    """What transformers knows of the part of a model that reads text."""
+    return trunk.config.get_text_config()  # type: ignore[union-attr,operator]
 
 
 def _checkpoint_blocks(module: nn.Module) -> None:
@@ -229,6 +234,11 @@ def _checkpoint_blocks(module: nn.Module) -> None:
     if enable is None or not getattr(module, "supports_gradient_checkpointing", False):
         raise InvalidRequest("this model has no gradient checkpointing; leave gradient_checkpointing out")
     enable({"use_reentrant": False})
+
+
+def adapted(network: Network) -> nn.Module:
+    """What adapters are put into: all but the head of what tells texts apart."""
+    return network.module.trunk if isinstance(network, TextClassifier) else network.module
 
 
 def device_of(module: nn.Module) -> torch.device:

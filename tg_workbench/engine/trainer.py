@@ -30,7 +30,7 @@ from tg_workbench.engine.generation import Completion
 from tg_workbench.engine.identities import identified
 from tg_workbench.engine.losses import LOSSES
 from tg_workbench.engine.measures import Measures, Tally, measured, tally_for
-from tg_workbench.engine.networks import LanguageModel, Network, RowModel, TextClassifier, device_of
+from tg_workbench.engine.networks import LanguageModel, Network, RowModel, TextClassifier, adapted, device_of
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
 from tg_workbench.engine.plain import PlainSum, plain_sum
@@ -85,9 +85,8 @@ class Trainer:
         self._reader = Reader(self._network, spec.loss)
         self._class_weights = self._weights_of_classes()
         if spec.lora is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(spec.seed)
-                lora.attach(self._adapted, spec.lora)
+            with architectures.drawn_from(spec.seed):
+                lora.attach(adapted(self._network), spec.lora)
         if spec.gradient_checkpointing:
             self._checkpoint_blocks()
         self._module.to(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -129,11 +128,6 @@ class Trainer:
     @property
     def _module(self) -> nn.Module:
         return self._network.module
-
-    @property
-    def _adapted(self) -> nn.Module:
-        """What adapters are put into."""
-        return self._network.module.trunk if isinstance(self._network, TextClassifier) else self._module
 
     def _checkpoint_blocks(self) -> None:
         if isinstance(self._network, RowModel):
