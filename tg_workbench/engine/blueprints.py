@@ -1,8 +1,8 @@
 """Blueprint: how a network was built, as JSON, to build it again and put its weights back.
 
 What was learned lies beside it as safetensors, under the plain names of the parameters: everything of a
-network of rows; of a language model the adapters, the head, or all, whatever learned. What did not learn is not
-in it: it comes by its name from where it came from.
+network of rows; of a language model the adapters, the head, or all, whatever learned. What did not learn is
+not in it: it comes by its name from where it came from.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Hugging Face folders: a network as the files that transformers, or peft, loads.
 
 Adapters become a folder of peft's, which says of which model they are; a language model, and one that tells
-texts apart, become one of transformers'. A network of rows becomes its weights, and its blueprint as config.json.
-Files are bytes by their names, and weights are safetensors.
+texts apart, become one of transformers'. A network of rows becomes its weights, and its blueprint as
+config.json. Files are bytes by their names, and weights are safetensors.
 """
 
 from __future__ import annotations

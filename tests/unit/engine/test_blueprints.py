@@ -20,7 +20,7 @@ from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import CheckpointMismatch
 
 TEXTS = ["abc", "zzzzz"]
-IMAGE = Architecture((1, 8, 8), 3)
+IMAGE = Architecture((1, 8, 8), 3, (8, 16))
 KINDS = {
     **{name: dataclasses.replace(SPEC, model_ref=name, architecture=IMAGE) for name in ROW_MODELS},
     "adapters": dataclasses.replace(TEXT_SPEC, lora=LORA),
