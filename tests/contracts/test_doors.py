@@ -146,6 +146,7 @@ def alices(people: People, alice: Person) -> dict[str, str]:
         path: alice.http.post(f"/workbench/v1/{path}", json=body).json()
         for path, body in (
             ("datasets", texts),
+            ("uploads", {"name": "rows", "file_name": "rows.csv", "size": 100}),
             ("api_keys", {"name": "job"}),
             ("invitations", {"role": "viewer"}),
             ("webhooks", {"url": "https://hooks.example/", "events": ["training.completed"]}),
@@ -160,6 +161,7 @@ def alices(people: People, alice: Person) -> dict[str, str]:
         "future_id": future,
         "artifact_id": artifact,
         "dataset_id": made["datasets"]["dataset_id"],
+        "upload_id": made["uploads"]["upload_id"],
         "key_id": made["api_keys"]["key_id"],
         "invitation_id": made["invitations"]["invitation_id"],
         "session_id": people.sign_in(alice.name).signed_in["session_id"],

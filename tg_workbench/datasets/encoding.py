@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tg_workbench.datasets.raw_columns import (
+    LARGEST,
     Bucketed,
     Dated,
     Named,
@@ -173,7 +174,8 @@ class Encoding:
         bent = np.array([column.scaling == "asinh" for column in columns], dtype=bool)
         if bent.any():
             scaled[:, bent] = np.arcsinh(scaled[:, bent])
-        return np.nan_to_num(scaled, copy=False, nan=0.0).astype(np.float32)
+        held = np.clip(np.nan_to_num(scaled, copy=False, nan=0.0), -LARGEST, LARGEST)
+        return held.astype(np.float32)
 
     # -------------------------------------------------------------------------------- words and JSON
     def describe(self) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,10 @@ LARGEST = float(np.finfo(np.float32).max)
 DAY = 86_400.0
 DECADE, YEAR, NEW_CENTURY = 3_652.5, 365.25, 10_957.0
 """In days; 2000-01-01 lies 10,957 of them after 1970."""
-MISSING_WORDS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "none", "<NA>", "#N/A"})
+MISSING_WORDS = frozenset(
+    {"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "none", "<NA>", "#N/A"}
+)
+WHOLE = re.compile(r"-?\d+\.0+")
 TRUE_WORDS, FALSE_WORDS = frozenset({"true", "yes"}), frozenset({"false", "no"})
 
 
@@ -95,7 +99,7 @@ class Number(RawColumn):
         """The number itself, if it is finite in training's precision."""
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             return None
-        return float(value) if abs(value) <= LARGEST else None
+        return float(value) if -LARGEST <= value <= LARGEST else None  # some ints are too large for a float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,8 @@ class Dated(RawColumn):
         """Three features; all 0 where it is missing."""
         turn = 2 * np.pi * places / YEAR
         sides = ((places - NEW_CENTURY) / DECADE, np.sin(turn), np.cos(turn))
-        return np.nan_to_num(np.stack(sides, axis=1), nan=0.0).astype(np.float32)
+        features: Features = np.nan_to_num(np.stack(sides, axis=1), nan=0.0).astype(np.float32)
+        return features
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +249,10 @@ def is_missing(value: Any) -> bool:
 
 
 def text_of(value: Any) -> str | None:
-    """A raw value as the name of a category or a class: 3, 3.0 and "3" are one. None: it has no name."""
+    """A raw value as the name of a category or a class: 3, 3.0, "3" and "3.0" are one. None: it has none."""
     if isinstance(value, str):
-        return value.strip()
+        word = value.strip()
+        return word.rstrip("0")[:-1] if WHOLE.fullmatch(word) else word
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, int | np.integer):

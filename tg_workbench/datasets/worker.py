@@ -12,6 +12,7 @@ import shutil
 import signal
 import threading
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,13 @@ class FileWorker:
         self.scratch.mkdir(parents=True, mode=0o700)
         try:
             return prepare(source, spec.request, self.scratch / "rows")
+        except WorkbenchError:
+            raise
         except MemoryError:
             raise DatasetInvalid("it needs more memory than there is") from None
+        except Exception as failure:  # noqa: BLE001  (a library's words may hold values of rows: not for a log)
+            place = traceback.extract_tb(failure.__traceback__)[-1]
+            raise RuntimeError(f"{type(failure).__name__} at {place.filename}:{place.lineno}") from None
 
     def _clear(self) -> None:
         """Remove what this worker, or a lost one before it, has made on the way."""

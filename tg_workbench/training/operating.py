@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tg_workbench.datasets import Dataset
+from tg_workbench.datasets import Dataset, require_ready
 from tg_workbench.datasets.ledger import join
 from tg_workbench.engine.trainer import ForwardBackward, OptimStep, Trainer
 from tg_workbench.errors import (
@@ -402,12 +402,13 @@ class Operator:
         return True
 
     def dataset_rows(self, dataset_id: str) -> tuple[Dataset, DatasetRows]:
-        """A dataset of the client's owner, read once. Raises DatasetNotFound, Interrupted."""
+        """A dataset of the client's owner, read once. Raises what is no dataset with rows, Interrupted."""
         if dataset_id not in self._datasets:
             with self.database.read() as session:
                 dataset = session.get(Dataset, dataset_id)
             if dataset is None or dataset.deleted_at is not None or dataset.owner_id != self.client.owner_id:
                 raise DatasetNotFound
+            require_ready(dataset)
             rows = DatasetRows.load(dataset, self.blobs, self.trainer, should_stop=self.should_stop)
             self._datasets[dataset_id] = (dataset, rows)
         return self._datasets[dataset_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from starlette.requests import Request
@@ -44,9 +44,11 @@ router = APIRouter(
 uploads = APIRouter(
     prefix="/workbench/v1/uploads", route_class=WorkbenchRoute, tags=["Workbench"], responses=FAILURES
 )
-BYTES = {200: {"content": {OCTETS: {}}, "description": "The file as it was uploaded."}}
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {OCTETS: {}}, "description": "The file as it was uploaded."}
+}
 UploadOffset = Annotated[
-    int, Header(alias="Upload-Offset", ge=0, le=2**53, description="How much is there already.")
+    int | None, Header(alias="Upload-Offset", ge=0, le=2**53, description="How much is there already.")
 ]
 
 
@@ -137,11 +139,9 @@ async def get_upload(
 )
 @needs("datasets")
 async def send_piece(
-    upload_id: UploadId, offset: UploadOffset, owner: SignedIn, request: Request, answer: Response
+    upload_id: UploadId, owner: SignedIn, request: Request, answer: Response, offset: UploadOffset = None
 ) -> views.UploadView:
     """Send what follows. With the last byte the file becomes a dataset, `processing` at first."""
-    if media_type(request) != OCTETS:
-        raise InvalidRequest(f"send bytes, with Content-Type: {OCTETS}")
     desk = _Desk(request.app.state.premises, owner, upload_id)
     return _shown(*await desk.take(request, offset), answer)
 
@@ -168,13 +168,15 @@ class _Desk:
         self.owner = owner
         self.upload_id = upload_id
 
-    async def take(self, request: Request, offset: int) -> tuple[Upload, int]:
+    async def take(self, request: Request, offset: int | None) -> tuple[Upload, int]:
         """The upload after a piece, and how much of it is here. Raises what the room does."""
         with self._room(write=False) as room:
             upload = room.get(self.owner, self.upload_id)
             file = room.file(upload)
         if upload.dataset_id is not None:
             return upload, upload.size
+        if offset is None or media_type(request) != OCTETS:
+            raise InvalidRequest(f"send bytes, with Content-Type: {OCTETS} and their Upload-Offset")
         with self.premises.intake.place(self.owner.id), file.appending(offset, upload.size) as appended:
             pieces = Pieces(appended.write)
             async for chunk in chunks_of(request):

@@ -1,5 +1,7 @@
-"""Archives: a ZIP file that is not believed. Its directory is read before anything is unpacked, and what is
-unpacked is counted. Nothing is ever written under a name from inside it.
+"""Archives: a ZIP file that is not believed.
+
+Its directory is checked before anything is unpacked, and what is unpacked is counted. Nothing is ever written
+under a name from inside it.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import polars as pl
 
 from tg_workbench.datasets.files.formats import LOOK_BYTES, bom_of
@@ -23,6 +24,7 @@ from tg_workbench.datasets.raw_columns import is_missing
 from tg_workbench.errors import DatasetInvalid
 
 DELIMITERS = ",;\t|"
+NEWLINE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class CsvTable:
             self._delimiter = _delimiter(head[mark:].decode(errors="replace"))
             file.seek(mark)
             header, self._data_start, self._header_lines = self._first(file, mark)
+            self._header_bytes = head[mark : self._data_start].strip()
         self.header = tuple(name.strip() for name in header)
         self._check_header()
 
@@ -98,8 +101,15 @@ class CsvTable:
         reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
         row = 1
         while True:
+            if (block := self._block(file, lines.at)) and (height := self._plain_rows(block)):
+                yield Span(lines.at, len(block), height, row, lines.number + 1, is_plain=True), block, []
+                row += height
+                lines.skip(len(block), height)
+                self._check_rows(row)
+                continue
+            file.seek(lines.at)
             start, first_line = lines.at, lines.number + 1
-            rows = self._next_rows(reader, lines, row)
+            rows = self._next_rows(reader, lines)
             data = lines.taken()
             if not data:
                 break
@@ -109,12 +119,38 @@ class CsvTable:
             is_plain = len(kept) == len(rows) == lines.number + 1 - first_line and b'"' not in data
             yield Span(start, len(data), len(kept), row, first_line, is_plain), data, kept
             row += len(kept)
-            if row > self._limits.rows:
-                raise DatasetInvalid(f"has more than {self._limits.rows:,} rows")
+            self._check_rows(row)
         if row == 1:
             raise DatasetInvalid("has a header and no rows")
 
-    def _next_rows(self, reader: Iterator[list[str]], lines: _Lines, row: int) -> list[list[str]]:
+    def _check_rows(self, row: int) -> None:
+        if row > self._limits.rows + 1:
+            raise DatasetInvalid(f"has more than {self._limits.rows:,} rows")
+
+    def _block(self, file: IO[bytes], start: int) -> bytes:
+        """The next whole lines."""
+        file.seek(start)
+        block = file.read(self._limits.chunk_bytes)
+        is_last = len(block) < self._limits.chunk_bytes
+        return block if is_last else block[: block.rfind(b"\n") + 1]
+
+    def _plain_rows(self, block: bytes) -> int:
+        """How many rows a block has, if a look at its bytes shows that all of them are in order; else 0."""
+        if b'"' in block or b"\0" in block or block.count(b"\r") != block.count(b"\r\n"):
+            return 0
+        if (len(self.header) > 1 and self._header_bytes in block) or not _is_utf8(block):
+            return 0
+        data = np.frombuffer(block if block.endswith(b"\n") else block + b"\n", dtype=np.uint8)
+        ends = np.flatnonzero(data == NEWLINE)
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        lengths = ends - starts
+        cuts = np.add.reduceat(data == ord(self._delimiter), starts, dtype=np.int64)
+        blank = 1 if b"\r" in block else 0
+        if lengths.min() <= blank or lengths.max() > self._limits.field_bytes:
+            return 0
+        return len(ends) if bool((cuts == len(self.header) - 1).all()) else 0
+
+    def _next_rows(self, reader: Iterator[list[str]], lines: _Lines) -> list[list[str]]:
         """Rows until enough text was taken, each as wide as the header."""
         width, rows, wrong = len(self.header), [], []
         repeated = list(self.header) if width > 1 else None
@@ -170,8 +206,8 @@ class CsvTable:
 
     def _check_header(self) -> None:
         numbers = [name for name in self.header if _is_number(name)]
-        is_counted = [str(n) for n in range(len(numbers))] == numbers
-        is_counted = is_counted or [str(n) for n in range(1, len(numbers) + 1)] == numbers
+        counted = [[str(n + first) for n in range(len(numbers))] for first in (0, 1)]
+        is_counted = len(numbers) > 2 and numbers in counted  # 0, 1, 2 … is what data frames are called by
         odd = any(not name.isdigit() for name in numbers)
         if numbers and not is_counted and (odd or len(numbers) == len(self.header)):
             raise DatasetInvalid("holds numbers where the names of the columns should be", "line 1")
@@ -214,6 +250,11 @@ class _Lines:
         self.held += len(line)
         self.at += len(line)
         return text
+
+    def skip(self, length: int, lines: int) -> None:
+        """Lines that were read by somebody else."""
+        self.at += length
+        self.number += lines
 
     def taken(self) -> bytes:
         """The bytes of the lines that were read since."""
@@ -260,6 +301,14 @@ def _delimiter(text: str) -> str:
 def _lines(text: str) -> StringIO:
     """Lines that end in a line feed, and in nothing else that Unicode may call an end."""
     return StringIO(text, newline="\n")
+
+
+def _is_utf8(block: bytes) -> bool:
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_number(name: str) -> bool:

@@ -18,8 +18,15 @@ LARGEST_INTEGER = 2**63 - 1
 class Table(Protocol):
     """A table that can be read from its start any number of times."""
 
-    names: tuple[str, ...]
-    warnings: tuple[str, ...]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, in order."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out, in words."""
+        ...
 
     def frames(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """The rows in order, some at a time: the number of the first, from 1, and the frame.

@@ -59,7 +59,8 @@ class ObjectsTable:
                 part = [values[start : start + size] for values in self._columns.values()]
                 yield start + 1, frame_of(part)
             return
-        first, held = 1, []
+        held: list[list[Any]] = []
+        first = 1
         for row in self._rows():
             held.append(self._checked(row, first + len(held)))
             if len(held) == size:
@@ -102,12 +103,10 @@ class ObjectsTable:
                 raise DatasetInvalid(f"is not UTF-8 at its byte {failure.start + 1:,}", where) from None
             except (ValueError, RecursionError) as failure:
                 raise DatasetInvalid(_said(failure), where) from None
-            if not isinstance(row, dict):
-                raise DatasetInvalid("is not a JSON object", where)
-            yield row
+            yield _row(row, where)
 
     def _object_of_columns(self) -> dict[str, list[Any]] | None:
-        """The columns, when the file is an object of lists of plain values; None when it is a list of rows."""
+        """The columns of an object of lists; None when the file is a list of rows."""
         with self._source.open("rb") as file:
             file.seek(bom_of(file.read(4))[0])
             if _is_list(file):
@@ -117,7 +116,9 @@ class ObjectsTable:
             raise DatasetInvalid("is neither a list of objects nor an object of columns")
         lists = {name: list(v.values()) if isinstance(v, dict) else v for name, v in told.items()}
         if not lists or not all(isinstance(values, list) for values in lists.values()):
-            raise DatasetInvalid('is neither a list of objects, nor {"data": [...]}, nor an object of columns')
+            raise DatasetInvalid(
+                'is neither a list of objects, nor {"data": [...]}, nor an object of columns'
+            )
         lengths = {len(values) for values in lists.values()}
         if len(lengths) != 1 or lengths == {0}:
             raise DatasetInvalid("has columns of different lengths, or without a row")
@@ -166,9 +167,7 @@ class _List:
             if number > 1:
                 self._take(",", f"lacks a comma before row {number}")
             row = self._value(number)
-            if not isinstance(row, dict):
-                raise DatasetInvalid("is not a JSON object", f"row {number}")
-            yield row
+            yield _row(row, f"row {number}")
         self._take("]", "is cut off")
         if is_wrapped:
             self._take("}", 'has more beside "data"')
@@ -251,6 +250,15 @@ def _check_value(value: Any, where: str, limits: Limits) -> None:
             raise DatasetInvalid("holds half a character (a lone surrogate)", where)
 
 
+def _row(value: Any, where: str) -> dict[str, Any]:
+    """An object is a row; a text alone is one of a single column."""
+    if isinstance(value, str):
+        return {"text": value}
+    if not isinstance(value, dict):
+        raise DatasetInvalid("is not a JSON object", where)
+    return value
+
+
 class _Twice(ValueError):
     """A name that an object has twice."""
 
@@ -269,5 +277,9 @@ def _said(failure: Exception) -> str:
     if isinstance(failure, _Twice):
         return "has two columns of the same name"
     if isinstance(failure, JSONDecodeError):
-        return f"is not JSON, from its character {failure.pos + 1:,} on" if failure.lineno == 1 else "is not JSON"
+        return (
+            f"is not JSON, from its character {failure.pos + 1:,} on"
+            if failure.lineno == 1
+            else "is not JSON"
+        )
     return "holds a number that is too long"

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tg_workbench.datasets.contents import UNIT_IDS
 
-DTYPES = {"U8": np.dtype("u1"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype("u1"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 PIECE_BYTES = 1 << 20
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 
@@ -125,7 +125,7 @@ def header_of(shapes: Shapes) -> bytes:
 
 
 def _bytes(shape: tuple[str, tuple[int, ...]]) -> int:
-    return DTYPES[shape[0]].itemsize * math.prod(shape[1])
+    return int(DTYPES[shape[0]].itemsize) * math.prod(shape[1])
 
 
 def _pieces(file: Any, start: int, length: int) -> Any:

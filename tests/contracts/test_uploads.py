@@ -1,0 +1,251 @@
+"""Large files: bounded in memory and on disk, in pieces, and through the death of the workbench."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.contracts.envelopes import refusal
+from tests.contracts.people import Person
+from tests.contracts.test_datasets import BOUNDARY, FILE_PART, asked, ended, files_of, table
+from tests.workbench_server import WorkbenchServer
+
+UPLOADS = "/workbench/v1/uploads"
+FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+MOST = 8 << 20
+LARGE = 300 << 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[WorkbenchServer]:
+    """One that may be killed, with little room for a file."""
+    started = WorkbenchServer(TG_MAX_UPLOAD_BYTES=str(MOST))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def wire(server: WorkbenchServer) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+def begun(wire: httpx.Client, size: int, **more: str) -> str:
+    body = {"name": "in pieces", "file_name": "rows.csv", "size": size, **more}
+    answer = wire.post(UPLOADS, json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["upload_id"])
+
+
+def send(wire: httpx.Client, upload_id: str, offset: int, piece: bytes | Iterator[bytes]) -> httpx.Response:
+    headers = {"Upload-Offset": str(offset), "Content-Type": "application/octet-stream"}
+    return wire.patch(f"{UPLOADS}/{upload_id}", content=piece, headers=headers)
+
+
+def slowly(pieces: int) -> Iterator[bytes]:
+    """A form whose file goes on and on."""
+    yield FILE_PART[:-2]
+    for _ in range(pieces):
+        yield b"x" * (64 << 10)
+        time.sleep(0.01)
+
+
+# ----------------------------------------------------------------------------- limits
+@pytest.mark.parametrize(
+    ("path", "contract"),
+    [
+        ("/datasets/upload", "deep_learning"),
+        ("/api/v1/datasets", "aitip"),
+        ("/workbench/v1/datasets/files", "workbench"),
+        ("/api/datasets/validate", "coordination"),
+    ],
+)
+def test_too_large_a_file_is_refused_before_it_is_read(
+    server: WorkbenchServer, wire: httpx.Client, path: str, contract: str
+) -> None:
+    began = time.monotonic()
+    answer = promised(server, path, MOST + 1, FORM["Content-Type"])
+    assert time.monotonic() - began < 0.5
+    assert refusal(answer, contract).status == 413
+    whole = wire.post(path, content=slowly(MOST // (64 << 10) + 2), headers=FORM)
+    assert refusal(whole, contract).status == 413
+    assert files_of(server) == []
+
+
+def test_another_body_is_as_bounded_as_ever(server: WorkbenchServer) -> None:
+    assert promised(server, "/datasets/upload", 100 << 20, "application/json").status_code == 413
+
+
+def promised(server: WorkbenchServer, path: str, size: int, kind: str) -> httpx.Response:
+    """The answer to a request whose body does not come."""
+    lines = (f"POST {path} HTTP/1.1", "Host: workbench", f"Authorization: Bearer {server.api_key}")
+    more = (f"Content-Type: {kind}", f"Content-Length: {size}", "Connection: close")
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(10)
+        line.connect(str(server.socket))
+        line.sendall("".join(f"{text}\r\n" for text in (*lines, *more, "")).encode())
+        told = http.client.HTTPResponse(line)
+        told.begin()
+        return httpx.Response(told.status, headers=dict(told.getheaders()), content=told.read())
+
+
+def test_three_hundred_megabytes_take_little_memory(
+    workbench_server: WorkbenchServer, api: httpx.Client, tmp_path: Path
+) -> None:
+    path = tmp_path / "large.csv"
+    with path.open("wb") as file:
+        file.truncate(LARGE)
+    process = psutil.Process(workbench_server.pid)
+    before, over = process.memory_info().rss, threading.Event()
+    peak = before
+
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(0.01):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.monotonic()
+    with path.open("rb") as content:
+        answer = api.post("/api/v1/datasets", files={"file": ("large.csv", content)}, data={"name": "large"})
+    seconds = time.monotonic() - began
+    over.set()
+    watcher.join()
+    print(f"\n300 MiB in {seconds:.2f} s; peak {(peak - before) >> 20} MiB above {before >> 20} MiB")  # noqa: T201
+    assert answer.status_code == 201, answer.text
+    assert peak - before < 32 << 20
+    ended(api, answer.json()["data"]["id"])
+    api.delete(f"/datasets/{answer.json()['data']['id']}")
+
+
+def test_others_are_served_while_a_file_arrives(server: WorkbenchServer, wire: httpx.Client) -> None:
+    def upload() -> None:
+        with server.client() as other, contextlib.suppress(httpx.HTTPError):
+            other.post("/datasets/upload", content=slowly(100), headers=FORM)
+
+    uploading = threading.Thread(target=upload)
+    uploading.start()
+    slowest = 0.0
+    while uploading.is_alive():
+        began = time.monotonic()
+        assert wire.get("/datasets").status_code == 200
+        slowest = max(slowest, time.monotonic() - began)
+        time.sleep(0.02)
+    assert slowest < 1.0
+
+
+# ----------------------------------------------------------------------------- what is lost on the way
+def test_a_caller_who_goes_away_leaves_nothing(server: WorkbenchServer) -> None:
+    def breaks_off() -> Iterator[bytes]:
+        yield from slowly(20)
+        assert [path for path in files_of(server) if ".new-" in path]
+        raise ConnectionAbortedError
+
+    with server.client() as leaving, pytest.raises(ConnectionAbortedError):
+        leaving.post("/datasets/upload", content=breaks_off(), headers=FORM)
+    deadline = time.monotonic() + 10
+    while files_of(server):
+        assert time.monotonic() < deadline, files_of(server)
+        time.sleep(0.05)
+    assert not asked(server, "SELECT id FROM datasets WHERE file_name = 'a.csv'")
+
+
+def test_a_workbench_that_is_killed_leaves_nothing_of_half_a_file(server: WorkbenchServer) -> None:
+    def killed() -> Iterator[bytes]:
+        yield from slowly(30)
+        server.kill()
+        yield b"x" * (64 << 10)
+
+    with server.client() as leaving, contextlib.suppress(httpx.HTTPError):
+        leaving.post("/datasets/upload", content=killed(), headers=FORM)
+    assert [path for path in files_of(server) if ".new-" in path]
+    server.restart()
+    assert files_of(server) == []
+
+
+# ----------------------------------------------------------------------------- in pieces
+def test_a_file_comes_in_pieces_through_the_death_of_the_workbench(server: WorkbenchServer) -> None:
+    content = table(3000)
+    half = len(content) // 2
+    with server.client() as wire:
+        upload_id = begun(wire, len(content), sha256=hashlib.sha256(content).hexdigest())
+        assert send(wire, upload_id, 0, content[:half]).json()["offset"] == half
+    server.kill()
+    server.restart()
+    with server.client() as wire:
+        told = wire.head(f"{UPLOADS}/{upload_id}")
+        assert (told.status_code, told.headers["upload-offset"]) == (200, str(half))
+        done = send(wire, upload_id, half, content[half:]).json()
+        assert done["offset"] == len(content)
+        view = ended(wire, done["dataset_id"])
+        assert (view["name"], view["file_size"], view["status"]) == ("in pieces", len(content), "ready")
+        assert wire.get(f"/api/v1/datasets/{done['dataset_id']}/download").content == content
+        again = send(wire, upload_id, len(content), b"").json()
+        assert again["dataset_id"] == done["dataset_id"]
+    assert files_of(server) == []
+
+
+def test_a_piece_that_is_cut_off_is_gone_on_from(server: WorkbenchServer) -> None:
+    content = table(60_000)
+    with server.client() as wire:
+        upload_id = begun(wire, len(content))
+
+    def breaks_off() -> Iterator[bytes]:
+        for start in range(0, 20 * 10_000, 10_000):
+            yield content[start : start + 10_000]
+            time.sleep(0.005)
+        raise ConnectionAbortedError
+
+    with server.client() as leaving, pytest.raises(ConnectionAbortedError):
+        send(leaving, upload_id, 0, breaks_off())
+    with server.client() as wire:
+        time.sleep(0.3)
+        offset = wire.get(f"{UPLOADS}/{upload_id}").json()["offset"]
+        assert 0 <= offset <= 20 * 10_000
+        wrong = send(wire, upload_id, offset + 1, content[offset + 1 :])
+        assert (wrong.status_code, wrong.headers["upload-offset"]) == (409, str(offset))
+        assert wrong.json()["error"]["details"]["offset"] == offset
+        done = send(wire, upload_id, offset, content[offset:]).json()
+        assert ended(wire, done["dataset_id"])["status"] == "ready"
+
+
+def test_more_than_was_said_and_what_was_not_said_is_refused(wire: httpx.Client) -> None:
+    upload_id = begun(wire, 10, sha256="0" * 64)
+    assert send(wire, upload_id, 0, b"x" * 11).status_code == 422
+    assert wire.get(f"{UPLOADS}/{upload_id}").json()["offset"] == 0
+    other = send(wire, upload_id, 0, b"x" * 10)
+    assert (other.status_code, "sha256" in other.json()["error"]["message"]) == (422, True)
+    assert wire.get(f"{UPLOADS}/{upload_id}").json()["offset"] == 0
+    assert wire.delete(f"{UPLOADS}/{upload_id}").json() == {"deleted": True}
+    assert wire.get(f"{UPLOADS}/{upload_id}").status_code == 404
+
+
+def test_uploads_are_few_and_not_for_ever(server: WorkbenchServer, wire: httpx.Client) -> None:
+    assert wire.post(UPLOADS, json={"name": "n", "file_name": "f", "size": MOST + 1}).status_code == 413
+    upload_ids = [begun(wire, 10) for _ in range(8)]
+    send(wire, upload_ids[0], 0, b"x")
+    full = wire.post(UPLOADS, json={"name": "n", "file_name": "f", "size": 10})
+    assert (full.status_code, full.json()["error"]["code"]) == (429, "QUOTA_EXCEEDED")
+    asked(server, "UPDATE uploads SET expires_at = 0")
+    assert wire.get(f"{UPLOADS}/{upload_ids[0]}").status_code == 404
+    wire.delete(f"{UPLOADS}/{begun(wire, 10)}")
+    assert asked(server, "SELECT id FROM uploads WHERE dataset_id IS NULL") == []
+    assert files_of(server) == []
+
+
+def test_nobody_sends_to_the_upload_of_another(alice: Person, bob: Person) -> None:
+    upload_id = begun(alice.http, 10)
+    assert send(bob.http, upload_id, 0, b"x").status_code == 404
+    assert bob.http.head(f"{UPLOADS}/{upload_id}").status_code == 404
+    alice.http.delete(f"{UPLOADS}/{upload_id}")

@@ -1,0 +1,270 @@
+"""Profile: what the columns of a table hold, found in one pass that keeps no rows.
+
+Nothing here is covered by ε: it is for the owner of a set. Of a protected one nothing goes into the encoding
+but the columns' types and the classes' names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tg_workbench.datasets.files.cells import mapped, names_of, numbers_of, texts_of
+from tg_workbench.datasets.files.frames import Table
+from tg_workbench.datasets.files.limits import Limits
+from tg_workbench.datasets.files.values import Column, FileRequest
+from tg_workbench.datasets.raw_columns import LARGEST, days_of, switch_of, text_of
+from tg_workbench.errors import DatasetInvalid, InvalidRequest
+
+MOSTLY, ENOUGH = 0.9, 10
+"""A column of which so large a part is numbers, of at least so many, holds mistakes and no categories."""
+LONG_TEXT = 32
+PREVIEW_ROWS = 5
+PREVIEW_CHARACTERS = 80
+TRACKED_VALUES, TRACKED_AT_LEAST = 500_000, 100
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found in one column so far."""
+
+    name: str
+    keep: int
+    """How many different values are counted, at most."""
+    wanted: frozenset[str] | None = None
+    """All the values there may be, when that was declared."""
+    count: int = 0
+    numbers: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    is_whole: bool = True
+    may_be_switch: bool = True
+    may_be_date: bool = True
+    characters: int = 0
+    values: dict[str, int] | None = field(default_factory=dict)
+    """How often each value is there; None: too many."""
+    gaps: list[int] = field(default_factory=list)
+    """The first rows where it says nothing."""
+    words: list[int] = field(default_factory=list)
+    """The first rows that hold no number."""
+    strays: list[int] = field(default_factory=list)
+    """The first rows whose value was not declared."""
+    too_large: list[int] = field(default_factory=list)
+    beyond: list[int] = field(default_factory=list)
+    """The first rows outside the declared range."""
+
+    @property
+    def type(self) -> str:
+        """number, boolean, date, category or text; empty when every row says nothing."""
+        if self.count == 0:
+            return "empty"
+        if self.wanted is not None:
+            return "category"
+        if self.numbers == self.count:
+            return "number"
+        if self.numbers == 0 and self.may_be_switch:
+            return "boolean"
+        if self.numbers == 0 and self.may_be_date:
+            return "date"
+        is_long = self.characters > LONG_TEXT * self.count
+        return "text" if is_long and self.values is None else "category"
+
+    @property
+    def is_mistaken(self) -> bool:
+        """Whether it is a column of numbers but for some cells."""
+        is_mostly = self.count >= ENOUGH and self.numbers >= MOSTLY * self.count
+        return self.type == "category" and self.wanted is None and is_mostly
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of its numbers."""
+        return math.sqrt(max(0.0, self.squares) / self.numbers) if self.numbers else 0.0
+
+    def as_column(self, rows: int) -> Column:
+        """The same for whoever asks about the set."""
+        kind, values = self.type, self.values
+        is_number = kind == "number"
+        names = None if values is None or kind not in ("category", "boolean") else tuple(sorted(values))
+        return Column(
+            name=self.name,
+            type=kind,
+            missing=rows - self.count,
+            unique=None if values is None else len(values),
+            minimum=self.minimum if is_number else None,
+            maximum=self.maximum if is_number else None,
+            mean=self.mean if is_number else None,
+            deviation=self.deviation if is_number else None,
+            values=names,
+        )
+
+
+class Profile:
+    """The columns of a table as they were found. Raises DatasetInvalid and InvalidRequest."""
+
+    def __init__(self, table: Table, request: FileRequest, target: str | None, limits: Limits) -> None:
+        self._table = table
+        self.rows = 0
+        self.preview: list[dict[str, object]] = []
+        keep = min(limits.categories * 4, max(TRACKED_AT_LEAST, TRACKED_VALUES // len(table.names)))
+        self.columns = {name: Found(name, keep) for name in table.names}
+        for name, values in request.categories.items():
+            self._named(name).wanted = frozenset(_names(values))
+        if target is not None:
+            self._named(target).keep = limits.classes
+            if request.classes is not None:
+                self._named(target).wanted = frozenset(_names(request.classes))
+        low, high = self._bounds(request.ranges)
+        for first, frame in table.frames():
+            if request.is_public and not self.rows:
+                self.preview = _preview(frame, table.names)
+            self._add(frame, first, low, high)
+            self.rows += frame.height
+
+    def place(self, row: int, name: str) -> str:
+        """Where a cell is."""
+        return f"{self._table.place(row)}, column {name}"
+
+    def problems(self, name: str, *, as_number: bool) -> list[tuple[str, str]]:
+        """What is wrong with the cells of a column that is read as numbers, or as names."""
+        found = self.columns[name]
+        wrong = [(row, "is not among the values that were declared") for row in found.strays]
+        if as_number:
+            wrong += [(row, "is not a number, as most of this column are") for row in found.words]
+            wrong += [(row, "is infinite, or too large for a float32") for row in found.too_large]
+            wrong += [(row, "lies outside the range that was declared") for row in found.beyond]
+        return [(self.place(row, name), problem) for row, problem in wrong]
+
+    def _named(self, name: str) -> Found:
+        if name not in self.columns:
+            raise InvalidRequest(
+                "target, ranges, categories and the other columns must be named as in the file"
+            )
+        return self.columns[name]
+
+    def _bounds(self, ranges: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+        low = np.full(len(self.columns), -LARGEST)
+        high = np.full(len(self.columns), LARGEST)
+        places = {name: place for place, name in enumerate(self.columns)}
+        for name, (lowest, highest) in ranges.items():
+            self._named(name)
+            if not -LARGEST <= lowest < highest <= LARGEST:
+                raise InvalidRequest("a range must be two finite numbers, the smaller one first")
+            low[places[name]], high[places[name]] = lowest, highest
+        return low, high
+
+    # -------------------------------------------------------------------------------------- one frame
+    def _add(self, frame: pl.DataFrame, first: int, low: np.ndarray, high: np.ndarray) -> None:
+        matrix, words = numbers_of(frame)
+        is_number = ~np.isnan(matrix)
+        with np.errstate(invalid="ignore"):
+            outside: npt.NDArray[np.bool_] = np.asarray((matrix < low) | (matrix > high))
+        counts = is_number.sum(axis=0)
+        moments = _moments(matrix, is_number, counts)
+        odd: npt.NDArray[np.bool_] = np.asarray(outside.any(axis=0))
+        for place, found in enumerate(self.columns.values()):
+            column = frame.to_series(place)
+            if counts[place]:
+                _merge(found, int(counts[place]), *(float(part[place]) for part in moments))
+            found.count += int(counts[place] + words[place])
+            if len(found.gaps) < DatasetInvalid.MOST and counts[place] + words[place] < frame.height:
+                _note(found.gaps, texts_of(column).is_null().to_numpy(), first)
+            if odd[place]:
+                is_large = np.abs(matrix[:, place]) > LARGEST
+                _note(found.too_large, is_large, first)
+                _note(found.beyond, outside[:, place] & ~is_large, first)
+            if words[place]:
+                self._add_words(found, column, ~is_number[:, place], first)
+            if found.wanted is not None:
+                names = names_of(column)
+                _note(
+                    found.strays,
+                    (~names.is_in(sorted(found.wanted))).fill_null(value=False).to_numpy(),
+                    first,
+                )
+            if found.values is not None:
+                _tally(found, column)
+
+    def _add_words(self, found: Found, column: pl.Series, is_word: npt.NDArray[np.bool_], first: int) -> None:
+        texts = texts_of(column)
+        _note(found.words, is_word & texts.is_not_null().to_numpy(), first)
+        words = texts.filter(pl.Series(is_word)).drop_nulls()
+        found.characters += int(words.str.len_chars().sum())
+        if found.may_be_switch:
+            found.may_be_switch = switch_of(words[0]) is not None and _all(words, switch_of)
+        if found.may_be_date:
+            found.may_be_date = days_of(words[0]) is not None and _all(words, days_of)
+
+
+def _all(words: pl.Series, function: object) -> bool:
+    return mapped(words, function, pl.Float64).null_count() == 0  # type: ignore[arg-type]
+
+
+def _names(values: Sequence[str]) -> list[str]:
+    names = [text_of(value) or "" for value in values]
+    if not all(names) or len(set(names)) < len(names):
+        raise InvalidRequest("classes and categories must be different texts, none of them empty")
+    return names
+
+
+def _moments(
+    matrix: np.ndarray, is_number: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]
+) -> tuple[np.ndarray, ...]:
+    """Mean, squares about it, smallest, largest and wholeness of every column's numbers."""
+    safe = np.where(is_number & (np.abs(matrix) <= LARGEST), matrix, 0.0)
+    mean = safe.sum(axis=0) / np.maximum(counts, 1)
+    squares = (np.where(is_number, safe - mean, 0.0) ** 2).sum(axis=0)
+    smallest = np.where(is_number, matrix, np.inf).min(axis=0)
+    largest = np.where(is_number, matrix, -np.inf).max(axis=0)
+    whole = (safe == np.floor(safe)).all(axis=0)
+    return mean, squares, smallest, largest, whole
+
+
+def _merge(
+    found: Found, count: int, mean: float, squares: float, low: float, high: float, whole: float
+) -> None:
+    """Add the numbers of a frame. Source: Chan, Golub and LeVeque (1979), the parallel variance."""
+    total = found.numbers + count
+    step = mean - found.mean
+    found.squares += squares + step * step * found.numbers * count / total
+    found.mean += step * count / total
+    found.numbers = total
+    found.minimum, found.maximum = min(found.minimum, low), max(found.maximum, high)
+    found.is_whole = found.is_whole and bool(whole)
+
+
+def _tally(found: Found, column: pl.Series) -> None:
+    names = names_of(column) if column.n_unique() <= found.keep + len(found.values or ()) + 1 else None
+    if names is None or found.values is None:
+        found.values = None
+        return
+    for name, count in names.drop_nulls().value_counts().rows():
+        found.values[name] = found.values.get(name, 0) + count
+    if len(found.values) > found.keep:
+        found.values = None
+
+
+def _note(rows: list[int], where: npt.NDArray[np.bool_], first: int) -> None:
+    room = DatasetInvalid.MOST - len(rows)
+    if room > 0:
+        rows.extend(int(place) + first for place in np.flatnonzero(where)[:room])
+
+
+def _preview(frame: pl.DataFrame, names: Sequence[str]) -> list[dict[str, object]]:
+    return [
+        {
+            name: value[:PREVIEW_CHARACTERS] if isinstance(value, str) else _plain(value)
+            for name, value in zip(names, row, strict=True)
+        }
+        for row in frame.head(PREVIEW_ROWS).rows()
+    ]
+
+
+def _plain(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,195 @@
+"""Tables: from checked rows to an encoding, features and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tg_workbench.datasets.contents import UNIT_IDS
+from tg_workbench.datasets.encoding import Bucketed, Dated, Encoding, Named, Number, RawColumn, Switch
+from tg_workbench.datasets.files.cells import numbers_of, places_of
+from tg_workbench.datasets.files.frames import Table
+from tg_workbench.datasets.files.limits import Limits
+from tg_workbench.datasets.files.profile import Found, Profile
+from tg_workbench.datasets.files.targets import Target, guessed, target_of
+from tg_workbench.datasets.files.tensors import Shapes, TensorFile, digests_of
+from tg_workbench.datasets.files.units import Units
+from tg_workbench.datasets.files.values import FileRequest, Inspection, Prepared
+from tg_workbench.datasets.raw_columns import text_of
+from tg_workbench.errors import DatasetInvalid, InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the rows of one table are turned into features."""
+
+    table: Table
+    profile: Profile
+    encoding: Encoding
+    target: Target
+    unit_column: str | None
+    warnings: tuple[str, ...]
+
+
+def prepare_table(
+    table: Table, file_format: str, request: FileRequest, into: Path, limits: Limits
+) -> Prepared:
+    """Two passes over a table: one to know it, one to write it. Raises DatasetInvalid, InvalidRequest."""
+    plan = _plan(table, request, limits)
+    width = plan.encoding.width
+    if width > limits.features:
+        raise DatasetInvalid(f"a row would become more than {limits.features:,} features: leave columns out")
+    rows = plan.profile.rows
+    if rows * (width * 4 + 16) > limits.decoded_bytes:
+        raise DatasetInvalid(f"would become more than {limits.decoded_bytes:,} bytes of features")
+    shapes: Shapes = {
+        "features": ("F32", (rows, width)),
+        "targets": ("I64" if plan.target.class_names else "F32", (rows,)),
+        **({UNIT_IDS: ("I64", (rows,))} if plan.unit_column else {}),
+    }
+    with TensorFile(into, shapes) as file:
+        for pieces in _written(plan):
+            for name, piece in pieces.items():
+                file.add(name, piece)
+    digests = digests_of(into, shapes)
+    return Prepared(
+        inspection=_inspection(plan, file_format, request),
+        encoding=plan.encoding,
+        path=into,
+        format="safetensors",
+        size=rows,
+        tensors=file.tensors,
+        digest=digests.digest,
+        rows_digest=digests.rows_digest,
+        plain_digest=digests.plain_digest,
+        units=digests.units,
+        units_digest=digests.units_digest,
+    )
+
+
+def target_name(names: tuple[str, ...], request: FileRequest, *others: str | None) -> str | None:
+    """The column to predict: the one that was named, else the one that it is likely to be."""
+    for name in (request.target, request.unit_column, request.text_column):
+        if name is not None and name not in names:
+            raise InvalidRequest("target, unit_column and text_column must be columns of the file")
+    if request.target is not None and request.target in others:
+        raise InvalidRequest("target must be another column than unit_column and text_column")
+    return request.target or guessed([name for name in names if name not in others])
+
+
+# ------------------------------------------------------------------------------------------ the plan
+def _plan(table: Table, request: FileRequest, limits: Limits) -> Plan:
+    name = target_name(table.names, request, request.unit_column)
+    if name is None or len(table.names) - (request.unit_column is not None) < 2:
+        raise DatasetInvalid("needs a column to predict and at least one other")
+    profile = Profile(table, request, name, limits)
+    target = target_of(profile, request, name, limits)
+    names = [column for column in table.names if column not in (name, request.unit_column)]
+    _check_cells(profile, request, names)
+    columns, warnings = _columns(profile, request, names, limits)
+    if not columns:
+        raise DatasetInvalid("has no column left to learn from")
+    encoding = Encoding("table", target.task, columns, target.class_names, target=name)
+    return Plan(table, profile, encoding, target, request.unit_column, (*table.warnings, *warnings))
+
+
+def _check_cells(profile: Profile, request: FileRequest, names: list[str]) -> None:
+    problems: list[tuple[str, str]] = []
+    for name in names:
+        found = profile.columns[name]
+        if name in request.ranges and found.type not in ("number", "empty") and not found.is_mistaken:
+            problems.append((f"column {name}", "has a range and holds no numbers"))
+        problems += profile.problems(name, as_number=found.type == "number" or found.is_mistaken)
+        if found.type == "empty" and not request.is_public:
+            problems.append((f"column {name}", "says nothing in any row: leave it out of a protected set"))
+    if problems:
+        raise DatasetInvalid.of(problems)
+
+
+def _columns(
+    profile: Profile, request: FileRequest, names: list[str], limits: Limits
+) -> tuple[tuple[RawColumn, ...], list[str]]:
+    kept: list[RawColumn] = []
+    warnings: list[str] = []
+    for name in names:
+        found = profile.columns[name]
+        if found.type == "empty":
+            warnings.append(f"column {name} says nothing in any row: it is left out")
+        elif found.type == "text" and request.is_public:
+            warnings.append(f"column {name} holds long texts: it is left out of the features")
+        else:
+            is_optional = not request.is_public or found.count < profile.rows
+            kept.append(_column(found, request, limits, optional=is_optional))
+    return tuple(kept), warnings
+
+
+def _column(found: Found, request: FileRequest, limits: Limits, *, optional: bool) -> RawColumn:
+    """How a column is read. Of a protected set only its name, its type and what was declared count."""
+    name, declared = found.name, request.categories.get(found.name)
+    if declared is not None:
+        return Named(name, optional, tuple(text_of(value) or "" for value in declared))
+    if found.type == "number" and name in request.ranges:
+        return Number.within(name, *request.ranges[name], optional=optional)
+    if found.type == "number" and request.is_public:
+        return Number(name, optional, "standard", found.mean, found.deviation or 1.0)
+    if found.type == "number":
+        return Number(name, optional)
+    if found.type == "boolean":
+        return Switch(name, optional)
+    if found.type == "date":
+        return Dated(name, optional)
+    values = found.values if request.is_public else None
+    if values is not None and len(values) <= limits.categories:
+        return Named(name, optional, tuple(sorted(values)))
+    return Bucketed(name, optional)
+
+
+# ------------------------------------------------------------------------------------------ the rows
+def _written(plan: Plan) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    place = {name: number for number, name in enumerate(plan.table.names)}
+    columns = plan.encoding.columns
+    numbers = [place[column.name] for column in columns if isinstance(column, Number)]
+    others = [column for column in columns if not isinstance(column, Number)]
+    units = Units(plan.profile, plan.unit_column) if plan.unit_column else None
+    for _, frame in plan.table.frames():
+        matrix = numbers_of(frame.select(pl.nth(numbers)))[0] if numbers else np.empty((frame.height, 0))
+        read = {
+            column.name: places_of(frame.to_series(place[column.name]), column.place_of) for column in others
+        }
+        pieces: dict[str, npt.NDArray[Any]] = {
+            "features": plan.encoding.assembled(matrix, read),
+            "targets": targets_of(plan.target, frame.to_series(place[plan.target.name])),
+        }
+        if units is not None and plan.unit_column is not None:
+            pieces[UNIT_IDS] = units.read(frame.to_series(place[plan.unit_column]))
+        yield pieces
+
+
+def targets_of(target: Target, column: pl.Series) -> npt.NDArray[Any]:
+    """The targets of some rows: numbers of classes, or values."""
+    if target.class_names is None:
+        return numbers_of(column.to_frame())[0][:, 0]
+    number_of = {name: float(number) for number, name in enumerate(target.class_names)}
+    return places_of(column, lambda text: number_of.get(text_of(text) or "")).astype(np.int64)
+
+
+def _inspection(plan: Plan, file_format: str, request: FileRequest) -> Inspection:
+    profile = plan.profile
+    return Inspection(
+        file_format=file_format,
+        kind="table",
+        rows=profile.rows,
+        task=plan.target.task,
+        columns=tuple(found.as_column(profile.rows) for found in profile.columns.values()),
+        target=plan.target.name,
+        unit_column=plan.unit_column,
+        class_counts=plan.target.class_counts,
+        preview=tuple(profile.preview) if request.is_public else None,
+        warnings=plan.warnings,
+    )
