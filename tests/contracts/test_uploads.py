@@ -117,8 +117,8 @@ def test_three_hundred_megabytes_take_little_memory(
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.monotonic()
-    with path.open("rb") as file:
-        answer = api.post("/api/v1/datasets", files={"file": ("large.csv", file)}, data={"name": "large"})
+    with path.open("rb") as content:
+        answer = api.post("/api/v1/datasets", files={"file": ("large.csv", content)}, data={"name": "large"})
     seconds = time.monotonic() - began
     over.set()
     watcher.join()

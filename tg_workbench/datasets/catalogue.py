@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from tg_workbench.storage.database import after_commit, now
 MOST_PROCESSING = 32
 """How many files of one owner may wait to be looked at."""
 SortKey = Literal["name", "created_at", "size"]
-_COLUMNS: dict[str, sa.ColumnElement[Any]] = {
+_COLUMNS: dict[str, Any] = {
     "name": sa.func.lower(col(Dataset.name)),
     "created_at": col(Dataset.created_at),
     "size": sa.func.coalesce(col(Dataset.file_size), 0),
@@ -169,7 +170,7 @@ class Datasets:
         self.session.flush()
         for blob in {dataset.blob, dataset.source} - {None, ""}:
             if blob is not None and not is_named(self.session, blob):
-                after_commit(self.session, lambda blob=blob: self.blobs.delete(blob))
+                after_commit(self.session, partial(self.blobs.delete, blob))
 
     def _new(self, owner: Principal, spec: DatasetSpec | FileSpec) -> Dataset:
         """A dataset without rows, the next version of its name. Raises InvalidRequest."""

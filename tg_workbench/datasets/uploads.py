@@ -8,6 +8,7 @@ dataset = uploads.complete(owner, upload.id, uploads.file(upload).digest(upload.
 from __future__ import annotations
 
 import uuid
+from functools import partial
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -102,7 +103,7 @@ class Uploads:
         known = set(self.session.exec(select(Upload.id)))
         for path in folder_of(self.datasets.blobs).glob("up-*"):
             if path.name not in known:
-                after_commit(self.session, lambda path=path: path.unlink(missing_ok=True))
+                after_commit(self.session, partial(path.unlink, missing_ok=True))
 
     def _forget(self, upload: Upload) -> None:
         self.session.delete(upload)

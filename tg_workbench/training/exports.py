@@ -16,6 +16,7 @@ from typing import Any
 from sqlmodel import Session
 
 from tg_workbench.datasets import read_header
+from tg_workbench.engine.specs import LoraSpec
 from tg_workbench.errors import ArtifactNotFound, InvalidRequest
 from tg_workbench.identity import Principal
 from tg_workbench.security import Vault
@@ -65,7 +66,7 @@ def _files(client: TrainingClient, artifact: Artifact, held: Opened) -> dict[str
     lora = client.config.get("lora")
     if lora:
         weights = {"adapter_model.safetensors": _renamed(held.tensors, "base_model.model.")}
-        about = {"adapter_config.json": _text(_adapter_config(client.model_ref, lora))}
+        about = {"adapter_config.json": _text(_adapters(client.model_ref, client.config))}
     elif client.config.get("architecture"):
         weights = {"model.safetensors": _renamed(held.tensors, "")}
         about = {"config.json": _text({"model_ref": client.model_ref, **client.config["architecture"]})}
@@ -95,21 +96,10 @@ def _renamed(tensors: bytes, prefix: str) -> bytes:
     return struct.pack("<Q", len(text)) + text + b"".join(content)
 
 
-def _adapter_config(model_ref: str, lora: dict[str, Any]) -> dict[str, Any]:
-    """What `peft` needs to put the adapters back (LoraConfig of peft 0.21)."""
-    targets = list(lora["target_modules"])
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": model_ref,
-        "r": lora["rank"],
-        "lora_alpha": lora["alpha"],
-        "lora_dropout": lora["dropout"],
-        "target_modules": "all-linear" if "all-linear" in targets else targets,
-        "bias": lora["bias"],
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-    }
+def _adapters(model_ref: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What `peft` needs to put the adapters back; with an architecture they are of a model with a head."""
+    adapters = LoraSpec(**{**config["lora"], "target_modules": tuple(config["lora"]["target_modules"])})
+    return adapters.for_peft(model_ref, tells_apart=bool(config.get("architecture")))
 
 
 def _privacy(client: TrainingClient, artifact: Artifact) -> dict[str, Any]:

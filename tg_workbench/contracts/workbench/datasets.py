@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from starlette.requests import Request
@@ -44,7 +44,9 @@ router = APIRouter(
 uploads = APIRouter(
     prefix="/workbench/v1/uploads", route_class=WorkbenchRoute, tags=["Workbench"], responses=FAILURES
 )
-BYTES = {200: {"content": {OCTETS: {}}, "description": "The file as it was uploaded."}}
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {OCTETS: {}}, "description": "The file as it was uploaded."}
+}
 UploadOffset = Annotated[
     int | None, Header(alias="Upload-Offset", ge=0, le=2**53, description="How much is there already.")
 ]
