@@ -70,7 +70,9 @@ def test_rows_of_any_shape_mean_the_same(model: Model) -> None:
     by_name = model.predict({"smokes": "often", "age": 70})
     assert by_name == model.predict([70, "often"]) == model.predict([[70, "often"]])
     assert len(by_name) == 1
-    assert len(model.predict([{"age": None, "smokes": "often"}, {"age": float("nan"), "smokes": "never"}])) == 2
+    assert (
+        len(model.predict([{"age": None, "smokes": "often"}, {"age": float("nan"), "smokes": "never"}])) == 2
+    )
     with pytest.raises(InvalidRequest, match=r"row 2|inputs\.1"):
         model.predict([[70, "often"], [70]])
     with pytest.raises(InvalidRequest, match="column smokes"):

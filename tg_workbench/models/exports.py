@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from sqlmodel import Session
 
+from tg_workbench.engine.specs import LoraSpec
 from tg_workbench.errors import InvalidRequest, SealBroken
 from tg_workbench.models.card import card_of
 from tg_workbench.models.shelf import ONNX, WEIGHTS, Shelf
@@ -73,7 +74,9 @@ class ModelExports:
         files = self.shelf.hub_files(self.session, model)
         lora = model.architecture.get("lora")
         if lora and model.task == "language_modeling":
-            files.setdefault("adapter_config.json", _text(adapter_config(model.model_ref, lora)))
+            adapters = LoraSpec(**{**lora, "target_modules": tuple(lora["target_modules"])})
+            told = adapters.for_peft(model.model_ref, tells_apart=False)
+            files.setdefault("adapter_config.json", _text(told))
             renamed = prefixed(self._part(model, WEIGHTS), "base_model.model.")
             return files, "adapter_model.safetensors", renamed
         if "config.json" not in files:
@@ -85,23 +88,6 @@ class ModelExports:
 
     def _part(self, model: Model, part: str) -> Iterator[bytes]:
         return self.shelf.pieces(self.session, model, part)
-
-
-def adapter_config(model_ref: str, lora: Mapping[str, Any]) -> dict[str, Any]:
-    """What `peft` needs to put adapters back (LoraConfig of peft 0.21)."""
-    targets = list(lora["target_modules"])
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": model_ref,
-        "r": lora["rank"],
-        "lora_alpha": lora["alpha"],
-        "lora_dropout": lora["dropout"],
-        "target_modules": "all-linear" if "all-linear" in targets else targets,
-        "bias": lora["bias"],
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-    }
 
 
 def prefixed(pieces: Iterable[bytes], prefix: str) -> Iterator[bytes]:
