@@ -328,8 +328,8 @@ def test_readiness_follows_the_worker(
     assert api.get(ready).status_code == 200
     os.kill(pid, signal.SIGSTOP)  # the dispatcher must not be quicker than this test
     os.kill(pid, signal.SIGKILL)
-    statuses = []
-    until(lambda: statuses.append(api.get(ready).status_code) or (503 in statuses and statuses[-1] == 200))
+    until(lambda: api.get(ready).status_code == 503)
+    until(lambda: api.get(ready).status_code == 200)
     assert api.get(f"{OURS}/{service['id']}").json()["status"] == "ready"
 
 

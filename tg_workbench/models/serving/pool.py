@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,7 +93,7 @@ class Pool:
                 raise ModelNotReady(LATE) from None
         raise ModelNotReady(LOST)
 
-    async def stream(self, target: Target, question: Frame) -> AsyncIterator[Frame]:
+    async def stream(self, target: Target, question: Frame) -> AsyncGenerator[Frame, None]:
         """The answers to one question: all but the last have `more` in their header."""
         encoded = question.encoded()
         with self._counted(target) as traffic:
