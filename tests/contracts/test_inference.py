@@ -70,7 +70,7 @@ def started(api: httpx.Client, model_id: str, **more: Any) -> dict[str, Any]:
     service: dict[str, Any] = created.json()["data"]
     assert service["status"] == "stopped"
     assert api.post(f"{SERVICES}/{service['id']}/start").json()["data"]["status"] in ("starting", "ready")
-    until(lambda: bool(api.get(f"{OURS}/{service['id']}").json()["replicas"]))
+    until(lambda: bool(api.get(f"{OURS}/{service['id']}").json()["replicas"]), 90.0)
     return service
 
 

@@ -25,7 +25,7 @@ from tg_workbench.storage import Database
 MOST_OUTSTANDING = 256
 """Questions of one target that may be on their way at a time."""
 MOST_IN_ALL = 1024
-READY_SECONDS = 15.0
+READY_SECONDS = 30.0
 ANSWER_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 CROWD = 4
