@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from tg_workbench import __version__
 from tg_workbench.contracts import pages
@@ -171,14 +171,14 @@ def _serve_documents(app: FastAPI) -> None:
     documents = Documents(app, contract_routes())
     app.openapi = documents.document  # type: ignore[method-assign]  # FastAPI's documented way
 
-    async def whole(request: Request) -> JSONResponse:
-        return JSONResponse(documents.document())
+    async def whole(request: Request) -> Response:
+        return Response(documents.text(), media_type="application/json")
 
-    async def of_contract(request: Request) -> JSONResponse:
+    async def of_contract(request: Request) -> Response:
         name = request.path_params["contract"]
         if name not in documents.contracts:
             raise NoSuchPath(f"the contracts are {', '.join(documents.contracts)}")
-        return JSONResponse(documents.document(name))
+        return Response(documents.text(name), media_type="application/json")
 
     app.add_route("/openapi.json", whole, methods=["GET"], include_in_schema=False)
     app.add_route("/openapi/{contract}.json", of_contract, methods=["GET"], include_in_schema=False)

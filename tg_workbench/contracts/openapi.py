@@ -29,15 +29,20 @@ class Documents:
         self.app = app
         self.routes = routes
         self.contracts = {route.contract.name: route.contract for route in routes}
-        self._made: dict[str | None, dict[str, Any]] = {}
+        self._written: dict[str | None, bytes] = {}
 
-    def document(self, contract: str | None = None) -> dict[str, Any]:
-        """The document of one contract, or of all."""
-        if contract not in self._made:
-            self._made[contract] = self._make(contract)
-        return self._made[contract]
+    def text(self, contract: str | None = None) -> bytes:
+        """The document of one contract, or of all, in JSON.
 
-    def _make(self, name: str | None) -> dict[str, Any]:
+        That is what is kept: as objects it takes many times the room.
+        """
+        if contract not in self._written:
+            told = json.dumps(self.document(contract), ensure_ascii=False, separators=(",", ":"))
+            self._written[contract] = told.encode()
+        return self._written[contract]
+
+    def document(self, name: str | None = None) -> dict[str, Any]:
+        """The same as objects, made anew."""
         chosen = [route for route in self.routes if name in (None, route.contract.name)]
         title = self.app.title if name is None else self.contracts[name].title
         document = get_openapi(
