@@ -38,7 +38,7 @@ def dora(people: People) -> Person:
 @pytest.fixture(scope="module")
 def shop(registry: Registry, dora: Person) -> dict[str, str]:
     """Models by name."""
-    prices = {"mae": 1.5, "rmse": 2.5, "r2": 0.5}
+    prices = {"accuracy": None, "mae": 1.5, "rmse": 2.5, "r2": 0.5, "metrics_note": "held-out rows"}
     cnn: dict[str, Any] = {
         "model_ref": "cnn",
         "performance": {**FIGURES, "accuracy": 0.5},

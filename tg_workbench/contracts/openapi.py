@@ -43,29 +43,11 @@ class Documents:
         self.app = app
         self.routes = routes
         self.contracts = {route.contract.name: route.contract for route in routes}
-        self._made: dict[str | None, dict[str, Any]] = {}
         self._printed: dict[str | None, bytes] = {}
         self._printing = asyncio.Lock()
 
-    def document(self, contract: str | None = None) -> dict[str, Any]:
-        """The document of one contract, or of all."""
-        if contract not in self._made:
-            self._made[contract] = self._make(contract)
-        return self._made[contract]
-
-    async def printed(self, contract: str | None = None) -> bytes:
-        """The same as JSON, made by a child."""
-
-        def made() -> bytes:
-            return json.dumps(self.document(contract), ensure_ascii=False, separators=(",", ":")).encode()
-
-        async with self._printing:
-            if contract not in self._printed:
-                by_a_child: bytes | None = await asyncio.to_thread(_by_a_child, made)
-                self._printed[contract] = by_a_child or made()
-        return self._printed[contract]
-
-    def _make(self, name: str | None) -> dict[str, Any]:
+    def document(self, name: str | None = None) -> dict[str, Any]:
+        """The document of one contract, or of all, made anew."""
         chosen = [route for route in self.routes if name in (None, route.contract.name)]
         title = self.app.title if name is None else self.contracts[name].title
         document = get_openapi(
@@ -81,6 +63,18 @@ class Documents:
                     {scheme: []} for scheme in SECURITY
                 ]
         return document
+
+    async def printed(self, contract: str | None = None) -> bytes:
+        """The same in JSON, made by a child: as objects it takes many times the room."""
+
+        def made() -> bytes:
+            return json.dumps(self.document(contract), ensure_ascii=False, separators=(",", ":")).encode()
+
+        async with self._printing:
+            if contract not in self._printed:
+                by_a_child: bytes | None = await asyncio.to_thread(_by_a_child, made)
+                self._printed[contract] = by_a_child or made()
+        return self._printed[contract]
 
 
 def _read_by_hand(document: dict[str, Any]) -> dict[str, Any]:
