@@ -72,5 +72,5 @@ def _length(tensors: list[Tensor]) -> float:
 
 
 def _all_finite(tensors: list[Tensor], total: float) -> bool:
-    """What has a finite sum, or length, has finite parts; only where it overflows is every number looked at."""
+    """What has a finite sum or length has finite parts; where that overflows every number is looked at."""
     return math.isfinite(total) or all(bool(tensor.isfinite().all()) for tensor in tensors)
