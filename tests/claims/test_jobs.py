@@ -77,11 +77,6 @@ def test_nothing_raw_of_a_protected_dataset_steers_the_training(tmp_path: Path, 
     """However the raw measures and losses look, the job takes the same steps and keeps the last weights."""
     rule = EarlyStopping(patience=1, monitor=monitor, min_delta=0.0)
     asked: dict[str, Any] = {"epochs": 5, "batch_size": 100, "early_stopping": rule}
-        "epochs": 5,
-        "batch_size": 100,
-        "early_stopping": rule,
-        "dp": DPSpec(noise_multiplier=4.0),
-    }
     job = OneJob(tmp_path, two_classes(100), **asked)
     fit = job.fit
     noisy = iter([5.0, 4.0, 3.0, 2.0, 1.0])  # what is covered by ε goes on becoming better
