@@ -229,7 +229,7 @@ class Models:
         answer = self._connection.get(MODELS, query)
         return [Model.from_wire(item, self._connection) for item in answer.get("models", [])]
 
-    def search(self, text: str, *, limit: int = 50) -> list[Model]:
+    def search(self, text: str, *, limit: int = 50) -> Sequence[Model]:
         """Those with a text in their name, their type or their task, newest first."""
         wanted = text.casefold()
         found: list[Model] = []
