@@ -358,8 +358,12 @@ class Worker:
     def _fail_client(self, failure: WorkbenchError) -> None:
         """The client cannot go on: say why, and let nobody wait for it."""
         log.error("training client %s failed: %s", self.assignment.work_id, type(failure).__name__)
-        self._settle(self.queue.client())
-        self._answer_all(ClientFailed(f"its training client failed: {failure}"))
+        client = self.queue.client()
+        self._settle(client)
+        told = (
+            failure if client.job_id is not None else ClientFailed(f"its training client failed: {failure}")
+        )
+        self._answer_all(told)
         self.queue.announce(Status.ERROR, str(failure))
         self._rest_for_good()
 
