@@ -83,7 +83,7 @@ class ModelDetail(View):
     @classmethod
     def of(cls, model: Model) -> ModelDetail:
         """A model of the room."""
-        figures = OF_CLASSES if model.task.endswith("classification") else tuple(model.performance)
+        figures = OF_CLASSES if model.task.endswith("classification") else _figures(model.performance)
         config = {"dataset_id": model.dataset_id, **model.training_config}
         return cls(
             id=model.id,
@@ -127,6 +127,11 @@ async def delete_model(model_id: ModelId, owner: SignedIn, models: ModelsRoom) -
 def size_mb(model: Model) -> float:
     """How large a model's weights are, in units of 2^20 bytes: 97.8 for a `resnet50`."""
     return round(model.size_bytes / 2**20, 4)
+
+
+def _figures(values: dict[str, Any]) -> tuple[str, ...]:
+    """The names of what is a number."""
+    return tuple(name for name, value in values.items() if isinstance(value, int | float))
 
 
 def _members(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
