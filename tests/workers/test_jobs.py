@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlmodel import col, select
 
 from tests.workers.conftest import Workshop, opened
-from tg_workbench.datasets import Dataset
+from tg_workbench.datasets import Content, Dataset, Datasets, DatasetSpec
 from tg_workbench.errors import (
     DatasetNotReady,
     IdempotencyConflict,
@@ -38,6 +38,8 @@ from tg_workbench.training import (
     Job,
     Jobs,
     JobSpec,
+    JobStatus,
+    LoraSpec,
     OperationRow,
     ScheduleSpec,
     TrainingClients,
@@ -195,7 +197,11 @@ def test_early_stopping_keeps_the_best_weights_of_a_public_dataset(
     features, targets = two_moons
     noise = np.random.default_rng(1).integers(0, 2, len(targets))
     dataset = workshop.dataset(features, noise, privacy="public")  # nothing to learn: it gets worse soon
-    asked = {"learning_rate": 0.05, "early_stopping": EarlyStopping(patience=3), "hidden_sizes": (64,)}
+    asked: dict[str, Any] = {
+        "learning_rate": 0.05,
+        "early_stopping": EarlyStopping(patience=3),
+        "hidden_sizes": (64,),
+    }
     job = ended(workshop, submitted(workshop, dataset.id, epochs=200, **asked))
     assert (job.status, job.reason) == ("completed", "early_stopping"), job.message
     seen = job.history["val_loss"]
@@ -242,6 +248,36 @@ def test_a_job_that_takes_too_long_fails_and_can_go_on(workshop: Workshop, publi
     job = ended(workshop, job_id)
     assert (job.status, job.reason) == ("failed", "timeout")
     assert any(line.startswith("Training started again, from step") for line in lines(workshop, job_id))
+
+
+def texts_of(workshop: Workshop, **more: Any) -> str:
+    """So many short texts, public."""
+    told = {"texts": [f"{word} day {number}" for number in range(20) for word in ("good", "bad")], **more}
+    content = Content.of_texts(json.dumps(told if more else told["texts"]).encode())
+    with workshop.database.write() as session:
+        datasets = Datasets(session, Blobs(workshop.settings.home / "blobs"))
+        return datasets.register(LOCAL_PRINCIPAL, DatasetSpec("texts", content, "public")).id
+
+
+def test_a_language_model_with_a_head_tells_texts_apart(workshop: Workshop) -> None:
+    labelled = texts_of(workshop, targets=[0, 1] * 20)
+    asked: dict[str, Any] = {"model_type": "tiny-llama", "epochs": 20, "learning_rate": 0.05}
+    job = ended(workshop, submitted(workshop, labelled, **asked))
+    assert job.status == "completed", job.message
+    (model,) = models_of(workshop, job.id)
+    assert (model.task, model.architecture["output_classes"]) == ("classification", 2)
+    assert job.history["accuracy"][-1] > 0.8
+
+
+def test_a_language_model_goes_on_learning_by_adapters(workshop: Workshop) -> None:
+    lora = LoraSpec(rank=2, target_modules=("q_proj",))
+    asked: dict[str, Any] = {"model_type": "tiny-llama", "lora": lora, "epochs": 1, "batch_size": 16}
+    job = ended(workshop, submitted(workshop, texts_of(workshop), **asked))
+    assert job.status == "completed", job.message
+    (model,) = models_of(workshop, job.id)
+    assert (model.task, model.architecture["lora"]["rank"]) == ("language_modeling", 2)
+    assert job.final_metrics is not None
+    assert job.final_metrics["val_perplexity"] > 0
 
 
 # ------------------------------------------------------------------------------- steered
@@ -409,7 +445,7 @@ def test_a_user_has_at_most_five_active_jobs(closed: Workshop, two_moons: Rows) 
     with closed.database.read() as session:
         counts = Jobs(session, closed.folder).counts(LOCAL_PRINCIPAL)
         page, total = Jobs(session, closed.folder).list_page(LOCAL_PRINCIPAL, limit=2)
-    assert (counts["queued"], counts["cancelled"], sum(counts.values())) == (5, 1, total)
+    assert (counts[JobStatus.QUEUED], counts[JobStatus.CANCELLED], sum(counts.values())) == (5, 1, total)
     assert len(page) == 2
 
 
@@ -473,7 +509,7 @@ def test_a_jobs_client_is_its_own_and_its_dataset_is_in_use(closed: Workshop, tw
 
 
 def test_the_estimate_learns_from_jobs_that_have_ended(workshop: Workshop, public: str) -> None:
-    asked = {"model_type": "linear", "batch_size": 400}
+    asked: dict[str, Any] = {"model_type": "linear", "batch_size": 400}
     ended(workshop, submitted(workshop, public, epochs=1, **asked))
     first = job_of(workshop, submitted(workshop, public, epochs=100, **asked))
     second = ended(workshop, submitted(workshop, public, epochs=200, **asked))

@@ -46,7 +46,7 @@ def plain_sum(
     found = torch.cat(losses) if losses else torch.zeros(0)
     total = total or [torch.zeros_like(parameter) for parameter in learning]
     length = _length(total)
-    if not bool(found.isfinite().all()) or not _all_finite(total, length):
+    if not _all_finite([found], float(found.sum())) or not _all_finite(total, length):
         raise InvalidBatch(
             "the loss or its gradient is not finite: lower the learning rate or scale the features"
         )
@@ -71,6 +71,6 @@ def _length(tensors: list[Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack(lengths).double())) if tensors else 0.0
 
 
-def _all_finite(tensors: list[Tensor], length: float) -> bool:
-    """What has a finite length has finite parts; only where it overflows is every number looked at."""
-    return math.isfinite(length) or all(bool(tensor.isfinite().all()) for tensor in tensors)
+def _all_finite(tensors: list[Tensor], total: float) -> bool:
+    """What has a finite sum or length has finite parts; where that overflows every number is looked at."""
+    return math.isfinite(total) or all(bool(tensor.isfinite().all()) for tensor in tensors)

@@ -225,7 +225,8 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = used
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in self._trainable.values():
+            parameter.grad = None
         self.discard()
         self.step += 1
         self._average.take(self.step)

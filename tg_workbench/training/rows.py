@@ -157,3 +157,15 @@ def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:
     else:
         outputs = 1 if targets.ndim == 1 else int(np.prod(targets.shape[1:]))
     return Architecture(input_shape=tuple(features.shape[1:]), output_size=outputs)
+
+
+def classes_of_texts(dataset: Dataset, blobs: Blobs) -> Architecture | None:
+    """The shape of what tells the texts of a dataset apart; None where they have no targets."""
+    told = json.loads(blobs.read(dataset.blob)) if dataset.format == "texts" else None
+    if not isinstance(told, dict) or told.get(TARGETS) is None:
+        return None
+    targets = np.asarray(told[TARGETS])
+    if not np.issubdtype(targets.dtype, np.integer):
+        return Architecture((), 1)
+    names = (dataset.encoding or {}).get("class_names") or ()
+    return Architecture((), max(int(targets.max()) + 1, len(names), 2))

@@ -99,7 +99,7 @@ def test_parts_name_their_field_too() -> None:
         (lambda: ScheduleSpec("cosine", floor=2.0), "schedule.floor"),
     ):
         with pytest.raises(InvalidField) as refusal:
-            made()  # type: ignore[no-untyped-call]
+            made()
         assert refusal.value.problems[0]["where"] == field
 
 
