@@ -154,7 +154,7 @@ def test_pictures_of_bytes_are_predicted_as_they_were_learned(workbench: Workben
 
 def test_a_served_language_model_writes_piece_by_piece(workbench: Workbench) -> None:
     letters = workbench.datasets.upload(
-        "letters to write", texts=["Dear Anna", "Yours, Bob"] * 8, privacy="public"
+        "letters to write", texts=["Dear Clara", "Yours, Dan"] * 8, privacy="public"
     )
     job = workbench.jobs.submit("tiny-llama", letters, epochs=1, batch_size=8).wait(timeout=240)
     assert job.model is not None

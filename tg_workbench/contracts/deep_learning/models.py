@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.deep_learning.errors import DEEP_LEARNING_FAILURES, DeepLearningRoute
-from tg_workbench.contracts.providers import ModelId, ModelsRoom, SignedIn
+from tg_workbench.contracts.providers import ModelId, ModelsRoom, ServicesRoom, SignedIn
 from tg_workbench.models import Model, ModelQuery
 
 router = APIRouter(
@@ -119,9 +119,12 @@ async def get_model(model_id: ModelId, owner: SignedIn, models: ModelsRoom) -> M
 
 
 @router.delete("/{model_id}", status_code=204, response_class=Response)
-async def delete_model(model_id: ModelId, owner: SignedIn, models: ModelsRoom) -> None:
+async def delete_model(
+    model_id: ModelId, owner: SignedIn, models: ModelsRoom, services: ServicesRoom
+) -> None:
     """Delete a trained model. One that a service answers with is refused."""
-    models.delete(owner, model_id, users=0)
+    models.delete(owner, model_id, users=services.users_of(model_id))
+    services.release_model(model_id)
 
 
 def size_mb(model: Model) -> float:
