@@ -98,9 +98,9 @@ class Model(Value):
     @property
     def reading(self) -> Reading:
         """What it reads, as rows are made ready for it."""
-        texts = self.task == LANGUAGE or self.task.startswith("text") or "max_length" in self.architecture
-        shape = tuple(self.architecture.get("input_shape") or ())
-        return Reading(self.inputs, shape, takes_bytes=self.class_names is not None, takes_texts=texts)
+        shape = tuple(self.architecture.get("input_shape") or ())  # what reads texts has none
+        named = self.class_names is not None
+        return Reading(self.inputs, shape, takes_bytes=named, takes_texts=not shape)
 
     # ------------------------------------------------------------------------- look
     @property
