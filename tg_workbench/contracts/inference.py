@@ -63,7 +63,7 @@ class Inference:
             service = services.get(self.owner, id_or_name)
             target = services.target_of(service)
             if service.runtime_used == TRITON:
-                target = model_target(services.models.get(self.owner, service.model_id))
+                target = model_target(session, self.owner, service.model_id)
         answer = await self._asked(target, Frame({"op": "predict"}, question))
         return Response(answer.payload, media_type=JSON)
 
