@@ -98,8 +98,9 @@ class Model(Value):
     @property
     def reading(self) -> Reading:
         """What it reads, as rows are made ready for it."""
-        texts = self.task == LANGUAGE or self.task.startswith("text") or "max_length" in self.architecture
         shape = tuple(self.architecture.get("input_shape") or ())
+        texts = self.inputs is None and not shape and "input_shape" in self.architecture
+        texts = texts or self.task == LANGUAGE
         return Reading(self.inputs, shape, takes_bytes=self.class_names is not None, takes_texts=texts)
 
     # ------------------------------------------------------------------------- look
