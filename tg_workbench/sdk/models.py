@@ -98,9 +98,9 @@ class Model(Value):
     @property
     def reading(self) -> Reading:
         """What it reads, as rows are made ready for it."""
-        shape = tuple(self.architecture.get("input_shape") or ())  # what reads texts has none
-        named = self.class_names is not None
-        return Reading(self.inputs, shape, takes_bytes=named, takes_texts=not shape)
+        shape = tuple(self.architecture.get("input_shape") or ())
+        texts = self.task == LANGUAGE or ("input_shape" in self.architecture and not shape)
+        return Reading(self.inputs, shape, takes_bytes=self.class_names is not None, takes_texts=texts)
 
     # ------------------------------------------------------------------------- look
     @property
