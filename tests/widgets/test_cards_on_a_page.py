@@ -23,7 +23,8 @@ table = pl.DataFrame({{
 }})
 evil = {EVIL!r}
 dataset = wb.datasets.upload(table, evil, target="sick", privacy="public", progress=False)
-job = wb.jobs.submit("mlp", dataset, name=evil, epochs=40, batch_size=20, learning_rate=0.05, hidden_sizes=[8])
+quick = {{"epochs": 40, "batch_size": 20, "learning_rate": 0.05, "hidden_sizes": [8]}}
+job = wb.jobs.submit("mlp", dataset, name=evil, **quick)
 job.wait(timeout=240, progress=False)
 jobs, data, model, box = JobsTable(wb), DatasetCard(dataset), ModelCard(job.model), PredictBox(job.model)"""
 

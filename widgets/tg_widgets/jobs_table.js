@@ -102,18 +102,19 @@ class JobRow {
     if (this.told.actions === key) return;
     this.told.actions = key;
     const focused = this.actions.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+    const isAsked = (action) => doing.includes(`${action} ${this.id}`); // not `disabled`: that would drop the focus
     const button = (action, text, more = {}) => {
       const { kind = "", ...attributes } = more;
       return element(`button.tgw-button.small${kind}`, {
-        type: "button", "data-action": action, "aria-label": `${text} ${name}`, disabled: doing.includes(`${action} ${this.id}`),
-        onclick: () => this.table.live.ask(action === "log" && isOpen ? "close_log" : action, { id: this.id }), ...attributes,
+        type: "button", "data-action": action, "aria-label": `${text} ${name}`, "aria-disabled": String(isAsked(action)),
+        onclick: () => isAsked(action) || this.table.live.ask(action === "log" && isOpen ? "close_log" : action, { id: this.id }), ...attributes,
       }, text);
     };
     this.actions.replaceChildren(element("div.tgw-buttons", {},
       actions.includes("stop") && button("stop", "Stop", { kind: ".danger" }),
       actions.includes("restart") && button("restart", "Restart"),
       actions.includes("log") && button("log", isOpen ? "Close log" : "Log", { "aria-expanded": String(isOpen), "aria-controls": this.lines.id })));
-    if (focused) (this.actions.querySelector(`[data-action="${focused}"]:not(:disabled)`) ?? this.actions.querySelector("button:not(:disabled)"))?.focus();
+    if (focused) (this.actions.querySelector(`[data-action="${focused}"]`) ?? this.actions.querySelector("button"))?.focus();
   }
 
   /** The last lines; it goes on to the newest unless somebody has scrolled up to read. */
