@@ -53,6 +53,8 @@ class Model(Value):
     class_names: Sequence[str] | None = None
     inputs: Sequence[str] | None = None
     """The raw columns of a row to predict, in order; None: numbers, pictures or text."""
+    columns: Sequence[Mapping[str, Any]] | None = None
+    """How each of them is read: name, type, and the values or the range it may have, where that is known."""
     performance: Mapping[str, Any] = field(default_factory=dict)
     """How good it is: accuracy, precision, recall, f1_score; of a regression mae, rmse, r2."""
     performance_note: str | None = None

@@ -2,15 +2,31 @@
 
 `LiveCurve` draws numbers as they arrive, `BudgetGauge` shows what a run has revealed, and `TrainingPanel`
 drives a training client with both. The first two need no server: traits in, traits out. `PrivacyPlanner`
-tries out what a run would cost.
+tries out what a run would cost. `JobsTable` follows your jobs, `DatasetCard` and `ModelCard` say what there is
+to know of one, and `PredictBox` asks a model.
 
 Pitfalls: importing this package starts nothing, and a widget starts nothing when it appears (Voila may run a
-notebook before anybody looks at it). A raw loss is not covered by ε: publish `TrainingPanel(published=True)`.
+notebook before anybody looks at it). A raw loss, and what the columns of protected data hold, is not covered
+by ε: publish with `published=True`, which the panel, the table and both cards take.
 """
 
 from tg_widgets.budget_gauge import BudgetGauge
+from tg_widgets.dataset_card import DatasetCard
+from tg_widgets.jobs_table import JobsTable
 from tg_widgets.live_curve import LiveCurve, Series
+from tg_widgets.model_card import ModelCard
+from tg_widgets.predict_box import PredictBox
 from tg_widgets.privacy_planner import PrivacyPlanner
 from tg_widgets.training_panel import TrainingPanel
 
-__all__ = ["BudgetGauge", "LiveCurve", "PrivacyPlanner", "Series", "TrainingPanel"]
+__all__ = [
+    "BudgetGauge",
+    "DatasetCard",
+    "JobsTable",
+    "LiveCurve",
+    "ModelCard",
+    "PredictBox",
+    "PrivacyPlanner",
+    "Series",
+    "TrainingPanel",
+]

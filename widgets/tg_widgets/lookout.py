@@ -5,11 +5,11 @@ It begins when a page shows the panel, not when the panel is made, and only ever
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tg_widgets.watch import Watch
 from tg_workbench.errors import CallFailed, NotFound, WorkbenchError
 from tg_workbench.sdk import TrainingClient, Workbench
 from tg_workbench.sdk.datasets import Dataset
@@ -81,32 +81,23 @@ class Lookout:
         self._workbench = workbench
         self._tell = tell
         self._ignored: set[str] = set()
-        self._wanted = threading.Event()
-        self._closed = self._is_resting = False
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._watch = Watch(self._take_a_look, "tg-panel-lookout")
 
     def start(self) -> None:
         """Begin to look, and go on until `rest` or `close`."""
-        with self._lock:
-            self._is_resting = False
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="tg-panel-lookout", daemon=True)
-                self._thread.start()
+        self._watch.start()
 
     def rest(self) -> None:
         """Look no more until `start`: nobody sees the panel."""
-        self._is_resting = True
-        self._wanted.set()
+        self._watch.rest()
 
     def look_now(self) -> None:
         """Do not wait for the next look."""
-        self._wanted.set()
+        self._watch.look_now()
 
     def close(self) -> None:
         """Look no more."""
-        self._closed = True
-        self._wanted.set()
+        self._watch.close()
 
     def workbench(self) -> Workbench:
         """The workbench it looks at. Raises CallFailed, saying how to start one, when there is none."""
@@ -123,26 +114,11 @@ class Lookout:
         live = (client for client in self.seen.clients if not client.view.ended)
         return next((client for client in live if client.id not in self._ignored), None)
 
-    def _run(self) -> None:
-        try:
-            while self._goes_on():
-                self._wanted.clear()
-                self._take_a_look()
-                self._wanted.wait(_SECONDS_BETWEEN_LOOKS)
-        finally:
-            with self._lock:  # also after what nobody expected: `start` begins anew
-                if self._thread is threading.current_thread():
-                    self._thread = None
+    def _take_a_look(self) -> float:
+        """Look, and tell; in how many seconds to look again.
 
-    def _goes_on(self) -> bool:
-        with self._lock:
-            if self._closed or self._is_resting:
-                self._thread = None
-                return False
-            return True
-
-    def _take_a_look(self) -> None:
-        """Look, and tell. What nobody expected is told in general and goes where a thread's tracebacks go."""
+        What nobody expected is told in general, and goes where a thread's tracebacks go.
+        """
         seen = replace(self.seen, connection="unreachable", problem=_UNEXPECTED)
         try:
             seen = self._look()
@@ -150,8 +126,9 @@ class Lookout:
             seen = replace(seen, problem=str(failure))
         finally:
             self.seen = seen
-            if not self._closed:
+            if not self._watch.is_closed:
                 self._tell(seen)
+        return _SECONDS_BETWEEN_LOOKS
 
     def _look(self) -> Seen:
         workbench = self.workbench()

@@ -15,6 +15,7 @@ AliasName = Annotated[
 ]
 AnyAlias = Annotated[str | None, Query(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
 AnyText = Annotated[str | None, Query(min_length=1, max_length=200)]
+_OF_COLUMN = ("name", "type", "optional", "values", "low", "high")
 NOT_COVERED = "measured on private rows, without noise: for their owner, and not covered by epsilon"
 
 
@@ -33,6 +34,11 @@ class ModelView(View):
     class_names: list[str] | None
     inputs: list[str] | None
     """The raw columns of a row to predict, in order; null: numbers of `architecture.input_shape`, or text."""
+    columns: list[dict[str, Any]] | None
+    """How each of `inputs` is read: its name and type, and the values or the range that were declared for it.
+
+    Of public sets also the values that were found. Nothing of it is a function of protected rows.
+    """
     performance: dict[str, Any]
     performance_note: str | None
     training_config: dict[str, Any]
@@ -64,6 +70,7 @@ class ModelView(View):
             aliases=aliases,
             model_type=model.model_ref,
             inputs=[column["name"] for column in columns] if columns else None,
+            columns=[_reading(column) for column in columns] if columns else None,
             performance_note=NOT_COVERED if model.is_private and model.performance else None,
             training_client_id=model.client_id,
             meaning=meaning(model.privacy),
@@ -92,3 +99,7 @@ class ModelVersions(View):
 
     family: str
     models: list[ModelView]
+
+
+def _reading(column: dict[str, Any]) -> dict[str, Any]:
+    return {name: column[name] for name in _OF_COLUMN if column.get(name) is not None}
