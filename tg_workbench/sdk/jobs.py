@@ -21,7 +21,7 @@ from tg_workbench.sdk.job_plans import EarlyStopping, JobPlan, Schedule
 from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
 from tg_workbench.sdk.models import Model, Models
 from tg_workbench.sdk.plans import LoRA, Optimizer, Privacy, chosen_lora, chosen_privacy
-from tg_workbench.sdk.progress import Bar, NotebookBar, bar_here
+from tg_workbench.sdk.progress import Bar, NoBar, NotebookBar, bar_here
 from tg_workbench.sdk.values import ClientView, PrivacyView
 
 PATH = "/workbench/v1/jobs"
@@ -114,8 +114,7 @@ class Job:
 
         Raises JobFailed with the reason, and DeadlineExceeded after `timeout` seconds (it goes on).
         """
-        bar = bar_here(wanted=progress)
-        for pause in self._until_over(bar, timeout):
+        for pause in self._until_over(self._bar_of(wanted=progress), timeout):
             time.sleep(pause)
             self.refresh()
         return self
@@ -125,8 +124,7 @@ class Job:
         return self._ended().__await__()
 
     async def _ended(self) -> Self:
-        is_shown = isinstance(self._bar, NotebookBar) and self._bar.here
-        for pause in self._until_over(bar_here(wanted=not is_shown), None):
+        for pause in self._until_over(self._bar_of(wanted=True), None):
             await asyncio.sleep(pause)
             await self._connection.off_loop(self.refresh)
         return self
@@ -171,6 +169,14 @@ class Job:
             after = events[-1].id
 
     # ------------------------------------------------------------------------- how it waits
+    def _bar_of(self, *, wanted: bool) -> Bar:
+        """The bar that the running cell shows already, or a new one: a cell shows a job once."""
+        if not wanted:
+            return NoBar()
+        if not (isinstance(self._bar, NotebookBar) and self._bar.here):
+            self._bar = bar_here(wanted=True)
+        return self._bar
+
     def _until_over(self, bar: Bar, timeout: float | None) -> Iterator[float]:
         """Pauses before each look; ends when it is over. Raises what `wait` does."""
         deadline = None if timeout is None else time.monotonic() + timeout
