@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,9 +23,9 @@ from transformers.pytorch_utils import Conv1D
 from tests.claims.brute_force import check, one_by_one
 from tests.claims.devices import DEVICES
 from tg_workbench.engine import lora
-from tg_workbench.engine.architectures import cnn, logistic, mlp, resnet18, resnet50, tempered_cnn
+from tg_workbench.engine.architectures import build, cnn, logistic, mlp, resnet18, resnet50, tempered_cnn
 from tg_workbench.engine.losses import LOSSES
-from tg_workbench.engine.networks import RowModel
+from tg_workbench.engine.networks import RowModel, TextClassifier
 from tg_workbench.engine.specs import Architecture, LoraSpec
 from tg_workbench.errors import UnsupportedLayer
 from tg_workbench.privacy import shares
@@ -206,6 +207,27 @@ def test_llama_clips_like_one_backward_per_example(rank: int, tied: bool, device
         return LOSSES["cross_entropy"](model(input_ids=x[part], use_cache=False).logits, labels[part])
 
     check(model, losses, COUNT)
+
+
+@pytest.mark.parametrize("rank", [0, 4], ids=["frozen", "lora"])
+def test_text_classifier_clips_like_one_backward_per_example(rank: int) -> None:
+    network = build("tiny-llama", Architecture((), 3), Path())
+    assert isinstance(network, TextClassifier)
+    if rank:
+        lora.attach(network.module.trunk, LoraSpec(rank=rank, target_modules=("all-linear",), dropout=0.0))
+        for name, parameter in network.module.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.1)
+    ids, y = torch.randint(0, 256, (COUNT, 9)), torch.randint(0, 3, (COUNT,))
+    mask = (torch.arange(9) < torch.randint(2, 10, (COUNT, 1))).long()
+
+    def losses(part: slice | list[int]) -> Tensor:
+        said = network.answer({"input_ids": ids[part], "attention_mask": mask[part]})
+        return LOSSES["cross_entropy"](said, y[part])
+
+    require_apart(network.module, losses, COUNT)
+    found = check(network.module, losses, COUNT)
+    assert ("score.weight" in found.tensors, len(found.tensors)) == (True, 29 if rank else 1)
 
 
 def tiny_llama(tied: bool) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Would the tests notice? Thirteen classic bugs, planted one at a time; the test named for each must fail."""
+"""Would the tests notice? Classic bugs, planted one at a time; the test named for each must fail."""
 
 from __future__ import annotations
 

@@ -38,8 +38,12 @@ def dora(people: People) -> Person:
 @pytest.fixture(scope="module")
 def shop(registry: Registry, dora: Person) -> dict[str, str]:
     """Models by name."""
-    prices = {"mae": 1.5, "rmse": 2.5, "r2": 0.5}
-    cnn: dict[str, Any] = {"model_ref": "cnn", "performance": {**FIGURES, "accuracy": 0.5}, "dataset_id": "ds-letters"}
+    prices = {"accuracy": None, "mae": 1.5, "rmse": 2.5, "r2": 0.5, "metrics_note": "held-out rows"}
+    cnn: dict[str, Any] = {
+        "model_ref": "cnn",
+        "performance": {**FIGURES, "accuracy": 0.5},
+        "dataset_id": "ds-letters",
+    }
     return {
         "MLP_v1": registry.register(dora),
         "MLP_v2": registry.register(dora, privacy=PRIVATE, performance={**FIGURES, "accuracy": 0.8}),

@@ -252,23 +252,6 @@ def test_any_time_of_this_age_can_be_asked_for(api: httpx.Client, time: str) -> 
 
 # ----------------------------------------------------------------------------- S4-01
 @pytest.mark.operation("S4-01")
-def test_training_stats_count_runs_and_add_up(caller: Caller) -> None:
-    def stats() -> dict[str, int]:
-        return dict(caller.http.get("/api/training/stats").json())
-
-    before = stats()
-    dataset = caller.http.post("/workbench/v1/datasets", json=PUBLIC).json()
-    client_id = caller.create(model_ref="tiny-llama", architecture=None, dataset_id=dataset["dataset_id"])
-    future = caller.own(client_id, "train", {"steps": 2}).json()["future_id"]
-    until(lambda: caller.http.get(f"/api/v1/futures/{future}").json()["completed_at"], 120)
-    after = stats()
-    assert set(after) == {"total_jobs", "completed", "running", "failed", "pending", "cancelled"}
-    assert after["total_jobs"] == before["total_jobs"] + 1
-    assert after["completed"] == before["completed"] + 1
-    assert after["total_jobs"] == sum(count for name, count in after.items() if name != "total_jobs")
-
-
-@pytest.mark.operation("S4-01")
 def test_training_stats_open_for_a_session_and_for_a_key_with_the_documents_scope(
     stranger: httpx.Client, api: httpx.Client
 ) -> None:

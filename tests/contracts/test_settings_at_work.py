@@ -158,6 +158,7 @@ def test_strangers_do_not_push_everything_else_out_of_the_log(tmp_path: Path) ->
         {"TG_AUTH_DISABLED": "true", "TG_ENVIRONMENT": "production"},
         {"TG_ALLOWED_ORIGINS": "*", "TG_ALLOW_CREDENTIALS": "true"},
         {"TG_ENVIRONMENT": "prod"},
+        {"TG_ALLOW_HUB": "true"},
         {"TG_AUTH_DISABLED": "maybe"},
         {"TG_WEBHOOK_ALLOW_LOOPBACK": "true", "TG_ENVIRONMENT": "production"},
         {"PORT": "eighty"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,7 +26,7 @@ from tg_workbench import (
 )
 from tg_workbench.sdk import Dataset, Job
 
-QUICK = {"epochs": 3, "batch_size": 50, "learning_rate": 0.05, "hidden_sizes": [8]}
+QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 50, "learning_rate": 0.05, "hidden_sizes": [8]}
 
 
 @pytest.fixture(scope="module")

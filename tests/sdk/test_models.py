@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from tg_workbench import (
 )
 from tg_workbench.sdk import Model, Service
 
-QUICK = {"epochs": 60, "batch_size": 20, "learning_rate": 0.05, "hidden_sizes": [8]}
+QUICK: dict[str, Any] = {"epochs": 60, "batch_size": 20, "learning_rate": 0.05, "hidden_sizes": [8]}
 FRAME = pl.DataFrame(
     {
         "age": [None if number == 7 else 20 + number % 60 for number in range(120)],
@@ -70,7 +71,8 @@ def test_rows_of_any_shape_mean_the_same(model: Model) -> None:
     by_name = model.predict({"smokes": "often", "age": 70})
     assert by_name == model.predict([70, "often"]) == model.predict([[70, "often"]])
     assert len(by_name) == 1
-    assert len(model.predict([{"age": None, "smokes": "often"}, {"age": float("nan"), "smokes": "never"}])) == 2
+    missing = [{"age": None, "smokes": "often"}, {"age": float("nan"), "smokes": "never"}]
+    assert len(model.predict(missing)) == 2
     with pytest.raises(InvalidRequest, match=r"row 2|inputs\.1"):
         model.predict([[70, "often"], [70]])
     with pytest.raises(InvalidRequest, match="column smokes"):
@@ -152,7 +154,7 @@ def test_pictures_of_bytes_are_predicted_as_they_were_learned(workbench: Workben
 
 def test_a_served_language_model_writes_piece_by_piece(workbench: Workbench) -> None:
     letters = workbench.datasets.upload(
-        "letters to write", texts=["Dear Anna", "Yours, Bob"] * 8, privacy="public"
+        "letters to write", texts=["Dear Clara", "Yours, Dan"] * 8, privacy="public"
     )
     job = workbench.jobs.submit("tiny-llama", letters, epochs=1, batch_size=8).wait(timeout=240)
     assert job.model is not None

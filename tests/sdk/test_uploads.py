@@ -216,7 +216,7 @@ def test_a_saved_huggingface_dataset_of_images_is_uploaded(workbench: Workbench,
 
 
 def test_rows_go_by_their_name_as_before(workbench: Workbench) -> None:
-    rows = {"features": np.eye(4, dtype=np.float32), "targets": np.arange(4)}
+    rows: dict[str, Any] = {"features": np.eye(4, dtype=np.float32), "targets": np.arange(4)}
     assert workbench.datasets.upload("named", **rows, privacy="public").name == "named"
     assert workbench.datasets.upload(name="also named", **rows, privacy="public").name == "also named"
     with pytest.raises(InvalidRequest, match="only with a file"):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "transformers", "opacus", "sklearn", "scipy", "dp_accounting")
-API_HEAVY = (*HEAVY, "numpy", "tokenizers", "gguf")
+API_HEAVY = (*HEAVY, "numpy", "tokenizers", "gguf", "polars", "PIL", "safetensors")
 
 
 def imported_by(module: str) -> set[str]:
@@ -30,6 +30,7 @@ def test_the_notebook_side_never_imports_torch(module: str) -> None:
         "tg_workbench.__main__",
         "tg_workbench.training",
         "tg_workbench.datasets",
+        "tg_workbench.datasets.files",
         "tg_workbench.execution",
     ],
 )

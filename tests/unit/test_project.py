@@ -42,6 +42,7 @@ USED_WITHOUT_IMPORT = {
     "websockets": "uvicorn takes it up: /ws/* speak through it",
     "jupyterlab": "where the notebooks are opened",
     "voila": "what publishes a notebook as a dashboard",
+    "onnx": "torch asks for it when it writes a network as ONNX",
     "plotly": "the notebooks draw with it",
     "scikit-learn": "the notebooks' data",
 }

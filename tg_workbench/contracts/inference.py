@@ -6,7 +6,7 @@ No session is held while a worker computes. What a worker refuses is told like a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from tg_workbench.contracts.bodies import read_value
 from tg_workbench.contracts.failures import OperationFailed
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import SignedIn, ThePremises
-from tg_workbench.errors import ModelNotFound, ModelNotReady
+from tg_workbench.errors import ModelNotFound
 from tg_workbench.identity import Principal
 from tg_workbench.models import Model, Models
 from tg_workbench.models.serving import Frame, Service, Services, Standing, Target, model_target
@@ -49,7 +49,7 @@ class Inference:
     async def predict(self, model_id: str, question: bytes) -> Response:
         """The answer to raw rows. Raises ModelNotFound, OperationFailed, ModelNotReady."""
         with self.premises.database.read() as session:
-            target = model_target(self._models(session).get(self.owner, model_id))
+            target = model_target(session, self.owner, model_id)
         answer = await self._asked(target, Frame({"op": "predict"}, question))
         return Response(answer.payload, media_type=JSON)
 
@@ -63,7 +63,7 @@ class Inference:
             service = services.get(self.owner, id_or_name)
             target = services.target_of(service)
             if service.runtime_used == TRITON:
-                target = model_target(services.models.get(self.owner, service.model_id))
+                target = model_target(session, self.owner, service.model_id)
         answer = await self._asked(target, Frame({"op": "predict"}, question))
         return Response(answer.payload, media_type=JSON)
 
@@ -74,30 +74,17 @@ class Inference:
             service = services.get(self.owner, id_or_name)
             return service, services.standing(service)
 
-    def described(self, id_or_name: str, name: str, version: str | None) -> tuple[Answering | None, Model]:
-        """A service's model, and what answers for it: None while it is stopped.
-
-        Raises ServiceNotFound, and ModelNotFound when the service has no model of this name and version.
-        """
+    def described(self, id_or_name: str, name: str, version: str | None) -> Model:
+        """A service's model. Raises ServiceNotFound, and ModelNotFound for another name or version."""
         with self.premises.database.read() as session:
-            services = self._services(session)
-            service = services.get(self.owner, id_or_name)
-            model = services.models.get(self.owner, service.model_id)
-            if name not in (model.id, service.name, service.id) or version not in (None, str(model.version)):
-                raise ModelNotFound
-            if not service.is_started:
-                return None, model
-            return Answering(service, model, services.target_of(service), name), model
+            return self._found(self._services(session), id_or_name, name, version)[1]
 
     def answering(self, id_or_name: str, name: str, version: str | None) -> Answering:
-        """The same for a question. Raises ServiceStopped as well."""
+        """The same, and what answers for it. Raises ServiceStopped as well."""
         with self.premises.database.read() as session:
             services = self._services(session)
-            services.target_of(services.get(self.owner, id_or_name))
-        found, _ = self.described(id_or_name, name, version)
-        if found is None:
-            raise ModelNotReady
-        return found
+            service, model = self._found(services, id_or_name, name, version)
+            return Answering(service, model, services.target_of(service), name)
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[Services]:
@@ -140,6 +127,15 @@ class Inference:
     async def _asked(self, target: Target, frame: Frame) -> Frame:
         return checked(await self.premises.pool.ask(target, frame))
 
+    def _found(
+        self, services: Services, id_or_name: str, name: str, version: str | None
+    ) -> tuple[Service, Model]:
+        service = services.get(self.owner, id_or_name)
+        model = services.models.get(self.owner, service.model_id)
+        if name not in (model.id, service.name, service.id) or version not in (None, str(model.version)):
+            raise ModelNotFound
+        return service, model
+
     def _models(self, session: Session) -> Models:
         return Models(session, self.premises.blobs, self.premises.settings.home)
 
@@ -161,8 +157,8 @@ def checked(answer: Frame) -> Frame:
     return answer
 
 
-async def _after(first: Frame, pieces: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
-    async with contextlib.aclosing(pieces):  # type: ignore[type-var]  # a generator it is
+async def _after(first: Frame, pieces: AsyncGenerator[Frame, None]) -> AsyncIterator[Frame]:
+    async with contextlib.aclosing(pieces):
         yield first
         async for piece in pieces:
             yield piece

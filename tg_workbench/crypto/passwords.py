@@ -34,9 +34,12 @@ def hash_password(password: str) -> str:
 
 
 def verify(password: str, stored: str | None) -> bool:
-    """Whether `password` is the one whose hash is `stored`; None, for nobody, takes as long and is False."""
+    """Whether `password` is the one whose hash is `stored`; None, for nobody, takes as long and is False.
+
+    One that is stored may be shorter than a new one may be: it may be older than that rule.
+    """
     try:
-        fit = _fit(password)
+        fit = _fit(password, shortest=0)
     except PasswordUnfit:
         fit, stored = "", None  # takes as long, too: the answer must not tell what was wrong
     with _at_work:
@@ -49,10 +52,10 @@ def needs_rehash(stored: str) -> bool:
     return _hasher().current_hasher.check_needs_rehash(stored)
 
 
-def _fit(password: str) -> str:
+def _fit(password: str, *, shortest: int = SHORTEST) -> str:
     """The password in the one form that every keyboard's spelling of it has (NIST SP 800-63B: NFKC)."""
     normal = unicodedata.normalize("NFKC", password[: 4 * LONGEST])
-    if not SHORTEST <= len(normal) <= LONGEST:
+    if not shortest <= len(normal) <= LONGEST:
         raise PasswordUnfit(f"a password has {SHORTEST} to {LONGEST} characters")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in normal):
         raise PasswordUnfit("a password holds no control characters")

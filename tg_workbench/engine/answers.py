@@ -11,14 +11,40 @@ from torch import Tensor
 from tg_workbench.engine.losses import IGNORED
 
 
-def count_right(said: Tensor, targets: Tensor, loss_name: str) -> tuple[int, int]:
-    """How many answers are right, of how many that can be. Both on one device."""
-    if loss_name == "mse":
-        return 0, 0
-    if loss_name == "bce":
-        return int(((said > 0) == (targets > 0.5)).sum()), targets.numel()
-    learned = targets != IGNORED
-    return int(((said.argmax(-1) == targets) & learned).sum()), int(learned.sum())
+class RightAnswers:
+    """How many answers are right, of how many that can be."""
+
+    def __init__(self, loss_name: str) -> None:
+        self._loss_name = loss_name
+        self._right = self._all = 0
+
+    def add(self, said: Tensor, targets: Tensor) -> None:
+        """Count some examples in. Both on one device."""
+        if self._loss_name == "bce":
+            self._right += int(((said > 0) == (targets > 0.5)).sum())
+            self._all += targets.numel()
+        elif self._loss_name != "mse":
+            learned = targets != IGNORED
+            self._right += int(((said.argmax(-1) == targets) & learned).sum())
+            self._all += int(learned.sum())
+
+    @property
+    def accuracy(self) -> float | None:
+        """Which part of them is right; None where answers are not right or wrong."""
+        return self._right / self._all if self._all else None
+
+    def metrics(self) -> dict[str, float]:
+        """Accuracy, if it can be told."""
+        return {} if self.accuracy is None else {"accuracy": self.accuracy}
+
+
+def predictions(said: Tensor, loss_name: str | None, outputs: int) -> list[dict[str, Any]]:
+    """What [examples, outputs] say, learned by this loss: {class, confidence} of each example, or {value}."""
+    if loss_name == "mse" or (loss_name is None and outputs == 1):
+        return [{"value": row[0] if len(row) == 1 else row} for row in said.tolist()]
+    if loss_name == "bce" and outputs == 1:
+        return classes_of(torch.cat((torch.zeros_like(said), said), dim=1))
+    return classes_of(said)
 
 
 def classes_of(logits: Tensor) -> list[dict[str, Any]]:
@@ -32,7 +58,7 @@ def classes_of(logits: Tensor) -> list[dict[str, Any]]:
 
 def last_of(said: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
     """The answer for each example; of [examples, tokens, vocabulary] what comes after each text."""
-    if "attention_mask" not in inputs:
+    if said.dim() < 3 or "attention_mask" not in inputs:
         return said
     last = inputs["attention_mask"].sum(1).clamp(min=1) - 1
     return said[torch.arange(len(said)), last.to(said.device)]

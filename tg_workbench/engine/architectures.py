@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from tg_workbench.engine.images import as_image
-from tg_workbench.engine.networks import Network, RowModel
+from tg_workbench.engine.networks import Classifier, LanguageModel, Network, RowModel, TextClassifier
 from tg_workbench.engine.scattering import ScatteringFront
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidRequest, UnknownModel
@@ -150,23 +151,56 @@ def known_models() -> list[str]:
 
 
 def build(model_ref: str, architecture: Architecture | None, cache_folder: Path, *, seed: int = 0) -> Network:
-    """The network that `model_ref` names, in float32 and with all its parameters trainable."""
+    """The network that `model_ref` names, in float32, with all its parameters trainable.
+
+    A language model with an architecture tells texts apart: then its head is, and nothing else. `seed` is for
+    what is new; the model that a client starts from is the same for all, also where its weights are random.
+    """
+    if model_ref in ROW_MODELS:
+        if architecture is None or not architecture.input_shape:
+            raise InvalidRequest(f"{model_ref} needs an architecture: input_shape, output_size, hidden_sizes")
+        with drawn_from(seed):
+            return ROW_MODELS[model_ref](architecture)
+    with drawn_from(0):
+        network = _language_model(model_ref, cache_folder)
+    if architecture is None:
+        return network
+    with drawn_from(seed):
+        return text_classifier(network, architecture)
+
+
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """While this lasts weights are drawn from this seed; what is drawn elsewhere notices nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if model_ref in ROW_MODELS:
-            if architecture is None:
-                raise InvalidRequest(
-                    f"{model_ref} needs an architecture: input_shape, output_size, hidden_sizes"
-                )
-            return ROW_MODELS[model_ref](architecture)
-        folder = Path(model_ref).expanduser()
-        if model_ref not in LANGUAGE_MODELS and not (folder.is_absolute() and folder.is_dir()):
-            raise UnknownModel(known_models())
-        # Imported here because it brings transformers, which a client of rows need not wait for.
-        from tg_workbench.engine import language_models
+        yield
 
-        if model_ref == "tiny-llama":
-            return language_models.tiny_llama()
-        if model_ref == "smollm2-135m":
-            return language_models.smollm2_135m(cache_folder)
-        return language_models.load_folder(folder)
+
+def _language_model(model_ref: str, cache_folder: Path) -> LanguageModel:
+    folder = Path(model_ref).expanduser()
+    if model_ref not in LANGUAGE_MODELS and not (folder.is_absolute() and folder.is_dir()):
+        raise UnknownModel(known_models())
+    # Imported here because it brings transformers, which a client of rows need not wait for.
+    from tg_workbench.engine import language_models
+
+    if model_ref == "tiny-llama":
+        return language_models.tiny_llama()
+    if model_ref == "smollm2-135m":
+        return language_models.smollm2_135m(cache_folder)
+    return language_models.load_folder(folder)
+
+
+def text_classifier(network: LanguageModel, shape: Architecture) -> TextClassifier:
+    """The trunk of a language model, frozen, with a head of `output_size` on its last token."""
+    if shape.input_shape or shape.hidden_sizes:
+        raise InvalidRequest(
+            "a language model that tells texts apart takes an architecture of output_size alone: leave "
+            "input_shape and hidden_sizes empty"
+        )
+    name = str(network.module.base_model_prefix)
+    trunk = network.module.get_submodule(name).requires_grad_(False)
+    module = Classifier(trunk, name, shape.output_size, network.tokenizer.pad_id)
+    return TextClassifier(
+        module, network.tokenizer, network.vocabulary_size, network.max_length, shape.output_size
+    )

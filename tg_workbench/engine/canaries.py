@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from tg_workbench.engine.networks import LanguageModel, Network
+from tg_workbench.engine.networks import LanguageModel, Network, TextClassifier
 from tg_workbench.errors import InvalidRequest
 
 CANARY_TOKENS = 16
@@ -61,6 +61,10 @@ def canary_rows(
     """
     if isinstance(network, LanguageModel):
         return _tokens(network, count, seed, header)
+    if isinstance(network, TextClassifier):
+        columns = _tokens(network, count, seed, header)
+        columns.pop("labels", None)
+        return {**columns, "targets": seed.integers("targets", network.output_size, (count,))}
     if header is None or not {"features", "targets"} <= header.keys():
         raise InvalidRequest("canaries for a network of rows need a dataset of features and targets")
     shape = (count, *header["features"]["shape"][1:])
@@ -85,7 +89,9 @@ def _usual_loss(*, whole: bool, outputs: int) -> str:
     return "cross_entropy" if outputs > 1 else "bce"
 
 
-def _tokens(network: LanguageModel, count: int, seed: Seed, header: Header | None) -> dict[str, NDArray[Any]]:
+def _tokens(
+    network: LanguageModel | TextClassifier, count: int, seed: Seed, header: Header | None
+) -> dict[str, NDArray[Any]]:
     if header is not None and "input_ids" not in header:
         raise InvalidRequest("canaries for a language model need a dataset of texts or of tokens")
     width = CANARY_TOKENS if header is None else int(header["input_ids"]["shape"][1])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tg_workbench.engine.losses import IGNORED
-from tg_workbench.engine.networks import LanguageModel, device_of
+from tg_workbench.engine.networks import LanguageModel, TextClassifier, device_of
 from tg_workbench.errors import ClientFailed, Interrupted, InvalidBatch, InvalidRequest
 
 
@@ -84,7 +84,7 @@ def write_on(
     return Completion(prompt, tokenizer.decode(written), len(written), "length")
 
 
-def tokenize(network: LanguageModel, texts: list[str], max_length: int) -> dict[str, Any]:
+def tokenize(network: LanguageModel | TextClassifier, texts: list[str], max_length: int) -> dict[str, Any]:
     """Texts as arrays of one width: each ends with the end token if it fits; padding is not learned."""
     if not texts:
         raise InvalidBatch("there are no texts: send at least one")

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tg_workbench.engine.losses import IGNORED
+from tg_workbench.engine.answers import RightAnswers
 
 LARGEST_PERPLEXITY = 1e9
 
@@ -46,7 +46,7 @@ class Tally(Protocol):
 def tally_for(loss_name: str, *, is_text: bool = False) -> Tally:
     """What counts answers that were learned by this loss; `is_text`: they are tokens, one after another."""
     if is_text:
-        return TokenTally()
+        return RightAnswers(loss_name)
     if loss_name == "mse":
         return NumberTally()
     return ClassTally(is_yes_or_no=loss_name == "bce")
@@ -56,7 +56,7 @@ def measured(losses: Tensor, tally: Tally) -> Measures:
     """The measures of examples with these losses."""
     loss = float(losses.double().mean()) if len(losses) else 0.0
     metrics = tally.metrics()
-    if isinstance(tally, TokenTally):
+    if isinstance(tally, RightAnswers):
         metrics["perplexity"] = min(LARGEST_PERPLEXITY, math.exp(min(loss, 700.0)))
     return Measures(loss, len(losses), metrics)
 
@@ -96,23 +96,6 @@ class ClassTally:
             "recall": float((right / there.clamp(min=1)).mean()),
             "f1": float((2 * right / (there + said)).mean()),
         }
-
-
-class TokenTally:
-    """How many tokens were foreseen."""
-
-    def __init__(self) -> None:
-        self._right = self._all = 0
-
-    def add(self, said: Tensor, targets: Tensor) -> None:
-        """Count some texts in; tokens that are not learned are left out."""
-        learned = targets != IGNORED
-        self._right += int(((said.argmax(-1) == targets) & learned).sum())
-        self._all += int(learned.sum())
-
-    def metrics(self) -> dict[str, float]:
-        """Accuracy."""
-        return {"accuracy": self._right / self._all} if self._all else {}
 
 
 class NumberTally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tg_workbench.engine import class_weights
 from tg_workbench.errors import InvalidRequest
@@ -29,7 +29,10 @@ LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The shape of a network built from scratch: of one example, of the answer, of what lies between."""
+    """The shape of a network built from scratch: of one example, of the answer, of what lies between.
+
+    With an `input_shape` of () the example is a text: a language model tells `output_size` classes apart.
+    """
 
     input_shape: tuple[int, ...]
     output_size: int
@@ -37,7 +40,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         sides = (*self.input_shape, self.output_size, *self.hidden_sizes)
-        if not self.input_shape or any(side < 1 for side in sides):
+        if any(side < 1 for side in sides):
             raise InvalidRequest("architecture needs an input_shape and sizes of at least 1")
         if math.prod(self.input_shape) > LARGEST_INPUT or max(sides) > LARGEST_SIDE:
             raise InvalidRequest("architecture is larger than this workbench can hold")
@@ -62,6 +65,26 @@ class LoraSpec:
             raise InvalidRequest("lora_config needs rank ≥ 1, alpha > 0 and dropout from 0 to below 1")
         if self.bias not in ("none", "all", "lora_only"):
             raise InvalidRequest("lora_config.bias must be none, all or lora_only")
+
+    def for_peft(self, model_ref: str, *, tells_apart: bool) -> dict[str, Any]:
+        """What `peft` needs to put the adapters back (LoraConfig of peft 0.21), as JSON.
+
+        `tells_apart`: the model tells texts apart, and its head lies beside the adapters.
+        """
+        targets = list(self.target_modules)
+        return {
+            "peft_type": "LORA",
+            "task_type": "SEQ_CLS" if tells_apart else "CAUSAL_LM",
+            "base_model_name_or_path": model_ref,
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": self.dropout,
+            "target_modules": "all-linear" if "all-linear" in targets else targets,
+            "modules_to_save": ["score"] if tells_apart else None,
+            "bias": self.bias,
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +200,7 @@ class TrainerSpec:
     class_weights: tuple[float, ...] | None = None
     """By how much the loss of an example counts, by its class (`cross_entropy` alone); None: all alike."""
     seed: int = 0
-    """What the initial weights, and those of adapters, are drawn from."""
+    """What initial weights are drawn from: of a row network, or of what a language model got to learn."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:

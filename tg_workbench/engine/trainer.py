@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tg_workbench.engine import architectures, generation, lora, states
-from tg_workbench.engine.answers import classes_of, count_right, last_of
+from tg_workbench.engine.answers import RightAnswers, classes_of, last_of, predictions
 from tg_workbench.engine.averaging import TailAverage
-from tg_workbench.engine.batches import Batch, Repeats, read_rows
+from tg_workbench.engine.batches import Batch, Repeats
 from tg_workbench.engine.generation import Completion
 from tg_workbench.engine.identities import identified
 from tg_workbench.engine.losses import LOSSES
 from tg_workbench.engine.measures import Measures, Tally, measured, tally_for
-from tg_workbench.engine.networks import PREPARED, LanguageModel, Network, device_of
+from tg_workbench.engine.networks import LanguageModel, Network, RowModel, TextClassifier, adapted, device_of
+from tg_workbench.engine.objectives import Objective
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
 from tg_workbench.engine.plain import PlainSum, plain_sum
@@ -44,12 +45,14 @@ from tg_workbench.engine.specs import (
     PrivacySpec,
     TrainerSpec,
 )
-from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
+from tg_workbench.errors import InvalidRequest, NoGradient, NotALanguageModel
 from tg_workbench.privacy.apart import BF16_TOLERANCE, TOLERANCE, require_apart
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.engines import clipping_engine
 from tg_workbench.privacy.noise import add_noise, noisy_loss
 from tg_workbench.privacy.randomness import SecureRandom
+
+T = TypeVar("T", bound=Tally)
 
 __all__ = [
     "Architecture",
@@ -83,13 +86,12 @@ class Trainer:
             spec.model_ref, spec.architecture, spec.cache_folder, seed=spec.seed
         )
         self._reader = Reader(self._network, spec.loss)
-        self._class_weights = self._weights_of_classes()
+        self._objective = Objective(self._network, spec.precision, spec.class_weights)
+        if spec.lora is not None:
+            with architectures.drawn_from(spec.seed):
+                lora.attach(adapted(self._network), spec.lora)
         if spec.gradient_checkpointing:
             self._checkpoint_blocks()
-        if spec.lora is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(spec.seed)
-                lora.attach(self._module, spec.lora)
         self._module.to(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
         self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
@@ -112,6 +114,11 @@ class Trainer:
         return self._loss_name
 
     @property
+    def reads_text(self) -> bool:
+        """Whether the model reads text; what it answers may be classes."""
+        return not isinstance(self._network, RowModel)
+
+    @property
     def network(self) -> Network:
         """What learns, with what is public about it: its shape, or its vocabulary."""
         return self._network
@@ -131,7 +138,7 @@ class Trainer:
         return self._network.module
 
     def _checkpoint_blocks(self) -> None:
-        if not isinstance(self._network, LanguageModel):
+        if isinstance(self._network, RowModel):
             raise InvalidRequest("gradient_checkpointing is for language models; leave it out")
         if self.spec.privacy is not None and self.spec.privacy.engine != BOOK_KEEPING:
             raise InvalidRequest(
@@ -139,16 +146,6 @@ class Trainer:
                 f"use engine {BOOK_KEEPING}, or leave gradient_checkpointing out"
             )
         self._network.checkpoint_blocks()
-
-    def _weights_of_classes(self) -> Tensor | None:
-        weights, network = self.spec.class_weights, self._network
-        if weights is None:
-            return None
-        if isinstance(network, LanguageModel) or network.output_size != len(weights) or len(weights) < 2:
-            raise InvalidRequest(
-                "class_weights are one number for each of the classes that a model tells apart"
-            )
-        return torch.tensor(weights)
 
     def _dropout(self, *, on: bool) -> None:
         """Learn with dropout, look without."""
@@ -195,7 +192,7 @@ class Trainer:
         if found is not None:
             return self._keep_clipped(found, read, canaries)
         assert plain is not None  # noqa: S101  (one of the two ways was taken)
-        return self._keep_plain(*plain, read, canaries)
+        return self._keep_plain(plain, read, canaries)
 
     @property
     def participants(self) -> frozenset[bytes]:
@@ -221,13 +218,15 @@ class Trainer:
         loss: float | None = None
         if isinstance(self._gradient, ClippedSum):
             summed, loss = self._release(self._gradient, divisor)
+        torch._foreach_div_([summed[name] for name in self._trainable], divisor)
         for name, parameter in self._trainable.items():
-            parameter.grad = summed[name].div_(divisor)
+            parameter.grad = summed[name]
         used = self.spec.optimizer.learning_rate if learning_rate is None else learning_rate
         for group in self._optimizer.param_groups:
             group["lr"] = used
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in self._trainable.values():
+            parameter.grad = None
         self.discard()
         self.step += 1
         self._average.take(self.step)
@@ -250,7 +249,7 @@ class Trainer:
         self._require_apart(read, loss_name)
         total: ClippedSum | None = None
         for part in self._reader.parts(read, micro_batch_size):
-            found = self._clipper.clip(partial(self._losses, part, loss_name), bound, part.units)
+            found = self._clipper.clip(partial(self._objective.losses, part, loss_name), bound, part.units)
             total = found if total is None else total + found
         return total if total is not None else self._clipper.nothing(bound)
 
@@ -259,12 +258,15 @@ class Trainer:
         if self._is_apart or read.size < 2:
             return
         near = BF16_TOLERANCE if self.spec.precision == BF16_MIXED else TOLERANCE
-        require_apart(self._module, lambda some: self._losses(read.some(some), loss_name), read.size, near)
+        losses = self._objective.losses
+        require_apart(self._module, lambda some: losses(read.some(some), loss_name), read.size, near)
         self._is_apart = True
 
-    def _plain(self, read: Batch, loss_name: str, micro_batch_size: int | None) -> tuple[PlainSum, Tensor]:
+    def _plain(
+        self, read: Batch, loss_name: str, micro_batch_size: int | None
+    ) -> tuple[PlainSum, Tensor, float]:
         parts = self._reader.parts(read, micro_batch_size)
-        return plain_sum(self._trainable, (self._losses(part, loss_name) for part in parts))
+        return plain_sum(self._trainable, (self._objective.losses(part, loss_name) for part in parts))
 
     def _keep_clipped(self, found: ClippedSum, read: Batch, canaries: int) -> ForwardBackward:
         held = self._gradient
@@ -280,9 +282,11 @@ class Trainer:
             tokens=read.tokens,
         )
 
-    def _keep_plain(self, found: PlainSum, losses: Tensor, read: Batch, canaries: int) -> ForwardBackward:
-        held, norm = self._gradient, found.mean_norm
-        self._gradient = held + found if isinstance(held, PlainSum) else found
+    def _keep_plain(
+        self, found: tuple[PlainSum, Tensor, float], read: Batch, canaries: int
+    ) -> ForwardBackward:
+        held, (summed, losses, norm) = self._gradient, found
+        self._gradient = held + summed if isinstance(held, PlainSum) else summed
         told = read.size - canaries
         return ForwardBackward(_mean(losses[:told].numpy()), norm, norm, 0, told, read.tokens)
 
@@ -319,47 +323,41 @@ class Trainer:
 
         Raises InvalidBatch, and Interrupted once `should_stop` says so.
         """
-        losses, right, answers = [], 0, 0
-        for said, targets, loss_name in self._answers(batch, micro_batch_size, should_stop):
-            losses.append(self._weighed(said, targets, loss_name))
-            correct, counted = count_right(said, targets, loss_name)
-            right, answers = right + correct, answers + counted
-        found = torch.cat(losses)
-        return Evaluation(_mean(found.cpu().numpy()), right / answers if answers else None, len(found))
+        losses, counted = self._tallied(batch, micro_batch_size, should_stop, RightAnswers)
+        return Evaluation(_mean(losses.numpy()), counted.accuracy, len(losses))
 
     def measure(self, batch: Mapping[str, Any], should_stop: ShouldStop | None = None) -> Measures:
         """Loss and the measures of the task on a batch. Nothing changes, and nothing of it is protected.
 
         Raises InvalidBatch, and Interrupted once `should_stop` says so.
         """
-        losses: list[Tensor] = []
-        tally: Tally | None = None
-        for said, targets, loss_name in self._answers(batch, None, should_stop):
-            losses.append(self._weighed(said, targets, loss_name).cpu())
-            tally = tally or tally_for(loss_name, is_text=self.is_language_model)
-            tally.add(said, targets)
-        assert tally is not None  # noqa: S101  (a batch holds at least one example)
-        return measured(torch.cat(losses), tally)
+        tally_of = partial(tally_for, is_text=self.is_language_model)
+        return measured(*self._tallied(batch, None, should_stop, tally_of))
 
-    def _answers(
-        self, batch: Mapping[str, Any], size: int | None, should_stop: ShouldStop | None
-    ) -> Iterator[tuple[Tensor, Tensor, str]]:
-        """What is said and what should have been, part by part, and the name of the loss."""
+    def _tallied(
+        self,
+        batch: Mapping[str, Any],
+        size: int | None,
+        should_stop: ShouldStop | None,
+        tally_of: Callable[[str], T],
+    ) -> tuple[Tensor, T]:
+        """The losses, on the CPU, and a tally of what was said, as its loss asks for one."""
         read, loss_name = self._reader.read(batch)
+        losses, tally = [], tally_of(loss_name)
         with self.looking(), torch.inference_mode():
             for part in self._reader.parts(read, size, should_stop):
-                assert part.targets is not None  # noqa: S101  (the reader asked for them)
-                yield self._answer(part), part.targets.to(self.device), loss_name
+                said, targets = self._objective.answer(part), self._objective.targets(part)
+                losses.append(self._objective.weighed(said, targets, loss_name).cpu())
+                tally.add(said, targets)
+        return torch.cat(losses), tally
 
     def each_loss(
         self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None
     ) -> NDArray[np.float64]:
         """The loss of each example, without dropout. As raw as the examples; Interrupted as `evaluate`."""
-        read, loss_name = self._reader.read(batch)
-        with self.looking(), torch.inference_mode():
-            parts = [self._losses(part, loss_name) for part in self._reader.parts(read, None, should_stop)]
-            losses: NDArray[np.float64] = torch.cat(parts).double().cpu().numpy()
-        return losses
+        losses, _ = self._tallied(batch, None, should_stop, RightAnswers)
+        found: NDArray[np.float64] = losses.double().numpy()
+        return found
 
     def predict(
         self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None
@@ -370,38 +368,33 @@ class Trainer:
         """
         with self.looking(), torch.inference_mode():
             parts = self._reader.parts(self._reader.read_inputs(batch), None, should_stop)
-            said = torch.cat([last_of(self._answer(part), part.inputs).cpu() for part in parts])
-            if isinstance(self._network, LanguageModel):
-                return classes_of(said)
-            if self._loss_name == "mse" or (self._loss_name is None and self._network.output_size == 1):
-                return [{"value": row[0] if len(row) == 1 else row} for row in said.tolist()]
-            if self._loss_name == "bce" and self._network.output_size == 1:
-                return classes_of(torch.cat((torch.zeros_like(said), said), dim=1))
+            said = torch.cat([last_of(self._objective.answer(part), part.inputs).cpu() for part in parts])
+        if isinstance(self._network, LanguageModel):
             return classes_of(said)
+        return predictions(said, self._loss_name, self._network.output_size)
 
     def check(self, batch: Mapping[str, Any]) -> None:
         """Raise InvalidBatch unless this model can learn from every example of `batch`."""
         self._reader.read(batch)
 
     def prepare(self, batch: Mapping[str, Any], *, should_stop: ShouldStop | None = None) -> dict[str, Any]:
-        """The batch with its features as the fixed front of the network makes them, to do so once.
+        """The batch as the front, or the frozen trunk, of the network makes it, to do so once.
 
-        Without a front: the batch as it is. Raises InvalidBatch, and Interrupted once `should_stop` says so.
+        Without either: the batch as it is. Raises InvalidBatch, and Interrupted once `should_stop` says so.
         """
-        network = self._network
-        if isinstance(network, LanguageModel) or network.front is None or PREPARED in batch:
-            return dict(batch)
-        read = Batch({"features": read_rows(batch, input_shape=network.input_shape)}, None)
-        parts = self._reader.parts(read, None, should_stop)
-        prepared = torch.cat([network.prepare(part.inputs["features"]) for part in parts])
-        others = {name: column for name, column in batch.items() if name != "features"}
-        return {**others, PREPARED: prepared.numpy()}
+        return self._reader.prepared(batch, should_stop)
 
     def tokenize(self, texts: list[str], *, max_length: int) -> dict[str, Any]:
-        """Texts as padded arrays: input_ids, attention_mask, and labels that leave the padding out."""
-        if not isinstance(self._network, LanguageModel):
+        """Texts as padded arrays: input_ids, attention_mask, and labels that leave the padding out.
+
+        What tells texts apart learns from no labels, and gets none.
+        """
+        if isinstance(self._network, RowModel):
             raise NotALanguageModel(self.spec.model_ref)
-        return generation.tokenize(self._network, texts, max_length)
+        columns = generation.tokenize(self._network, texts, max_length)
+        if isinstance(self._network, TextClassifier):
+            del columns["labels"]
+        return columns
 
     # ---------------------------------------------------------------------------------- state
     def state(self, include_optimizer: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -431,22 +424,6 @@ class Trainer:
         return states.identity(
             self.spec.model_ref, self.spec.architecture, self.spec.lora, self.spec.optimizer.name
         )
-
-    def _losses(self, part: Batch, loss_name: str) -> Tensor:
-        assert part.targets is not None  # noqa: S101  (the reader asked for them)
-        return self._weighed(self._answer(part), part.targets.to(self.device), loss_name)
-
-    def _weighed(self, said: Tensor, targets: Tensor, loss_name: str) -> Tensor:
-        """Each example's loss, times the weight of its class."""
-        losses = LOSSES[loss_name](said, targets)
-        if self._class_weights is None:
-            return losses
-        if loss_name != "cross_entropy":
-            raise InvalidBatch("class_weights are for classes: send targets that are whole class numbers")
-        return losses * self._class_weights.to(losses.device)[targets]
-
-    def _answer(self, part: Batch) -> Tensor:
-        return self._network.answer(part.inputs, self.spec.precision)
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:

@@ -23,6 +23,7 @@ from tg_workbench.execution.work import Assignment
 
 Run = Callable[[Assignment], None]
 NICENESS = 10
+"""Of a worker whose module says no other."""
 
 
 def main(arguments: list[str]) -> None:
@@ -58,8 +59,9 @@ def _fork(assignment: Assignment, runs: dict[str, Run]) -> None:
     if pid == 0:
         code = 1
         try:
-            _become_worker()
-            runs[assignment.kind](assignment)
+            run = runs[assignment.kind]
+            _become_worker(getattr(sys.modules[run.__module__], "NICENESS", NICENESS))
+            run(assignment)
             code = 0
         except BaseException:  # noqa: BLE001 - the last line of a forked child: nothing may unwind into the zygote
             traceback.print_exc()
@@ -69,12 +71,12 @@ def _fork(assignment: Assignment, runs: dict[str, Run]) -> None:
     _say({"started": assignment.work_id, "epoch": assignment.epoch, "pid": pid})
 
 
-def _become_worker() -> None:
+def _become_worker(niceness: int) -> None:
     os.setsid()
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    os.nice(NICENESS)
+    os.nice(niceness)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)

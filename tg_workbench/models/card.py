@@ -85,7 +85,7 @@ def _data(model: Model) -> Iterator[str]:
 
 
 def _performance(model: Model) -> Iterator[str]:
-    if not model.performance:
+    if all(figure is None for figure in model.performance.values()):
         yield "It was not measured."
         return
     yield from _table(model.performance)
@@ -138,12 +138,13 @@ def _section(title: str, lines: Iterable[str]) -> str:
 
 
 def _table(values: Mapping[str, Any]) -> Iterator[str]:
-    if not values:
+    known = {name: value for name, value in values.items() if value is not None}
+    if not known:
         yield "Nothing was noted."
         return
     yield "| | |"
     yield "|---|---|"
-    for name, value in values.items():
+    for name, value in known.items():
         yield f"| {plain(name)} | {_number(value)} |"
 
 

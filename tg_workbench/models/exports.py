@@ -74,14 +74,15 @@ class ModelExports:
         lora = model.architecture.get("lora")
         if lora and model.task == "language_modeling":
             files.setdefault("adapter_config.json", _text(adapter_config(model.model_ref, lora)))
-            renamed = prefixed(self._part(model, WEIGHTS), "base_model.model.")
-            return files, "adapter_model.safetensors", renamed
-        if "config.json" not in files:
-            raise InvalidRequest(
-                "only language models have a Hugging Face folder, and no other head than their own; "
-                "take safetensors" + (" or onnx" if model.onnx_blob else "")
-            )
-        return files, "model.safetensors", prefixed(self._part(model, WEIGHTS), "")
+        if "adapter_config.json" in files:
+            adapters = prefixed(self._part(model, WEIGHTS), "base_model.model.")
+            return files, "adapter_model.safetensors", adapters
+        if "config.json" in files:
+            return files, "model.safetensors", prefixed(self._part(model, WEIGHTS), "")
+        raise InvalidRequest(
+            "this model has no Hugging Face folder: only language models and adapters have one; "
+            "take safetensors" + (" or onnx" if model.onnx_blob else "")
+        )
 
     def _part(self, model: Model, part: str) -> Iterator[bytes]:
         return self.shelf.pieces(self.session, model, part)
@@ -115,7 +116,10 @@ def prefixed(pieces: Iterable[bytes], prefix: str) -> Iterator[bytes]:
     if length > LARGEST_HEADER_BYTES:
         raise SealBroken
     held = _gathered(rest, held, 8 + length)
-    header: dict[str, Any] = json.loads(held[8 : 8 + length])
+    try:
+        header: dict[str, Any] = json.loads(held[8 : 8 + length])
+    except ValueError as failure:
+        raise SealBroken from failure
     header.pop("__metadata__", None)
     named = {"__metadata__": {"format": "pt"}, **{prefix + name: about for name, about in header.items()}}
     text = json.dumps(named, separators=(",", ":")).encode()

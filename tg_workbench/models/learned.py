@@ -41,8 +41,8 @@ class Learned:
     weights: bytes = field(repr=False)
     onnx: bytes | None = field(default=None, repr=False)
     hub: Mapping[str, bytes] | None = field(default=None, repr=False)
-    """The small files of a Hugging Face folder (`config.json`, a tokenizer's): all but the weights, whose
-    name and prefix `architecture["lora"]` decides. None: there is no such folder for this network."""
+    """The small files of a Hugging Face folder, a tokenizer's for one: all but the weights. With an
+    `adapter_config.json` it is a folder of peft's. None: there is no such folder for this network."""
     name: str | None = None
     job_id: str | None = None
     client_id: str | None = None

@@ -100,8 +100,9 @@ class Model(Value):
     @property
     def reading(self) -> Reading:
         """What it reads, as rows are made ready for it."""
-        texts = self.task == LANGUAGE or self.task.startswith("text") or "max_length" in self.architecture
         shape = tuple(self.architecture.get("input_shape") or ())
+        texts = self.inputs is None and not shape and "input_shape" in self.architecture
+        texts = texts or self.task == LANGUAGE
         return Reading(self.inputs, shape, takes_bytes=self.class_names is not None, takes_texts=texts)
 
     # ------------------------------------------------------------------------- look
@@ -231,7 +232,7 @@ class Models:
         answer = self._connection.get(MODELS, query)
         return [Model.from_wire(item, self._connection) for item in answer.get("models", [])]
 
-    def search(self, text: str, *, limit: int = 50) -> list[Model]:
+    def search(self, text: str, *, limit: int = 50) -> Sequence[Model]:
         """Those with a text in their name, their type or their task, newest first."""
         wanted = text.casefold()
         found: list[Model] = []

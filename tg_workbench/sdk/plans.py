@@ -50,7 +50,10 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The shape of an `mlp`, `cnn`, `tempered-cnn` or `scattering`: one input, outputs, hidden layers."""
+    """The shape of a network of rows, such as `mlp`, `cnn` or `resnet18`: one input, outputs, hidden layers.
+
+    Of a language model that is to tell texts apart: an input of (), and as many outputs as classes.
+    """
 
     input_shape: Sequence[int]
     output_size: int

@@ -100,9 +100,14 @@ def _of_array(rows: Any, reading: Reading) -> Any:
     if array.ndim == 0:
         raise InvalidBatch("an array of rows has at least one dimension")
     is_texts = reading.takes_texts and array.dtype.kind in "OU"
-    if (array.ndim == 1 and not is_texts) or (array.ndim > 1 and array.shape == reading.shape):
+    if (array.ndim == 1 and not is_texts) or (array.ndim > 1 and array.shape in _one(reading.shape)):
         array = array[None]
     return array.tolist()
+
+
+def _one(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The shapes of one row; one channel of a picture need not be said."""
+    return (shape, shape[1:]) if len(shape) == 3 and shape[0] == 1 else (shape,)
 
 
 def _numbers(rows: Any, reading: Reading) -> np.ndarray[Any, Any]:
@@ -140,4 +145,6 @@ def _plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
-    return value
+    if value is None or isinstance(value, str | int):
+        return value
+    raise InvalidBatch(f"a row holds a {type(value).__name__}: give numbers, texts, dates or None")

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 
 from tg_workbench.datasets import Dataset
+from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidRequest, PrivacyRefused, UnknownModel
 from tg_workbench.training.specs import LANGUAGE_MODELS, MODEL_REFS, ROW_MODELS, ClientSpec, DPSpec
 
@@ -44,8 +45,21 @@ def _check_model(spec: ClientSpec) -> None:
             f"{spec.model_ref} needs an 'architecture' (input_shape, output_size), or a 'dataset_id' "
             "to take it from"
         )
+    if spec.architecture is not None:
+        _check_shape(spec.model_ref, spec.architecture)
     if spec.lora is not None and spec.model_ref in MODEL_REFS and spec.model_ref not in LANGUAGE_MODELS:
         raise InvalidRequest(f"{spec.model_ref} has no attention layers for LoRA: leave lora_config out")
+
+
+def _check_shape(model_ref: str, shape: Architecture) -> None:
+    """A network of rows has the shape of its rows; a language model tells classes apart, and needs none."""
+    if model_ref in ROW_MODELS and not shape.input_shape:
+        raise InvalidRequest(f"{model_ref} needs an 'architecture' with the input_shape of one example")
+    if model_ref not in ROW_MODELS and (shape.input_shape or shape.hidden_sizes):
+        raise InvalidRequest(
+            f"{model_ref} reads text: of an 'architecture' it takes the output_size alone, to tell so many "
+            "classes apart"
+        )
 
 
 def _is_model_folder(folder: Path) -> bool:

@@ -16,9 +16,10 @@ from typing import Any
 from sqlmodel import Session
 
 from tg_workbench.datasets import read_header
+from tg_workbench.engine.specs import LoraSpec
 from tg_workbench.errors import ArtifactNotFound, InvalidRequest
 from tg_workbench.identity import Principal
-from tg_workbench.models.exports import ABOUT_PRIVACY, PRIVACY, adapter_config
+from tg_workbench.models.exports import ABOUT_PRIVACY, PRIVACY
 from tg_workbench.security import Vault
 from tg_workbench.storage import Blobs
 from tg_workbench.training.sealed import Opened, opened
@@ -58,7 +59,7 @@ def _files(client: TrainingClient, artifact: Artifact, held: Opened) -> dict[str
     lora = client.config.get("lora")
     if lora:
         weights = {"adapter_model.safetensors": _renamed(held.tensors, "base_model.model.")}
-        about = {"adapter_config.json": _text(adapter_config(client.model_ref, lora))}
+        about = {"adapter_config.json": _text(_adapters(client.model_ref, client.config))}
     elif client.config.get("architecture"):
         weights = {"model.safetensors": _renamed(held.tensors, "")}
         about = {"config.json": _text({"model_ref": client.model_ref, **client.config["architecture"]})}
@@ -86,6 +87,12 @@ def _renamed(tensors: bytes, prefix: str) -> bytes:
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + b"".join(content)
+
+
+def _adapters(model_ref: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What `peft` needs to put the adapters back; with an architecture they are of a model with a head."""
+    adapters = LoraSpec(**{**config["lora"], "target_modules": tuple(config["lora"]["target_modules"])})
+    return adapters.for_peft(model_ref, tells_apart=bool(config.get("architecture")))
 
 
 def _privacy(client: TrainingClient, artifact: Artifact) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class Fit:
         self.sums: dict[str, list[float]] = {"loss": [], "noisy_loss": []}
         self.reason: str | None = None
         self._since = time.monotonic()
+        self._ended_at: int | None = None
         self._pass: tuple[int, Numbers] | None = None
         self._sampler = operator.sampler_over(len(self.course.learned))
         self._held_out = self.rows.of_members(self.course.held_out)
@@ -92,6 +93,7 @@ class Fit:
         what was learned is saved first.
         """
         self.operator.queue.write(self._begin)
+        self._mend_best()
         while not self._is_done():
             order = "stop" if self.job.status == JobStatus.STOPPING else self.control()
             if order == "leave":
@@ -110,8 +112,8 @@ class Fit:
 
     @property
     def step(self) -> int:
-        """How many steps the weights have taken."""
-        return self.operator.trainer.step
+        """How many steps were taken; the weights that are kept in the end may be those of an earlier one."""
+        return self.operator.trainer.step if self._ended_at is None else self._ended_at
 
     @property
     def seconds(self) -> float:
@@ -203,11 +205,7 @@ class Fit:
         if epoch > self.state["told_epochs"]:
             self.state["told_epochs"] = epoch
             self.lines.append(Logged("INFO", self._line(epoch, values)))
-        if (
-            self.rule is not None
-            and not self.is_protected
-            and best_epoch(self._watched(), self.rule) == epoch - 1
-        ):
+        if self._best() == epoch:
             self._keep_best(epoch)
         self._report()
         self._keep()
@@ -248,6 +246,22 @@ class Fit:
 
     def _watched(self) -> list[float | None]:
         return [] if self.rule is None else self.history.get(self.rule.monitor, [])
+
+    def _best(self) -> int | None:
+        """The best epoch so far, counted from 1. None on a protected dataset: to choose is to look."""
+        if self.rule is None or self.is_protected:
+            return None
+        best = best_epoch(self._watched(), self.rule)
+        return None if best is None else best + 1
+
+    def _mend_best(self) -> None:
+        """A worker may have been lost between saving the best weights and saying so."""
+        best, known = self._best(), self.state["best"]
+        if known is not None and known["epoch"] > epochs_of(self.history):
+            self.state["best"] = None
+        unsaid = best is not None and (known is None or known["epoch"] != best)
+        if best is not None and unsaid and self.step == best * self.course.steps_per_epoch:
+            self._keep_best(best)
 
     def _keep_best(self, epoch: int) -> None:
         """Save these weights as the best so far, in the place of those before."""
@@ -326,8 +340,8 @@ class Fit:
     # ------------------------------------------------------------------------------- the end
     def _finish(self) -> dict[str, Any]:
         """The last look: what the model that comes of it is worth."""
-        best = self.state["best"]
-        if best is not None and self.reason != "budget_exhausted":
+        best, self._ended_at = self.state["best"], self.step
+        if best is not None:
             loaded = self.operator.checkpoints.load(best["artifact_id"])
             self.operator.trainer.load_state(loaded.tensors, loaded.metadata)
         found = self._measured()

@@ -6,23 +6,22 @@ Its measures of a protected dataset are raw and say so; its ε is that of everyt
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
-
-import safetensors.torch
 
 from tg_workbench.datasets import Dataset, Ledger
 from tg_workbench.datasets.ledger import join
-from tg_workbench.engine.networks import LanguageModel
+from tg_workbench.engine.blueprints import Blueprint, weights_of
+from tg_workbench.engine.hf_folders import to_hf_folder
 from tg_workbench.engine.onnx_export import to_onnx
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.models import Learned
 from tg_workbench.training.budget import NO_GUARANTEE
 from tg_workbench.training.job_specs import JobSpec
 from tg_workbench.training.operating import Operator
+from tg_workbench.training.specs import ROW_MODELS
 from tg_workbench.training.tables import Job
 
-MODEL = "model/"
-"""What the tensors of a state that are the model's own begin with."""
 CALLED = {"f1": "f1_score"}
 """What the documents call a measure, where that is not its name here."""
 
@@ -31,6 +30,7 @@ def harvest(operator: Operator, job: Job, dataset: Dataset, measures: Mapping[st
     """What the job has learned. `measures`: of the rows held out, or else of those learned from."""
     spec, trainer = JobSpec.from_json(job.spec), operator.trainer
     encoding = dataset.encoding or {}
+    blueprint, weights = Blueprint.of(trainer), weights_of(trainer)
     return Learned(
         owner_id=job.owner_id,
         tenant_id=job.tenant_id,
@@ -38,10 +38,10 @@ def harvest(operator: Operator, job: Job, dataset: Dataset, measures: Mapping[st
         client_id=job.client_id,
         model_ref=spec.model_type,
         task=_task(trainer, encoding),
-        weights=_weights(trainer),
+        weights=weights,
         onnx=to_onnx(trainer),
-        hub=_hub(trainer),
-        architecture=_architecture(trainer),
+        hub=_hub(blueprint, weights, operator.home),
+        architecture=blueprint.as_json(),
         class_names=tuple(encoding["class_names"]) if encoding.get("class_names") else None,
         encoding=encoding or None,
         performance={CALLED.get(name, name): value for name, value in measures.items()},
@@ -53,43 +53,12 @@ def harvest(operator: Operator, job: Job, dataset: Dataset, measures: Mapping[st
     )
 
 
-def _weights(trainer: Trainer) -> bytes:
-    tensors, _ = trainer.state(include_optimizer=False)
-    named = {
-        name.removeprefix(MODEL): t.contiguous() for name, t in tensors.items() if name.startswith(MODEL)
-    }
-    return safetensors.torch.save(named)
-
-
-def _hub(trainer: Trainer) -> dict[str, bytes] | None:
-    """A language model's own description, as transformers writes it."""
-    if not isinstance(trainer.network, LanguageModel):
+def _hub(blueprint: Blueprint, weights: bytes, home: Path) -> dict[str, bytes] | None:
+    """What a Hugging Face folder holds beside the weights; None where these weights make no such folder."""
+    if blueprint.model_ref in ROW_MODELS or (blueprint.architecture is not None and blueprint.lora is None):
         return None
-    config: Any = trainer.network.module.config
-    return {"config.json": config.to_json_string().encode()}
-
-
-def _architecture(trainer: Trainer) -> dict[str, Any]:
-    network, lora = trainer.network, trainer.spec.lora
-    found: dict[str, Any] = {
-        "model_ref": trainer.spec.model_ref,
-        "parameters": sum(parameter.numel() for parameter in network.module.parameters()),
-        "lora": None
-        if lora is None
-        else {
-            "rank": lora.rank,
-            "alpha": lora.alpha,
-            "dropout": lora.dropout,
-            "target_modules": list(lora.target_modules),
-            "bias": lora.bias,
-        },
-    }
-    if isinstance(network, LanguageModel):
-        return {**found, "vocabulary_size": network.vocabulary_size}
-    shape = trainer.spec.architecture
-    hidden = [] if shape is None else list(shape.hidden_sizes)
-    inputs = list(network.input_shape)
-    return {**found, "input_shape": inputs, "output_classes": network.output_size, "hidden_sizes": hidden}
+    files = to_hf_folder(blueprint, weights, home / "models")
+    return {name: content for name, content in files.items() if not name.endswith(".safetensors")}
 
 
 def _task(trainer: Trainer, encoding: Mapping[str, Any]) -> str:

@@ -184,8 +184,9 @@ class JobSpec:
 
     def as_client(self) -> ClientSpec:
         """The training client that does it; its shape and its steps are known once the dataset is read."""
+        options = self._options()
         try:
-            optimizer = OptimizerSpec(self.optimizer, self.learning_rate, **self._options())
+            optimizer = OptimizerSpec(self.optimizer, self.learning_rate, **options)
         except InvalidRequest as refusal:
             raise InvalidField("optimizer", str(refusal)) from refusal
         return ClientSpec(

@@ -22,6 +22,7 @@ from tg_workbench.training.tables import Operation
 
 SAFETENSORS = "application/vnd.safetensors"
 LONGEST_TEXT_TOKENS = 256
+TARGETS = "targets"
 Batch = dict[str, Any]
 
 
@@ -78,13 +79,16 @@ class DatasetRows:
         """
         content = blobs.read(dataset.blob)
         if dataset.format == "texts":
-            if not trainer.is_language_model:
+            if not trainer.reads_text:
                 raise InvalidRequest(
                     f"dataset {dataset.id} holds texts; {trainer.spec.model_ref} reads features"
                 )
             told = json.loads(content)
-            texts, units = (told["texts"], told[UNIT_IDS]) if isinstance(told, dict) else (told, None)
-            columns = trainer.tokenize(texts, max_length=LONGEST_TEXT_TOKENS)
+            told = told if isinstance(told, dict) else {"texts": told}
+            units = told.get(UNIT_IDS)
+            columns = trainer.tokenize(told["texts"], max_length=LONGEST_TEXT_TOKENS)
+            if not trainer.is_language_model:
+                columns["targets"] = _targets(dataset, told)
         else:
             columns = read_tensors(content)
             units = columns.pop(UNIT_IDS, None)
@@ -115,8 +119,17 @@ class DatasetRows:
         if "attention_mask" in batch:  # no column is dropped that any row needs, wherever its padding is
             used = np.flatnonzero(batch["attention_mask"].any(axis=0))
             width = int(used[-1]) + 1 if len(used) else 1
-            batch = {name: column[:, :width] for name, column in batch.items()}
+            batch = {name: column if name == TARGETS else column[:, :width] for name, column in batch.items()}
         return batch
+
+
+def _targets(dataset: Dataset, told: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """What texts are to be told apart by."""
+    if told.get(TARGETS) is None:
+        raise InvalidRequest(
+            f"dataset {dataset.id} holds texts without targets: there is nothing to tell apart"
+        )
+    return np.asarray(told[TARGETS])
 
 
 def _rows_of(units: Sequence[Any]) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
@@ -144,3 +157,15 @@ def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:
     else:
         outputs = 1 if targets.ndim == 1 else int(np.prod(targets.shape[1:]))
     return Architecture(input_shape=tuple(features.shape[1:]), output_size=outputs)
+
+
+def classes_of_texts(dataset: Dataset, blobs: Blobs) -> Architecture | None:
+    """The shape of what tells the texts of a dataset apart; None where they have no targets."""
+    told = json.loads(blobs.read(dataset.blob)) if dataset.format == "texts" else None
+    if not isinstance(told, dict) or told.get(TARGETS) is None:
+        return None
+    targets = np.asarray(told[TARGETS])
+    if not np.issubdtype(targets.dtype, np.integer):
+        return Architecture((), 1)
+    names = (dataset.encoding or {}).get("class_names") or ()
+    return Architecture((), max(int(targets.max()) + 1, len(names), 2))

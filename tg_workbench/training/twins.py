@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tg_workbench.engine.networks import LanguageModel
+from tg_workbench.engine.networks import RowModel
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import Interrupted, InvalidRequest
 from tg_workbench.privacy import PoissonSampler, SecureRandom
@@ -46,7 +46,7 @@ class Twins:
 
     def check(self) -> None:
         """Raise InvalidRequest for a language model, for few rows, and for what would take too long."""
-        if isinstance(self.trainer.network, LanguageModel):
+        if not isinstance(self.trainer.network, RowModel):
             raise InvalidRequest("lira is for small networks of rows: audit a language model by canaries")
         if self.rows.size < FEWEST_ROWS:
             raise InvalidRequest(f"lira needs a dataset of at least {FEWEST_ROWS} rows")

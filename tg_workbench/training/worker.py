@@ -47,7 +47,7 @@ from tg_workbench.training.operating import NOTES, Operator
 from tg_workbench.training.plan import Plan, choose_plan
 from tg_workbench.training.provenance import Provenance
 from tg_workbench.training.queue import WorkQueue
-from tg_workbench.training.rows import architecture_of
+from tg_workbench.training.rows import architecture_of, classes_of_texts
 from tg_workbench.training.runs import Leaving, Run
 from tg_workbench.training.specs import ENDED, ROW_MODELS, ClientSpec, OperationKind, Status
 from tg_workbench.training.tables import Job, Operation, TrainingClient
@@ -167,6 +167,8 @@ class Worker:
             hidden_sizes = job.hidden_sizes if job is not None else ()
             found = architecture_of(dataset, self.blobs)
             spec = replace(spec, architecture=replace(found, hidden_sizes=hidden_sizes))
+        elif job is not None and dataset is not None and dataset.is_ready:
+            spec = replace(spec, architecture=spec.architecture or classes_of_texts(dataset, self.blobs))
         members: int | None = None
         if job is not None and dataset is not None:
             require_ready(dataset)
@@ -358,8 +360,12 @@ class Worker:
     def _fail_client(self, failure: WorkbenchError) -> None:
         """The client cannot go on: say why, and let nobody wait for it."""
         log.error("training client %s failed: %s", self.assignment.work_id, type(failure).__name__)
-        self._settle(self.queue.client())
-        self._answer_all(ClientFailed(f"its training client failed: {failure}"))
+        client = self.queue.client()
+        self._settle(client)
+        told = (
+            failure if client.job_id is not None else ClientFailed(f"its training client failed: {failure}")
+        )
+        self._answer_all(told)
         self.queue.announce(Status.ERROR, str(failure))
         self._rest_for_good()
 

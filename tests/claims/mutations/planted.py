@@ -1,4 +1,4 @@
-"""Thirteen classic bugs of private training, each as a change of one place, and the test that must notice it.
+"""Classic bugs of private training, each as a change of one place, and the test that must notice it.
 
 `plant(name)` makes the import of the changed module give the wrong code, in this process only.
 """
@@ -118,6 +118,37 @@ MUTATIONS = {
             )
 """,
         "tests/claims/test_crashes.py",
+    ),
+    "a job's rate is over those that are held out too": Mutation(
+        "tg_workbench.training.worker",
+        "spec, members = replace(spec, max_steps=course.total_steps), len(course.learned)",
+        "spec = replace(spec, max_steps=course.total_steps)",
+        "tests/claims/test_jobs.py::"
+        "test_every_step_is_charged_once_and_at_the_rate_over_those_it_learns_from",
+    ),
+    "who is held out is drawn anew by each worker": Mutation(
+        "tg_workbench.training.courses",
+        "is_held_out = _coins(members) < spec.validation_split",
+        "is_held_out = np.random.default_rng().random(members) < spec.validation_split",
+        "tests/claims/test_jobs.py::test_the_split_depends_on_numbers_alone",
+    ),
+    "early stopping looks at raw measures": Mutation(
+        "tg_workbench.training.fitting",
+        'return replace(rule, monitor="noisy_loss") if rule is not None and self.is_protected else rule',
+        "return rule",
+        "tests/claims/test_jobs.py::test_nothing_raw_of_a_protected_dataset_steers_the_training",
+    ),
+    "the best weights of a protected dataset are chosen": Mutation(
+        "tg_workbench.training.fitting",
+        "if self.rule is None or self.is_protected:",
+        "if self.rule is None:",
+        "tests/claims/test_jobs.py::test_nothing_raw_of_a_protected_dataset_steers_the_training",
+    ),
+    "a protected job may be seeded": Mutation(
+        "tg_workbench.training.job_admission",
+        "if is_protected and spec.seed is not None:",
+        "if False:",
+        "tests/claims/test_jobs.py::test_what_would_break_the_promise_is_refused",
     ),
 }
 

@@ -30,7 +30,7 @@ def scores(content: bytes, features: NDArray[np.float32]) -> NDArray[np.float32]
 @pytest.mark.parametrize("name", WITH_ONNX)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_onnx_scores_as_torch_does_at_every_batch_size(name: str, shape: tuple[int, ...]) -> None:
-    network = build(name, Architecture(shape, 4), Path(), seed=3)
+    network = build(name, Architecture(shape, 4, (8, 16)), Path(), seed=3)
     assert isinstance(network, RowModel)
     content = to_onnx(network)
     assert content is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tg_workbench.datasets import Dataset
 from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
 from tg_workbench.observability.statistics import Statistics, sees_the_machine

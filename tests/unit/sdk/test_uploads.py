@@ -56,9 +56,17 @@ def test_a_file_goes_in_pieces_and_is_announced_with_its_digest(
         file, target="y", ranges={"x": (0, 1)}, progress=lambda sent, size: told.append((sent, size))
     )
     announced = server.seen[0].json
-    assert (announced["name"], announced["file_name"], announced["size"]) == ("rows", "rows.csv", len(CONTENT))
+    assert (announced["name"], announced["file_name"], announced["size"]) == (
+        "rows",
+        "rows.csv",
+        len(CONTENT),
+    )
     assert announced["sha256"] == hashlib.sha256(CONTENT).hexdigest()
-    assert (announced["privacy"], announced["target"], announced["ranges"]) == ("protected", "y", {"x": [0, 1]})
+    assert (announced["privacy"], announced["target"], announced["ranges"]) == (
+        "protected",
+        "y",
+        {"x": [0, 1]},
+    )
     assert pieces(server) == [(0, CONTENT[:HALF]), (HALF, CONTENT[HALF:])]
     assert told == [(0, len(CONTENT)), (HALF, len(CONTENT)), (len(CONTENT), len(CONTENT))]
     assert dataset.id == "ds-1"
@@ -143,4 +151,9 @@ def test_an_upload_tells_how_far_it_is() -> None:
     assert str(moment) == "a<b>.csv · 5 MiB of 20 MiB · 2.5 MiB/s"
     assert moment.fraction == 0.25
     assert "<b>" not in moment.as_html()
-    assert [readable(size) for size in (0, 999, 1000, 3 << 30)] == ["0 bytes", "999 bytes", "0.977 KiB", "3 GiB"]
+    assert [readable(size) for size in (0, 999, 1000, 3 << 30)] == [
+        "0 bytes",
+        "999 bytes",
+        "0.977 KiB",
+        "3 GiB",
+    ]

@@ -109,7 +109,7 @@ async def follow_logs(
     """
     jobs.get(owner, job_id)
     after = last_event_id or 0
-    if last_event_id and jobs.is_over(job_id) and not events.after(job_id, after, 1):
+    if last_event_id and jobs.is_over(job_id) and not any(map(line_of, events.after(job_id, after))):
         return Response(status_code=204)
 
     def is_over(session: Session) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, Field
@@ -133,9 +133,7 @@ class ServiceView(BaseModel):
     @classmethod
     def of(cls, service: Service, standing: Standing) -> ServiceView:
         """A service of the room, and how it stands."""
-        told = service.model_dump(exclude={"created_at", "started_at", "stopped_at"})
-        times = {
-            name: None if (at := getattr(service, name)) is None else utc(at)
-            for name in ("created_at", "started_at", "stopped_at")
-        }
-        return cls(**told, **times, status=standing.status, replicas=standing.replicas)
+        told: dict[str, Any] = service.model_dump()
+        for name in ("created_at", "started_at", "stopped_at"):
+            told[name] = None if told[name] is None else utc(told[name])
+        return cls(**told, status=standing.status, replicas=standing.replicas)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.deep_learning.errors import DEEP_LEARNING_FAILURES, DeepLearningRoute
-from tg_workbench.contracts.providers import ModelId, ModelsRoom, SignedIn
+from tg_workbench.contracts.providers import ModelId, ModelsRoom, ServicesRoom, SignedIn
 from tg_workbench.models import Model, ModelQuery
 
 router = APIRouter(
@@ -83,7 +83,7 @@ class ModelDetail(View):
     @classmethod
     def of(cls, model: Model) -> ModelDetail:
         """A model of the room."""
-        figures = OF_CLASSES if model.task.endswith("classification") else tuple(model.performance)
+        figures = OF_CLASSES if model.task.endswith("classification") else _figures(model.performance)
         config = {"dataset_id": model.dataset_id, **model.training_config}
         return cls(
             id=model.id,
@@ -119,14 +119,22 @@ async def get_model(model_id: ModelId, owner: SignedIn, models: ModelsRoom) -> M
 
 
 @router.delete("/{model_id}", status_code=204, response_class=Response)
-async def delete_model(model_id: ModelId, owner: SignedIn, models: ModelsRoom) -> None:
+async def delete_model(
+    model_id: ModelId, owner: SignedIn, models: ModelsRoom, services: ServicesRoom
+) -> None:
     """Delete a trained model. One that a service answers with is refused."""
-    models.delete(owner, model_id, users=0)
+    models.delete(owner, model_id, users=services.users_of(model_id))
+    services.release_model(model_id)
 
 
 def size_mb(model: Model) -> float:
     """How large a model's weights are, in units of 2^20 bytes: 97.8 for a `resnet50`."""
     return round(model.size_bytes / 2**20, 4)
+
+
+def _figures(values: dict[str, Any]) -> tuple[str, ...]:
+    """The names of what is a number."""
+    return tuple(name for name, value in values.items() if isinstance(value, int | float))
 
 
 def _members(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -172,7 +172,7 @@ async def generate_stream_version(
 
 # ----------------------------------------------------------------------------- inside
 def _described(desk: Inference, service_id: str, name: str, version: str | None = None) -> Model:
-    return desk.described(service_id, name, version)[1]
+    return desk.described(service_id, name, version)
 
 
 def _ready(desk: Inference, service_id: str) -> Response:

@@ -14,6 +14,7 @@ from tg_workbench.contracts.providers import (
     ModelId,
     ModelsRoom,
     Offset,
+    ServicesRoom,
     SignedIn,
 )
 from tg_workbench.contracts.route import FAILURES, audited
@@ -70,9 +71,12 @@ async def get_model(model_id: ModelId, owner: SignedIn, models: ModelsRoom) -> M
 
 
 @router.delete(MODEL)
-async def delete_model(model_id: ModelId, owner: SignedIn, models: ModelsRoom) -> Deleted:
+async def delete_model(
+    model_id: ModelId, owner: SignedIn, models: ModelsRoom, services: ServicesRoom
+) -> Deleted:
     """Forget a model's weights. What it has cost stays spent."""
-    models.delete(owner, model_id, users=0)
+    models.delete(owner, model_id, users=services.users_of(model_id))
+    services.release_model(model_id)
     return Deleted()
 
 

@@ -43,7 +43,7 @@ class Limits:
     """One page of a Parquet file, decompressed."""
     footer_bytes: int = 16 * MIB
     """The description at the end of a Parquet file."""
-    chunk_bytes: int = 8 * MIB
+    chunk_bytes: int = 4 * MIB
     """How much text is looked at at once."""
 
 

@@ -6,7 +6,7 @@ Lists and lines are read one object at a time, an object of columns as a whole a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from json.decoder import JSONDecodeError
 from pathlib import Path
 from typing import IO, Any
@@ -57,19 +57,19 @@ class ObjectsTable:
             height = len(self._columns[self.names[0]])
             for start in range(0, height, size):
                 part = [values[start : start + size] for values in self._columns.values()]
-                yield start + 1, frame_of(part)
+                yield start + 1, self._frame(part, start + 1)
             return
         held: list[list[Any]] = []
         first = 1
         for row in self._rows():
             held.append(self._checked(row, first + len(held)))
             if len(held) == size:
-                yield first, frame_of(zip(*held, strict=True))
+                yield first, self._frame(zip(*held, strict=True), first)
                 first, held = first + size, []
                 if first > self._limits.rows:
                     raise DatasetInvalid(f"has more than {self._limits.rows:,} rows")
         if held:
-            yield first, frame_of(zip(*held, strict=True))
+            yield first, self._frame(zip(*held, strict=True), first)
 
     def _checked(self, row: dict[str, Any], number: int) -> list[Any]:
         """One row's values in the order of the first row's names; a name left out is a missing value."""
@@ -78,9 +78,13 @@ class ObjectsTable:
             raise DatasetInvalid("has a column that the first row has not", f"row {number}")
         if len(row) == len(self.names) and None in values and row.keys() != set(self.names):
             raise DatasetInvalid("has a column that the first row has not", f"row {number}")
-        for name, value in zip(self.names, values, strict=True):
-            _check_value(value, f"row {number}, column {name}", self._limits)
         return values
+
+    def _frame(self, columns: Iterable[Sequence[Any]], first: int) -> pl.DataFrame:
+        held = list(columns)
+        for name, values in zip(self.names, held, strict=True):
+            _check_values(values, first, name, self._limits)
+        return frame_of(held)
 
     # ------------------------------------------------------------------------------------------ reading
     def _rows(self) -> Iterator[dict[str, Any]]:
@@ -90,6 +94,7 @@ class ObjectsTable:
 
     def _lines(self, file: IO[bytes]) -> Iterator[dict[str, Any]]:
         number, limit = 0, self._limits.line_bytes
+        decoder = json.JSONDecoder(object_pairs_hook=_unique)
         while line := file.readline(limit + 1):
             number += 1
             where = f"line {number}"
@@ -98,7 +103,7 @@ class ObjectsTable:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=_unique)
+                row = decoder.decode(line.decode())
             except UnicodeDecodeError as failure:
                 raise DatasetInvalid(f"is not UTF-8 at its byte {failure.start + 1:,}", where) from None
             except (ValueError, RecursionError) as failure:
@@ -124,9 +129,6 @@ class ObjectsTable:
             raise DatasetInvalid("has columns of different lengths, or without a row")
         if lengths.pop() > self._limits.rows:
             raise DatasetInvalid(f"has more than {self._limits.rows:,} rows")
-        for name, values in lists.items():
-            for number, value in enumerate(values, 1):
-                _check_value(value, f"row {number}, column {name[: self._limits.name_length]}", self._limits)
         return lists
 
     def _whole(self, file: IO[bytes]) -> Any:
@@ -238,6 +240,26 @@ def _is_list(file: IO[bytes]) -> bool:
     return rest.startswith("[") and rest.removeprefix("[").lstrip().startswith("{")
 
 
+def _check_values(values: Sequence[Any], first: int, name: str, limits: Limits) -> None:
+    """Look at all at once, and at each only where something is wrong."""
+    kinds = set(map(type, values))
+    words = [value for value in values if type(value) is str] if str in kinds else []
+    text = "".join(words)
+    is_odd = bool(kinds & {dict, list}) or "\0" in text or not _is_sound(text)
+    if is_odd or (words and max(map(len, words)) > limits.field_bytes):
+        for row, value in enumerate(values, first):
+            _check_value(value, f"row {row}, column {name}", limits)
+
+
+def _is_sound(text: str) -> bool:
+    """Whether no half of a character stands alone."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_value(value: Any, where: str, limits: Limits) -> None:
     if isinstance(value, dict | list):
         raise DatasetInvalid("holds a list or an object where one plain value should be", where)
@@ -246,7 +268,7 @@ def _check_value(value: Any, where: str, limits: Limits) -> None:
             raise DatasetInvalid(f"has more than {limits.field_bytes:,} characters", where)
         if "\0" in value:
             raise DatasetInvalid("holds a NUL character", where)
-        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        if not _is_sound(value):
             raise DatasetInvalid("holds half a character (a lone surrogate)", where)
 
 

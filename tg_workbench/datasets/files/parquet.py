@@ -110,7 +110,7 @@ def check_sizes(source: Path, limits: Limits) -> None:
             raise DatasetInvalid(f"has a footer of more than {limits.footer_bytes:,} bytes")
         file.seek(length - 8 - size)
         footer = _read(file.read(size))
-        rows, columns = footer.get(ROWS), len(footer.get(SCHEMA) or ())
+        rows, columns = footer.get(ROWS), len(_members(footer, SCHEMA))
         if not isinstance(rows, int) or rows < 0:
             raise DatasetInvalid("is a damaged Parquet file")
         if rows == 0:
@@ -127,12 +127,20 @@ def check_sizes(source: Path, limits: Limits) -> None:
 
 
 def _chunks(footer: dict[int, Any]) -> Iterator[dict[int, Any]]:
-    for group in footer.get(GROUPS) or ():
-        for chunk in group.get(CHUNKS) or ():
+    for group in _members(footer, GROUPS):
+        for chunk in _members(group, CHUNKS):
             meta = chunk.get(META)
             if not isinstance(meta, dict):
                 raise DatasetInvalid("is a Parquet file without the places of its columns")
             yield meta
+
+
+def _members(told: dict[int, Any], number: int) -> list[dict[int, Any]]:
+    """A list of structures in a structure."""
+    members = told.get(number)
+    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
+        raise DatasetInvalid("is a damaged Parquet file")
+    return members
 
 
 def _unpacked(file: IO[bytes], meta: dict[int, Any], length: int, limits: Limits) -> int:

@@ -18,7 +18,7 @@ from tg_workbench.datasets.files.cells import mapped, names_of, numbers_of, text
 from tg_workbench.datasets.files.frames import Table
 from tg_workbench.datasets.files.limits import Limits
 from tg_workbench.datasets.files.values import Column, FileRequest
-from tg_workbench.datasets.raw_columns import LARGEST, days_of, switch_of, text_of
+from tg_workbench.datasets.raw_columns import LARGEST, MISSING_WORDS, days_of, is_missing, switch_of, text_of
 from tg_workbench.errors import DatasetInvalid, InvalidRequest
 
 MOSTLY, ENOUGH = 0.9, 10
@@ -136,7 +136,7 @@ class Profile:
         found = self.columns[name]
         wrong = [(row, "is not among the values that were declared") for row in found.strays]
         if as_number:
-            wrong += [(row, "is not a number, as most of this column are") for row in found.words]
+            wrong += [(row, "is not a number, as the other values of this column are") for row in found.words]
             wrong += [(row, "is infinite, or too large for a float32") for row in found.too_large]
             wrong += [(row, "lies outside the range that was declared") for row in found.beyond]
         return [(self.place(row, name), problem) for row, problem in wrong]
@@ -240,14 +240,14 @@ def _merge(
 
 
 def _tally(found: Found, column: pl.Series) -> None:
-    names = names_of(column) if column.n_unique() <= found.keep + len(found.values or ()) + 1 else None
-    if names is None or found.values is None:
-        found.values = None
-        return
-    for name, count in names.drop_nulls().value_counts().rows():
-        found.values[name] = found.values.get(name, 0) + count
-    if len(found.values) > found.keep:
-        found.values = None
+    values = found.values or {}
+    counts = column.value_counts()
+    is_few = counts.height <= found.keep + len(MISSING_WORDS) + 2
+    for value, count in counts.rows() if is_few else ():
+        if not is_missing(value):
+            name = text_of(value) or ""
+            values[name] = values.get(name, 0) + count
+    found.values = values if is_few and len(values) <= found.keep else None
 
 
 def _note(rows: list[int], where: npt.NDArray[np.bool_], first: int) -> None:

@@ -70,13 +70,13 @@ def target_of(profile: Profile, request: FileRequest, name: str, limits: Limits)
         and found.type == "number"
         and not _is_few(found, profile.rows)
     )
+    if is_value and not found.numbers:
+        raise DatasetInvalid("holds no numbers, and regression predicts numbers", f"column {name}")
     problems = profile.problems(name, as_number=is_value or name in request.ranges)
     if problems:
         raise DatasetInvalid.of(problems)
     if not is_value:
         return _classes(found, request, limits)
-    if found.type != "number":
-        raise DatasetInvalid("holds no numbers, and regression predicts numbers", f"column {name}")
     if request.classes is not None:
         raise InvalidRequest("regression has no classes: leave classes out, or choose classification")
     return Target(name)

@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tg_workbench.errors import ModelBusy, ModelNotReady
+from tg_workbench.errors import DatabaseUnavailable, ModelBusy, ModelNotReady
 from tg_workbench.execution import AsyncBells, Turn, request_worker
 from tg_workbench.models.serving.frames import BadFrame, Frame, read_frame
 from tg_workbench.models.serving.places import socket_path, work_id
@@ -25,7 +25,7 @@ from tg_workbench.storage import Database
 MOST_OUTSTANDING = 256
 """Questions of one target that may be on their way at a time."""
 MOST_IN_ALL = 1024
-READY_SECONDS = 15.0
+READY_SECONDS = 30.0
 ANSWER_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 CROWD = 4
@@ -93,13 +93,12 @@ class Pool:
                 raise ModelNotReady(LATE) from None
         raise ModelNotReady(LOST)
 
-    async def stream(self, target: Target, question: Frame) -> AsyncIterator[Frame]:
+    async def stream(self, target: Target, question: Frame) -> AsyncGenerator[Frame, None]:
         """The answers to one question: all but the last have `more` in their header."""
         encoded = question.encoded()
         with self._counted(target) as traffic:
             link, answer = await self._first_answer(target, traffic, encoded)
             is_whole = False
-            traffic.asked[link.replica] += 1
             try:
                 while answer.header.get("more"):
                     yield answer
@@ -107,7 +106,6 @@ class Pool:
                 is_whole = True
                 yield answer
             finally:
-                traffic.asked[link.replica] -= 1
                 self._put_back(traffic, link, is_whole=is_whole)
 
     async def close(self) -> None:
@@ -124,7 +122,6 @@ class Pool:
         for _ in range(2):
             link = await self._link(target, traffic)
             is_answered = False
-            traffic.asked[link.replica] += 1
             try:
                 link.writer.write(encoded)
                 await link.writer.drain()
@@ -135,9 +132,8 @@ class Pool:
             except ConnectionError:
                 raise ModelNotReady(LOST) from None
             finally:
-                traffic.asked[link.replica] -= 1
                 if not is_answered:
-                    link.writer.close()
+                    self._put_back(traffic, link, is_whole=False)
         raise ModelNotReady
 
     async def _next_answer(self, link: _Link) -> Frame:
@@ -184,19 +180,31 @@ class Pool:
         listening = [number for number in range(target.most) if self._path(target, number).exists()]
         self._watch_crowd(target, traffic, listening)
         for replica in sorted(listening, key=lambda number: (traffic.asked[number], number)):
-            kept = traffic.kept[replica]
-            while kept:
-                link = kept.pop()
-                if link.is_open:
-                    return link
-                link.writer.close()
-            with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_unix_connection(str(self._path(target, replica)))
-                return _Link(reader, writer, replica)
+            traffic.asked[replica] += 1  # before anything is waited for, so that the next one sees it
+            found = None
+            try:
+                found = await self._open(traffic.kept[replica], self._path(target, replica), replica)
+            finally:
+                traffic.asked[replica] -= found is None
+            if found is not None:
+                return found
+        return None
+
+    async def _open(self, kept: list[_Link], path: Path, replica: int) -> _Link | None:
+        """A connection that was kept, or a new one; None when nobody listens."""
+        while kept:
+            link = kept.pop()
+            if link.is_open:
+                return link
+            link.writer.close()
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            return _Link(reader, writer, replica)
         return None
 
     def _put_back(self, traffic: _Traffic, link: _Link, *, is_whole: bool) -> None:
         """Keep a connection whose question is answered; any other would answer the wrong one."""
+        traffic.asked[link.replica] -= 1
         kept = traffic.kept[link.replica]
         if is_whole and link.is_open and len(kept) < MOST_KEPT:
             kept.append(link)
@@ -247,4 +255,5 @@ class Pool:
             traffic.crowded_since = time.monotonic()
         elif time.monotonic() - traffic.crowded_since > CROWDED_SECONDS:
             traffic.crowded_since = None
-            self._request(target, free)
+            with contextlib.suppress(DatabaseUnavailable):  # it is asked for again
+                self._request(target, free)

@@ -17,7 +17,13 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.errors import AlreadyExists, InvalidRequest, ServiceNotFound, ServiceStopped
+from tg_workbench.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    ModelNotFound,
+    ServiceNotFound,
+    ServiceStopped,
+)
 from tg_workbench.execution import Turn, Work, release_work, request_worker, ring
 from tg_workbench.execution.bells import bell_name
 from tg_workbench.execution.work import LifeLock
@@ -34,11 +40,18 @@ from tg_workbench.models.serving.pool import Target
 from tg_workbench.models.serving.tables import Service
 from tg_workbench.models.tables import Model
 from tg_workbench.storage.database import after_commit, now
+from tg_workbench.storage.statements import Statement
 
 TRITON, ONNX_RUNTIME, TORCH = "triton", "onnxruntime", "torch"
 RUNTIMES = (TRITON, ONNX_RUNTIME, TORCH)
 MOST_SERVICES = 100
 """Of one owner."""
+_MODEL = Statement(
+    sa.select(col(Model.owner_id), col(Model.onnx_blob)).where(
+        col(Model.id) == sa.bindparam("model"), col(Model.deleted_at).is_(None)
+    )
+)
+"""Read for every prediction: the ORM takes longer for it than all else that the API does."""
 Status = Literal["stopped", "starting", "ready", "failed", "stopping"]
 
 
@@ -207,10 +220,12 @@ def runtime_of(model: Model) -> str:
     return TORCH if model.onnx_blob is None else ONNX_RUNTIME
 
 
-def model_target(model: Model) -> Target:
-    """What answers for a model that is asked by itself."""
-    kind = GENERATION if runtime_of(model) == TORCH else INFERENCE
-    return Target(model.id, kind, model.owner_id)
+def model_target(session: Session, owner: Principal, model_id: str) -> Target:
+    """What answers for a model that is asked by itself. Raises ModelNotFound, also for somebody else's."""
+    found = _MODEL.first(session, model=model_id)
+    if found is None or found.owner_id != owner.id:
+        raise ModelNotFound
+    return Target(model_id, GENERATION if found.onnx_blob is None else INFERENCE, owner.id)
 
 
 def _warnings(spec: ServiceSpec | Service, used: str) -> list[str]:

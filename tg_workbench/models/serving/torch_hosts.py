@@ -173,7 +173,8 @@ async def _tell_pieces(
     told, held = 0, max((len(stop) for stop in stops), default=1) - 1
     while not (writing.done() and heard.empty()):
         getting = asyncio.ensure_future(heard.get())
-        await asyncio.wait({getting, writing}, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {getting, writing}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not getting.done():
             getting.cancel()
             continue

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-
-import httpx
+from typing import TYPE_CHECKING
 
 from tg_workbench.errors import InvalidRequest, ModelNotReady
 from tg_workbench.models.serving.frames import MOST_PAYLOAD, Frame
 from tg_workbench.settings import Settings
+
+if TYPE_CHECKING:  # where no Triton is configured, its 5 MB are not needed
+    import httpx
 
 HEADER = "Inference-Header-Content-Length"
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 60.0
@@ -37,6 +39,8 @@ class Triton:
 
     async def serves(self, model_id: str) -> bool:
         """Whether it is there and has this model ready."""
+        import httpx
+
         known, until = self._known.get(model_id, (False, 0.0))
         if time.monotonic() < until:
             return known
@@ -54,6 +58,8 @@ class Triton:
 
         What it says of a request that it refuses is not repeated: that may hold the request's own values.
         """
+        import httpx
+
         headers = {"Content-Type": "application/octet-stream", HEADER: str(question.header["json_bytes"])}
         url = f"{self.url}/v2/models/{model_id}/infer"
         try:
@@ -75,6 +81,8 @@ class Triton:
 
     @property
     def _client(self) -> httpx.AsyncClient:
+        import httpx
+
         if self._http is None:
             self._http = httpx.AsyncClient(
                 headers={} if self.token is None else {"Authorization": f"Bearer {self.token}"},

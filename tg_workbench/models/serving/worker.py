@@ -33,6 +33,8 @@ from tg_workbench.storage import Database
 from tg_workbench.storage.database import now
 
 log = logging.getLogger(__name__)
+NICENESS = 0
+"""Somebody waits for each answer: whoever trains comes after that."""
 LOCK_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 ROLL_CALL_SECONDS = 5.0

@@ -97,8 +97,8 @@ def event(number: int, kind: str = "status", **data: Any) -> bytes:
 class ScriptedServer:
     """Takes one step of its script for each request; the last one again for what comes after.
 
-    A path that holds one of `routes` takes that step instead. A method in `raw` takes its step before anything
-    of the request is read.
+    A path that holds one of `routes` takes that step instead. A method in `raw` takes its step before
+    anything of the request is read.
     """
 
     path: Path

@@ -1,0 +1,82 @@
+"""Parquet that cannot be a table, or that would grow beyond every bound."""
+
+from __future__ import annotations
+
+import io
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.unit.datasets.files.conftest import Desk
+from tg_workbench.datasets.files import Limits
+from tg_workbench.errors import InvalidRequest
+
+
+def parquet(columns: dict[str, Any], **how: Any) -> bytes:
+    file = io.BytesIO()
+    pl.DataFrame(columns, strict=False).write_parquet(file, **how)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "values", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"x", b"y"]], ids=["lists", "structs", "bytes"]
+)
+def test_nested_columns_are_refused_by_name(desk: Desk, values: list[Any]) -> None:
+    (found,) = desk.refuse("t.parquet", parquet({"a": values, "y": [0, 1]}))
+    assert found["where"] == "column a"
+
+
+@pytest.mark.parametrize("compression", ["zstd", "snappy", "gzip", "lz4", "brotli", "uncompressed"])
+def test_every_compression_is_read_and_bounded(desk: Desk, compression: Any) -> None:
+    data = parquet({"a": ["x" * 1_000] * 5_000, "y": [0, 1] * 2_500}, compression=compression)
+    assert desk.take("t.parquet", data).prepared.size == 5_000
+    rows = parquet({"a": np.arange(50_000), "y": np.arange(50_000) % 2}, compression=compression)
+    for small in (Limits(page_bytes=1_000), Limits(decoded_bytes=10_000)):
+        assert "would decode to more than" in desk.refuse("t.parquet", rows, small)[0]["problem"]
+
+
+def test_rows_and_columns_are_bounded_before_anything_is_decoded(desk: Desk) -> None:
+    data = parquet({"a": [1] * 1_000, "b": [1] * 1_000, "y": [0, 1] * 500})
+    assert desk.refuse("t.parquet", data, Limits(rows=999))[0]["problem"] == "has more than 999 rows"
+    assert desk.refuse("t.parquet", data, Limits(columns=2))[0]["problem"] == "has more than 2 columns"
+
+
+def test_types_of_its_own_are_read(desk: Desk) -> None:
+    columns = {
+        "day": [date(2020, 1, 1), None],
+        "moment": [datetime(2020, 1, 1, 12), datetime(2021, 1, 1)],
+        "kind": pl.Series(["x", "y"], dtype=pl.Categorical),
+        "^a.*$": [1.5, float("nan")],
+        "y": [0, 1],
+    }
+    found = desk.take("t.parquet", parquet(columns), privacy="public").prepared
+    assert {column.name: column.type for column in found.inspection.columns} == {
+        "day": "date",
+        "moment": "date",
+        "kind": "category",
+        "^a.*$": "number",
+        "y": "number",
+    }
+
+
+def test_nul_in_a_text_is_told_by_its_row(desk: Desk) -> None:
+    (found,) = desk.refuse("t.parquet", parquet({"a": ["x", "S3\0"], "y": [0, 1]}))
+    assert found["where"] == "row 2, column a"
+
+
+def test_any_damage_is_a_refusal(desk: Desk) -> None:
+    whole = parquet({"a": np.arange(200) / 7, "b": ["x", "y"] * 100, "y": [0, 1] * 100})
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        data = bytearray(whole)
+        for place in random.integers(4, len(data), 3):
+            data[place] = random.integers(256)
+        try:
+            desk.take("t.parquet", bytes(data))
+        except InvalidRequest:
+            continue
+    for cut in (5, 12, len(whole) // 2, len(whole) - 1):
+        assert desk.refuse("t.parquet", whole[:cut])
