@@ -213,6 +213,11 @@ def test_our_view_tells_all_that_is_known(dora: Person, shop: dict[str, str]) ->
     told = dora.http.get(f"{OURS}/{shop['MLP_v2']}").json()
     assert (told["family"], told["version"], told["aliases"]) == ("MLP", 2, [])
     assert (told["inputs"], told["class_names"]) == (["age", "<b>|town"], ["cat", "dog"])
+    assert [(column["name"], column["type"]) for column in told["columns"]] == [
+        ("age", "number"),
+        ("<b>|town", "category"),
+    ]
+    assert not {"center", "scale"}.intersection(*told["columns"]), "what a set's rows average to"
     assert told["privacy"]["spent_epsilon"] == 2.5
     assert "12.2 times as likely" in told["meaning"]
     assert "not covered by epsilon" in told["performance_note"]

@@ -157,7 +157,8 @@ def _columns(columns: Sequence[Mapping[str, Any]], said: Mapping[str, Any], *, i
 
 def _each(fields: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     """What every field says. Raises FieldsInvalid, of all that are wrong at once."""
-    values, problems = {}, {}
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
     for name, read in fields.items():
         try:
             values[name] = read()

@@ -81,9 +81,7 @@ class PredictBox(LiveCard):
         self._wrong = {}
         try:
             row = row_of(model, values)
-            (said,) = (
-                Models(connection).get(model.id).predict([row] if isinstance(row, str | Mapping) else row)
-            )
+            (said,) = Models(connection).get(model.id).predict(row)
         except FieldsInvalid as failure:
             self._wrong = {name: sentence(problem) for name, problem in failure.problems.items()}
             return
