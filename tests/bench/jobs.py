@@ -73,7 +73,9 @@ def handed_in(http: httpx.Client, database: Database, dataset_id: str) -> dict[s
     while "first step" not in seen:
         time.sleep(0.01)
         with database.read() as session:
-            told = list(session.exec(select(EventRow).where(col(EventRow.subject).in_((client_id, job["id"])))))
+            told = list(
+                session.exec(select(EventRow).where(col(EventRow.subject).in_((client_id, job["id"]))))
+            )
             lease_until = session.get_one(Work, client_id).lease_until
         for event in told:
             if event.subject == client_id and event.type == "status" and '"ready"' in event.data:

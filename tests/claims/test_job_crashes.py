@@ -128,7 +128,9 @@ class Killer:
         self.server = server
         self.customers = customers
         self.random = random.Random(20261126)  # noqa: S311 - no secret hangs on it
-        drawn = [(self.random.randrange(JOBS - 5), kind) for kind, count in KILLS.items() for _ in range(count)]
+        drawn = [
+            (self.random.randrange(JOBS - 5), kind) for kind, count in KILLS.items() for _ in range(count)
+        ]
         self.plan = sorted(drawn)
         self.killed: Counter[str] = Counter()
         self.database = Database(server.database_url)

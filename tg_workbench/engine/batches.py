@@ -223,10 +223,7 @@ def _tensor(name: str, values: Any) -> Tensor:
         if array.dtype == object or array.dtype.kind not in "biuf":
             raise InvalidBatch(f"{name} must be numbers in rows of one length")
         is_wide = array.dtype.kind == "u" and array.dtype != np.uint8  # torch knows few unsigned types
-        if is_wide:
-            array = array.astype(np.int64)
-        is_lent = array.flags.writeable and array.flags.c_contiguous  # nobody writes to it here
-        return torch.from_numpy(array) if is_lent else torch.tensor(array)
+        return torch.tensor(array.astype(np.int64) if is_wide else array)
     except (ValueError, TypeError, OverflowError) as refusal:
         raise InvalidBatch(f"{name} must be numbers in rows of one length") from refusal
 

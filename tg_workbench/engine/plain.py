@@ -16,8 +16,8 @@ from tg_workbench.errors import InvalidBatch
 class PlainSum:
     """The gradients of `count` examples, added up and divided by `divisor`.
 
-    **Why divided.** On the way back that costs nothing. A step whose examples come all at once divides by just
-    that number, and need not go through the gradient again.
+    **Why divided.** On the way back that costs nothing, and a step whose examples come all at once divides by
+    just that number: it need not go through the gradient again.
     """
 
     tensors: dict[str, Tensor]

@@ -144,9 +144,10 @@ class Dispatcher:
             self._make_room([row for row in rows if row.wanted], alive)
 
     def _turn_of(self, row: Work, held: int) -> tuple[float, ...]:
-        """What decides who is next: the least comes first. Who was served and lost its worker waits for nobody
-        of its priority who was not: it rests a while longer each time (`_is_due`), and gives up in the end.
+        """What decides who is next: the least comes first.
 
+        Who has lost its worker does not wait behind those of its priority who have had none: it rests longer
+        each time (`_is_due`), and is given up in the end.
         Where there is room for few, shares hold none or one each: then who was served longest ago is next.
         """
         served = self.served.get((row.kind, row.share), -math.inf) if row.share else -math.inf
