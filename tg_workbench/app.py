@@ -71,6 +71,8 @@ log = structlog.get_logger("tg_workbench")
 ROUTERS = (
     tg_tinker.probes,
     tg_tinker.router,
+    deep_learning.router,
+    open_inference.router,
     aitip.router,
     aitip_datasets.router,
     aitip_jobs.router,
@@ -78,7 +80,6 @@ ROUTERS = (
     oauth.page_router,
     oauth.router,
     monitoring.router,
-    deep_learning.router,
     deep_learning_datasets.router,
     deep_learning_training.router,
     coordination.router,
@@ -98,8 +99,8 @@ ROUTERS = (
     notifications.router,
     jobs.router,
     services.router,
-    open_inference.router,
 )
+"""In the order in which they are looked through: first what is asked many times a second."""
 FAILURES = (WorkbenchError, RequestValidationError, HTTPException)
 RETRY_SECONDS = 1.0
 SHOWN_HEADERS = (

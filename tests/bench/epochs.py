@@ -47,7 +47,11 @@ def compared(model: str, shape: tuple[int, ...], images: int, batch_size: int, e
     ours, peer, whole = turns.epochs()
     ratio = statistics.median(mine / other for mine, other in zip(ours, peer, strict=True))
     beside = statistics.median(mine / other for mine, other in zip(whole, peer, strict=True))
-    seconds = {"ours": statistics.median(ours), "peer": statistics.median(peer), "peer_name": "plain torch (s)"}
+    seconds = {
+        "ours": statistics.median(ours),
+        "peer": statistics.median(peer),
+        "peer_name": "plain torch (s)",
+    }
     measured = {**seconds, "ours": statistics.median(whole), "ratio": beside}
     return [
         {"case": case, **seconds, "ratio": ratio, "target": f"at most {MOST}", "met": ratio <= MOST},

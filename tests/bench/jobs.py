@@ -12,17 +12,17 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 import safetensors.numpy
 from sqlmodel import col, select
 
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.events import EventRow
 from tg_workbench.execution import Work
+from tg_workbench.execution.work import LEASE_SECONDS
 from tg_workbench.storage import Database
 
 TIMES, ROWS, MOST_SECONDS = 15, 2000, 0.5
-PARTS = ("accepted", "forked", "loaded", "running", "first step")
+PARTS = ("accepted", "worker began", "loaded", "running", "first step")
 Row = dict[str, Any]
 
 
@@ -73,8 +73,10 @@ def handed_in(http: httpx.Client, database: Database, dataset_id: str) -> dict[s
     while "first step" not in seen:
         time.sleep(0.01)
         with database.read() as session:
-            told = list(session.exec(select(EventRow).where(col(EventRow.subject).in_((client_id, job["id"])))))
-            pid = session.get_one(Work, client_id).pid
+            told = list(
+                session.exec(select(EventRow).where(col(EventRow.subject).in_((client_id, job["id"]))))
+            )
+            lease_until = session.get_one(Work, client_id).lease_until
         for event in told:
             if event.subject == client_id and event.type == "status" and '"ready"' in event.data:
                 seen.setdefault("loaded", event.at - began)
@@ -82,7 +84,7 @@ def handed_in(http: httpx.Client, database: Database, dataset_id: str) -> dict[s
                 seen.setdefault("running", event.at - began)
             if event.subject == client_id and event.type == "progress":
                 seen.setdefault("first step", event.at - began)
-    seen["forked"] = psutil.Process(pid).create_time() - began
+    seen["worker began"] = lease_until - LEASE_SECONDS - began  # renewed then, and only after 5 s again
     http.post(f"/workbench/v1/jobs/{job['id']}/stop", params={"wait": 10}).raise_for_status()
     return seen
 

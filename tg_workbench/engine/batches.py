@@ -52,6 +52,9 @@ class Batch:
         if self.units is not None:
             yield from self._parts_by_unit(self.units, size)
             return
+        if 0 < self.size <= size:
+            yield self
+            return
         for start in range(0, self.size, size):
             yield self._chosen(slice(start, start + size), None)
 
@@ -109,9 +112,10 @@ def read_rows(
             )
         features = features.reshape(count, *input_shape)
     is_pixels = is_image and features.dtype == torch.uint8
+    may_be_infinite = features.is_floating_point()
     features = features.to(torch.float32)
     features = features.div_(WHITE) if is_pixels else features
-    if not _all_finite(features):
+    if may_be_infinite and not _all_finite(features):
         raise InvalidBatch("features hold values that are not finite (NaN or infinite); clean them first")
     return features
 

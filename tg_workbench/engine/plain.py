@@ -14,44 +14,55 @@ from tg_workbench.errors import InvalidBatch
 
 @dataclass(frozen=True, slots=True)
 class PlainSum:
-    """The gradients of `count` examples, added up."""
+    """The gradients of `count` examples, added up and divided by `divisor`.
+
+    **Why divided.** On the way back that costs nothing, and a step whose examples come all at once divides by
+    just that number: it need not go through the gradient again.
+    """
 
     tensors: dict[str, Tensor]
     count: int
+    divisor: float
 
     def __add__(self, other: PlainSum) -> PlainSum:
         """The sum over both sets of examples. The tensors of this one are used up."""
-        for name, tensor in self.tensors.items():
-            tensor += other.tensors[name]
-        return PlainSum(self.tensors, self.count + other.count)
+        mine, others = list(self.tensors.values()), list(other.tensors.values())
+        torch._foreach_add_(mine, others, alpha=other.divisor / self.divisor)
+        return PlainSum(self.tensors, self.count + other.count, self.divisor)
+
+    def over(self, divisor: float) -> dict[str, Tensor]:
+        """The sum divided by `divisor`. The tensors of this one are used up."""
+        if divisor != self.divisor:
+            torch._foreach_mul_(list(self.tensors.values()), self.divisor / divisor)
+        return self.tensors
 
 
 def plain_sum(
-    parameters: Mapping[str, nn.Parameter], parts: Iterable[Tensor]
-) -> tuple[PlainSum, Tensor, float]:
-    """The gradient of all losses of all parts, the losses, on the CPU, and the length of their mean gradient.
+    parameters: Mapping[str, nn.Parameter], parts: Iterable[Tensor], divisor: float
+) -> tuple[PlainSum, list[float], float]:
+    """The gradient of all losses of all parts, the losses, and the length of their mean gradient.
 
     Raises InvalidBatch.
     """
     learning = list(parameters.values())
     total: list[Tensor] = []
-    losses = []
+    losses: list[float] = []
     for values in parts:
-        losses.append(values.detach().cpu())
-        grads = torch.autograd.grad(values.sum(), learning, allow_unused=True, materialize_grads=True)
+        losses += values.tolist()
+        each = torch.full_like(values, 1.0 / divisor)
+        grads = torch.autograd.grad(values, learning, each, allow_unused=True, materialize_grads=True)
         if total:
             torch._foreach_add_(total, list(grads))
         else:
             total = _owned(grads)
-    found = torch.cat(losses) if losses else torch.zeros(0)
     total = total or [torch.zeros_like(parameter) for parameter in learning]
     length = _length(total)
-    if not _all_finite([found], float(found.sum())) or not _all_finite(total, length):
+    if not math.isfinite(sum(losses)) or not _all_finite(total, length):
         raise InvalidBatch(
             "the loss or its gradient is not finite: lower the learning rate or scale the features"
         )
-    summed = PlainSum(dict(zip(parameters, total, strict=True)), len(found))
-    return summed, found, length / max(1, len(found))
+    summed = PlainSum(dict(zip(parameters, total, strict=True)), len(losses), divisor)
+    return summed, losses, length * divisor / max(1, len(losses))
 
 
 def _owned(grads: tuple[Tensor, ...]) -> list[Tensor]:
@@ -67,10 +78,9 @@ def _owned(grads: tuple[Tensor, ...]) -> list[Tensor]:
 
 def _length(tensors: list[Tensor]) -> float:
     """The length of all of them together."""
-    lengths = torch._foreach_norm(tensors)
-    return float(torch.linalg.vector_norm(torch.stack(lengths).double())) if tensors else 0.0
+    return math.hypot(*torch.stack(torch._foreach_norm(tensors)).tolist()) if tensors else 0.0
 
 
-def _all_finite(tensors: list[Tensor], total: float) -> bool:
-    """What has a finite sum or length has finite parts; where that overflows every number is looked at."""
-    return math.isfinite(total) or all(bool(tensor.isfinite().all()) for tensor in tensors)
+def _all_finite(tensors: list[Tensor], length: float) -> bool:
+    """What has a finite length has finite parts; where that overflows every number is looked at."""
+    return math.isfinite(length) or all(bool(tensor.isfinite().all()) for tensor in tensors)

@@ -213,12 +213,12 @@ class Trainer:
             raise NoGradient
         if learning_rate is not None and not 0.0 <= learning_rate < math.inf:
             raise InvalidRequest("learning_rate must be a finite number, zero or above")
-        summed: Mapping[str, Tensor] = self._gradient.tensors
-        divisor = self.spec.expected_batch_size or max(1, self._gradient.count)
-        loss: float | None = None
+        divisor, loss = self._divisor(self._gradient.count), None
         if isinstance(self._gradient, ClippedSum):
             summed, loss = self._release(self._gradient, divisor)
-        torch._foreach_div_([summed[name] for name in self._trainable], divisor)
+            torch._foreach_div_([summed[name] for name in self._trainable], divisor)
+        else:
+            summed = self._gradient.over(divisor)
         for name, parameter in self._trainable.items():
             parameter.grad = summed[name]
         used = self.spec.optimizer.learning_rate if learning_rate is None else learning_rate
@@ -231,6 +231,10 @@ class Trainer:
         self.step += 1
         self._average.take(self.step)
         return OptimStep(self.step, used, noise_applied=self.spec.privacy is not None, noisy_loss=loss)
+
+    def _divisor(self, count: int) -> float:
+        """What the sum over `count` examples is divided by in a step."""
+        return self.spec.expected_batch_size or max(1, count)
 
     def _release(self, gradient: ClippedSum, divisor: float) -> tuple[dict[str, Tensor], float | None]:
         """The noisy gradient and, where one was asked for, the noisy mean loss: one Gaussian together."""
@@ -264,9 +268,11 @@ class Trainer:
 
     def _plain(
         self, read: Batch, loss_name: str, micro_batch_size: int | None
-    ) -> tuple[PlainSum, Tensor, float]:
-        parts = self._reader.parts(read, micro_batch_size)
-        return plain_sum(self._trainable, (self._objective.losses(part, loss_name) for part in parts))
+    ) -> tuple[PlainSum, list[float], float]:
+        losses = (
+            self._objective.losses(part, loss_name) for part in self._reader.parts(read, micro_batch_size)
+        )
+        return plain_sum(self._trainable, losses, self._divisor(read.size))
 
     def _keep_clipped(self, found: ClippedSum, read: Batch, canaries: int) -> ForwardBackward:
         held = self._gradient
@@ -283,12 +289,13 @@ class Trainer:
         )
 
     def _keep_plain(
-        self, found: tuple[PlainSum, Tensor, float], read: Batch, canaries: int
+        self, found: tuple[PlainSum, list[float], float], read: Batch, canaries: int
     ) -> ForwardBackward:
         held, (summed, losses, norm) = self._gradient, found
         self._gradient = held + summed if isinstance(held, PlainSum) else summed
         told = read.size - canaries
-        return ForwardBackward(_mean(losses[:told].numpy()), norm, norm, 0, told, read.tokens)
+        mean = sum(losses[:told]) / told if told else 0.0
+        return ForwardBackward(mean, norm, norm, 0, told, read.tokens)
 
     # -------------------------------------------------------------------------------- looking
     def sample(

@@ -146,10 +146,12 @@ class Dispatcher:
     def _turn_of(self, row: Work, held: int) -> tuple[float, ...]:
         """What decides who is next: the least comes first.
 
+        Who has lost its worker does not wait behind those of its priority who have had none: it rests longer
+        each time (`_is_due`), and is given up in the end.
         Where there is room for few, shares hold none or one each: then who was served longest ago is next.
         """
         served = self.served.get((row.kind, row.share), -math.inf) if row.share else -math.inf
-        return (-row.priority, held, served, row.wanted_since)
+        return (-row.priority, not row.failures, held, served, row.wanted_since)
 
     def _is_due(self, row: Work) -> bool:
         """Whether it is to get a worker now: it rests after losses, and may wait for other work."""

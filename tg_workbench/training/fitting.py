@@ -9,6 +9,7 @@ steer nothing: early stopping watches the noisy loss there, and no best weights 
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from tg_workbench.events import Logged, StatusChanged
 from tg_workbench.models import Models, Shelf
 from tg_workbench.outbox import WebhookEvent
 from tg_workbench.storage.database import now
+from tg_workbench.storage.statements import Statement
 from tg_workbench.training.closing import end_job, job_of, tell_job, tell_outside
 from tg_workbench.training.courses import Course, Numbers
 from tg_workbench.training.harvests import harvest
@@ -47,6 +49,13 @@ TOO_SMALL = "the dataset is too small to hold rows out: all measures are of rows
 LAID_OUT = "each row of the table is laid out as a square image of one channel, padded with 0"
 OF_IMAGES = ("cnn", "tempered-cnn", "resnet18", "resnet50")
 RAW_NOTE = "loss, accuracy and val_… are of protected rows and not covered by ε: for the curator only"
+
+
+_STORE = Statement(
+    sa.update(Job)
+    .where(col(Job.id) == sa.bindparam("job"))
+    .values({name: sa.bindparam(f"new_{name}") for name in ("progress", "history", "state")})
+)
 
 
 class JobTimedOut(WorkbenchError):
@@ -281,15 +290,16 @@ class Fit:
         """The job's row, the lines of its log, and each tenth that is told outside."""
         progress = self._progress()
         state = {**self.state, "seconds": self.seconds}
-        its = sa.update(Job).where(col(Job.id) == self.job.id)
-        session.connection().execute(its.values(progress=progress, history=self.history, state=state))
+        tenth = TENTHS * self.step // self.course.total_steps
+        is_to_be_told, state["told_tenths"] = tenth > state["told_tenths"], max(tenth, state["told_tenths"])
+        shown = {"new_progress": progress, "new_history": self.history, "new_state": state}
+        told = {name: json.dumps(value) for name, value in shown.items()}
+        _STORE.change(session, job=self.job.id, **told)
         self.operator.queue.note_progress(session, self.operation, {"step": self.step})
         tell_job(session, self._folder, self.job.id, *self.lines)
         self.lines = []
-        tenth = TENTHS * self.step // self.course.total_steps
-        if tenth > self.state["told_tenths"]:
+        if is_to_be_told:
             self.state["told_tenths"] = tenth
-            session.connection().execute(its.values(state={**state, "told_tenths": tenth}))
             tell_outside(
                 session,
                 self.job,

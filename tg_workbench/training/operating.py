@@ -36,7 +36,13 @@ from tg_workbench.training.rows import Batch, DatasetRows, request_of
 from tg_workbench.training.tables import Artifact, Operation, TrainingClient
 
 log = logging.getLogger(__name__)
-AUTOSAVE_SHARE = 0.05  # automatic checkpoints may cost one part in twenty of the time
+AUTOSAVE_SHARE = {True: 0.05, False: 0.01}
+"""Which part of the time automatic checkpoints may cost, with privacy and without.
+
+Steps that are lost with a worker cost time, and with privacy ε as well.
+"""
+FLUSH_SHARE = 0.01
+"""Which part of the time storing points may cost, unless they would come more rarely than ever."""
 PROGRESS_SECONDS = (0.1, 1.0)
 """How often points are stored: at first, and at most; the longer training goes on, the more rarely."""
 NOT_SAVED = -1
@@ -80,7 +86,7 @@ class Operator:
         self.provenance = Provenance.of_plan(plan)
         self._charges = 0
         self._began = time.monotonic()
-        self._last_flush = 0.0
+        self._last_flush = self._flush_cost = 0.0
         self._save_cost = 0.0
         self._last_save = time.monotonic()
         self._losses: list[tuple[float, int]] = []
@@ -345,13 +351,13 @@ class Operator:
         return artifact
 
     def autosave(self, *, force: bool = False) -> None:
-        """Write an automatic checkpoint when one is due: as often as a twentieth of the time allows.
+        """Write an automatic checkpoint when one is due: as often as its share of the time allows.
 
         A gradient that waits is no part of it: its rows are kept, and it is formed again. A full disk is no
         reason to end what goes on.
         """
         began = time.monotonic()
-        due = began - self._last_save > self._save_cost / AUTOSAVE_SHARE
+        due = began - self._last_save > self._save_cost / AUTOSAVE_SHARE[self.plan is not None]
         if self.step == self.saved_step or not (force or due):
             return
         try:
@@ -386,10 +392,12 @@ class Operator:
     ) -> bool:
         """Store the points since the last time, at most ten times a second, and more rarely in a long run.
 
+        More rarely also where that takes long; once a second in any case.
+
         `also` writes what belongs to it. True when something was stored.
         """
-        moment, (often, rarely) = time.monotonic(), PROGRESS_SECONDS
-        if not force and moment - self._last_flush < min(rarely, max(often, (moment - self._began) / 1000)):
+        moment = time.monotonic()
+        if not force and moment - self._last_flush < self._flush_pause(moment):
             return False
         values = self.client_values()
         if self.points["step"]:
@@ -399,7 +407,12 @@ class Operator:
         else:
             self.queue.record(client_values=values, also=also)
         self._last_flush = time.monotonic()
+        self._flush_cost = self._last_flush - moment
         return True
+
+    def _flush_pause(self, moment: float) -> float:
+        often, rarely = PROGRESS_SECONDS
+        return min(rarely, max(often, (moment - self._began) / 1000, self._flush_cost / FLUSH_SHARE))
 
     def dataset_rows(self, dataset_id: str) -> tuple[Dataset, DatasetRows]:
         """A dataset of the client's owner, read once. Raises what is no dataset with rows, Interrupted."""

@@ -80,6 +80,11 @@ _END = Statement(
         payload=sa.bindparam("kept"),
     )
 )
+_SET_PROGRESS = Statement(
+    sa.update(OperationRow)
+    .where(col(OperationRow.id) == sa.bindparam("operation"))
+    .values(progress=sa.bindparam("new_progress"), attempt=sa.literal_column("0"))
+)
 _SET_STEP = Statement(
     sa.update(TrainingClient)
     .where(col(TrainingClient.id) == sa.bindparam("client"))
@@ -175,7 +180,7 @@ class WorkQueue:
 
         The caller writes in the same `session` what belongs to it.
         """
-        self._set_operation(session, operation.id, {"progress": progress, "attempt": 0})
+        _SET_PROGRESS.change(session, operation=operation.id, new_progress=json.dumps(progress))
         self._prove_alive(session)
 
     def record(
