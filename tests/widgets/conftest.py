@@ -8,11 +8,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import comm
+import numpy as np
+import polars as pl
 import pytest
 from comm.base_comm import BaseComm
 from playwright.sync_api import Browser
 
 from tests.widgets.lab import Lab, running_chromium
+from tests.workbench_server import WorkbenchServer
+from tg_workbench import Workbench
+from tg_workbench.sdk import Dataset, Job
+
+EVIL = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'</script>"
+"""A name that somebody might give, which is text and nothing else."""
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> None:
@@ -49,10 +57,19 @@ class Wire:
         self.comms[made.comm_id] = made
         return made
 
-    def say(self, widget: Any, content: dict[str, Any]) -> None:
+    def say(self, widget: Any, content: dict[str, Any], *buffers: bytes) -> None:
         """The page sends a custom message to a widget."""
         data = {"method": "custom", "content": content}
-        widget.comm.handle_msg({"content": {"data": data}, "buffers": []})
+        widget.comm.handle_msg({"content": {"data": data}, "buffers": list(buffers)})
+
+    def told(self, widget: Any) -> str:
+        """Everything that a widget has told its page, in one text."""
+        first = repr(
+            {name: value for name, value in widget.get_state().items() if name not in ("_esm", "_css")}
+        )
+        return first + "".join(
+            repr(data) for comm_id, data, _ in self.messages if comm_id == widget.comm.comm_id
+        )
 
     def sent(self, widget: Any) -> list[tuple[dict[str, Any], list[bytes]]]:
         """The custom messages a widget has sent."""
@@ -95,3 +112,57 @@ def browser() -> Iterator[Browser]:
     """Chromium. It is closed with the module, for no other event loop can run beside Playwright's."""
     with running_chromium() as browser:
         yield browser
+
+
+@pytest.fixture(scope="package")
+def workbench(workbench_server: WorkbenchServer) -> Iterator[Workbench]:
+    """A running workbench, as a notebook sees it."""
+    with Workbench(socket=str(workbench_server.socket), api_key=workbench_server.api_key) as workbench:
+        yield workbench
+
+
+def people(seed: int) -> pl.DataFrame:
+    """A table of people, some of them sick."""
+    random = np.random.default_rng(seed)
+    ages = random.integers(18, 91, 200)
+    return pl.DataFrame(
+        {
+            "age": ages,
+            "smokes": ["often" if each else "never" for each in random.integers(0, 2, 200)],
+            "pressure": [None if place == 7 else 101.25 + float(place) for place in range(200)],
+            "sick": ["yes" if age > 55 else "no" for age in ages],
+        }
+    )
+
+
+@pytest.fixture(scope="package")
+def town(workbench: Workbench) -> Dataset:
+    """A public dataset."""
+    return workbench.datasets.upload(people(1), "a town", target="sick", privacy="public", progress=False)
+
+
+@pytest.fixture(scope="package")
+def clinic(workbench: Workbench) -> Dataset:
+    """A protected dataset with a name to beware of."""
+    said: Any = {
+        "ranges": {"age": (0, 120)},
+        "categories": {"smokes": ["never", "often"]},
+        "epsilon_cap": 9.0,
+    }
+    return workbench.datasets.upload(people(2), f"a clinic {EVIL}", target="sick", progress=False, **said)
+
+
+@pytest.fixture(scope="package")
+def open_job(workbench: Workbench, town: Dataset) -> Job:
+    """A job on public data that has come to its end."""
+    job = workbench.jobs.submit(
+        "mlp", town, name="open", epochs=30, batch_size=40, learning_rate=0.05, hidden_sizes=[8], seed=3
+    )
+    return job.wait(timeout=240, progress=False)
+
+
+@pytest.fixture(scope="package")
+def private_job(workbench: Workbench, clinic: Dataset) -> Job:
+    """A job on protected data that has come to its end."""
+    job = workbench.jobs.submit("mlp", clinic, name="private", epochs=4, batch_size=40, hidden_sizes=[8])
+    return job.wait(timeout=240, progress=False)

@@ -2,8 +2,8 @@
 
 `LiveCurve` draws numbers as they arrive, `BudgetGauge` shows what a run has revealed, and `TrainingPanel`
 drives a training client with both. The first two need no server: traits in, traits out. `PrivacyPlanner`
-tries out what a run would cost. `JobsTable` follows your jobs, `DatasetCard` and `ModelCard` say what there is
-to know of one, and `PredictBox` asks a model.
+tries out what a run would cost. `JobsTable` follows your jobs, `DatasetCard` and `ModelCard` say what there
+is to know of one, and `PredictBox` asks a model.
 
 Pitfalls: importing this package starts nothing, and a widget starts nothing when it appears (Voila may run a
 notebook before anybody looks at it). A raw loss, and what the columns of protected data hold, is not covered

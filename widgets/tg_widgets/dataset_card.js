@@ -13,7 +13,6 @@ function head({ name, id, version, status, is_public, connection, summary = [], 
       version ? element("span.tgw-muted", {}, `version ${version}`) : null,
       status === "processing" && element("span.tgw-spinner", { "aria-hidden": "true" }),
       element("span", { role: "status" }, chip(word, tone, { live: status === "processing", dot: status !== "processing" })),
-      element("span.tgw-spring"),
       name && chip(is_public ? "Public" : "Protected", is_public ? "amber" : "teal"),
     ),
     summary.length ? element("p.tgw-muted.tgw-summary", {}, summary.join(" · ")) : null,
@@ -60,7 +59,7 @@ function classes({ classes: list, note }) {
 }
 
 function preview({ preview: shown }) {
-  return shown?.rows?.length ? [partTitle("First rows"), grid("First rows", shown.columns, shown.rows)] : [];
+  return shown?.rows?.length ? [partTitle("First rows"), grid("First rows", shown.columns, shown.rows, { isNamed: false })] : [];
 }
 
 function failure({ problem_with: problem }) {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 from tg_workbench.errors import InvalidBatch
@@ -18,12 +19,12 @@ LARGEST_SIDE = 1_024
 TEXT, NUMBERS, IMAGE, COLUMNS = "text", "numbers", "image", "columns"
 
 
-class FieldInvalid(InvalidBatch):
-    """What a field says cannot be meant."""
+class FieldsInvalid(InvalidBatch):
+    """What some fields say cannot be meant; `problems` says of each why."""
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(problem)
-        self.field = field
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {problem}" for name, problem in problems.items()))
+        self.problems = dict(problems)
 
 
 def form_of(model: Model) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def form_of(model: Model) -> dict[str, Any]:
 
 
 def row_of(model: Model, values: Mapping[str, Any]) -> Any:
-    """The row to predict that a filled-in form means. Raises FieldInvalid."""
+    """The row to predict that a filled-in form means. Raises FieldsInvalid."""
     form = form_of(model)
     said = values.get("fields")
     said = said if isinstance(said, Mapping) else {}
@@ -54,20 +55,15 @@ def row_of(model: Model, values: Mapping[str, Any]) -> Any:
     if form["kind"] == TEXT:
         text = str(said.get(TEXT) or "")
         if not text.strip() or len(text) > LONGEST_TEXT:
-            raise FieldInvalid(TEXT, f"write a text of 1 to {LONGEST_TEXT:,} characters")
+            raise FieldsInvalid({TEXT: f"write a text of 1 to {LONGEST_TEXT:,} characters"})
         return text
     if form["kind"] == COLUMNS:
-        columns = list(columns_of(model))
-        if form["in_one_line"]:
-            return [
-                _value(column, text) for column, text in zip(columns, _parts(said, len(columns)), strict=True)
-            ]
-        return {str(column["name"]): _value(column, said.get(str(column["name"]))) for column in columns}
+        return _columns(columns_of(model), said, in_one_line=form["in_one_line"])
     names = [field["name"] for field in form["fields"]]
     if names == [NUMBERS]:
         width = math.prod(model.architecture.get("input_shape") or ())
         return [_number(NUMBERS, text) for text in _parts(said, width)]
-    return [_number(name, said.get(name)) for name in names]
+    return list(_each({name: partial(_number, name, said.get(name)) for name in names}).values())
 
 
 def columns_of(model: Model) -> Sequence[Mapping[str, Any]]:
@@ -102,7 +98,7 @@ def _field(column: Mapping[str, Any]) -> dict[str, Any]:
     name, kind = str(column["name"]), str(column.get("type") or "")
     optional = bool(column.get("optional", True))
     low, high = column.get("low"), column.get("high")
-    hint = {"date": "Year-month-day", "": "A number or a word", "category": "A word"}.get(kind, "")
+    hint = {"": "A number or a word", "category": "A word"}.get(kind, "")
     if low is not None and high is not None:
         hint = f"{low:.6g} to {high:.6g}"
     values = [str(value) for value in column.get("values") or ()]
@@ -131,7 +127,7 @@ def _value(column: Mapping[str, Any], said: Any) -> Any:
     text = "" if said is None else str(said).strip()
     if not text:
         if not column.get("optional", True):
-            raise FieldInvalid(name, "this model needs it")
+            raise FieldsInvalid({name: "this model needs it"})
         return None
     if kind == "number":
         return _number(name, text)
@@ -141,11 +137,35 @@ def _value(column: Mapping[str, Any], said: Any) -> Any:
         try:
             return date.fromisoformat(text[:10]).isoformat()
         except ValueError:
-            raise FieldInvalid(name, "must be a date as 2026-03-31") from None
+            raise FieldsInvalid({name: "must be a date as 2026-03-31"}) from None
     values = column.get("values")
     if values and text not in values:
-        raise FieldInvalid(name, "must be one of those the model knows")
+        raise FieldsInvalid({name: "must be one of those the model knows"})
     return text if kind else _number_or_text(text)
+
+
+def _columns(columns: Sequence[Mapping[str, Any]], said: Mapping[str, Any], *, in_one_line: bool) -> Any:
+    """A row by the names of its columns, or in their order."""
+    if in_one_line:
+        parts = _parts(said, len(columns))
+        return [_value(column, text) for column, text in zip(columns, parts, strict=True)]
+    names = [str(column["name"]) for column in columns]
+    return _each(
+        {name: partial(_value, column, said.get(name)) for name, column in zip(names, columns, strict=True)}
+    )
+
+
+def _each(fields: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """What every field says. Raises FieldsInvalid, of all that are wrong at once."""
+    values, problems = {}, {}
+    for name, read in fields.items():
+        try:
+            values[name] = read()
+        except FieldsInvalid as failure:
+            problems |= failure.problems
+    if problems:
+        raise FieldsInvalid(problems)
+    return values
 
 
 def _number(name: str, said: Any) -> float:
@@ -154,7 +174,7 @@ def _number(name: str, said: Any) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise FieldInvalid(name, "must be a number")
+        raise FieldsInvalid({name: "must be a number"})
     return value
 
 
@@ -169,14 +189,14 @@ def _number_or_text(text: str) -> float | str:
 def _parts(said: Mapping[str, Any], width: int) -> list[str]:
     parts = str(said.get(NUMBERS) or "").replace(",", " ").split()
     if len(parts) != width:
-        raise FieldInvalid(NUMBERS, f"this model reads {width:,} values, and here are {len(parts):,}")
+        raise FieldsInvalid({NUMBERS: f"this model reads {width:,} values, and here are {len(parts):,}"})
     return parts
 
 
 def _picture(shape: Sequence[int], buffers: Sequence[Any]) -> Any:
-    """The pixels that a page has made of a picture. Raises FieldInvalid."""
+    """The pixels that a page has made of a picture. Raises FieldsInvalid."""
     import numpy as np
 
     if len(buffers) != 1 or memoryview(buffers[0]).nbytes != math.prod(shape):
-        raise FieldInvalid(IMAGE, "choose a picture")
+        raise FieldsInvalid({IMAGE: "choose a picture"})
     return np.frombuffer(buffers[0], dtype=np.uint8).reshape(tuple(shape))

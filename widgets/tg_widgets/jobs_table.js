@@ -28,9 +28,10 @@ function learning({ curves, note }) {
   if (!curves.length) return [element("span.tgw-muted", {}, "–")];
   const words = curves.map(({ label, values, last }) => `${label} ${last} after ${values.length} points, from ${values[0].toPrecision(3)}`).join("; ");
   return [
-    element("svg.tgw-spark", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": words }, curves.map(({ values }, index) => spark(values, TONES[index]))),
-    element("div.tgw-measures", {}, curves.map(({ label, last }, index) =>
-      element("span", {}, element("i.tgw-swatch", { style: `--tgw-tone: var(--tgw-${TONES[index]})`, "aria-hidden": "true" }), `${label} `, element("b", {}, last)))),
+    element("div.tgw-curves", {},
+      element("svg.tgw-spark", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": words }, curves.map(({ values }, index) => spark(values, TONES[index]))),
+      element("div.tgw-measures", {}, curves.map(({ label, last }, index) =>
+        element("span", {}, element("i.tgw-swatch", { style: `--tgw-tone: var(--tgw-${TONES[index]})`, "aria-hidden": "true" }), `${label} `, element("b", {}, last))))),
     note && element("small.tgw-muted", {}, note),
   ].filter(Boolean);
 }
@@ -39,10 +40,9 @@ function privacy({ kind, spent, target, share }) {
   if (kind === "none") return [chip("no guarantee", "amber")];
   if (kind === "unknown") return [element("span.tgw-muted", {}, "–")];
   const words = `ε ${spent} spent${target ? ` of ${target}` : ""}`;
-  const tone = share === null || share < 0.6 ? "teal" : share < 0.85 ? "amber" : "red";
   return [
     element("span", {}, "ε ", element("b", {}, spent), target ? element("span.tgw-muted", {}, ` of ${target}`) : null),
-    share !== null && bar(share, "Privacy spent", words, tone),
+    share !== null && bar(share, "Privacy spent", words, "teal"),
   ].filter(Boolean);
 }
 
@@ -72,7 +72,7 @@ class JobRow {
     const isLive = ["running", "stopping"].includes(row.status);
     this.fill("name", [row.name, row.model, row.dataset], () => [
       element("span.tgw-job", { title: this.id }, row.name),
-      element("small.tgw-muted", {}, row.model === row.name ? row.dataset : `${row.model} · ${row.dataset}`),
+      element("small.tgw-muted", { title: row.dataset }, row.model === row.name ? row.dataset : `${row.model} · ${row.dataset}`),
     ]);
     this.fill("status", [row.status, row.reason], () => [
       chip(word, tone, { live: isLive, dot: true }),
@@ -86,29 +86,35 @@ class JobRow {
   }
 
   progressOf({ progress, epoch, epochs, time, status }, tone) {
-    const words = [epochs ? `epoch ${epoch} of ${epochs}` : "", `${progress} %`].filter(Boolean).join(" · ");
-    return [bar(progress / 100, "Progress", words, status === "running" ? "blue" : tone), element("span", {}, words), time && element("small.tgw-muted", {}, time)].filter(Boolean);
+    const told = [epochs ? `epoch ${epoch} of ${epochs}` : "", `${progress} %`];
+    return [
+      bar(progress / 100, "Progress", told.filter(Boolean).join(", "), status === "running" ? "blue" : tone),
+      element("div.tgw-line", {}, told.map((words) => element("span", {}, words))),
+      time && element("small.tgw-muted", {}, time),
+    ].filter(Boolean);
   }
 
   /** Buttons keep the keyboard's focus when those beside them come and go. */
   drawActions({ actions, name }, doing) {
     const isOpen = this.table.openLog === this.id;
+    this.actions.hidden = this.table.isPublished;
     const key = JSON.stringify([actions, isOpen, doing]);
     if (this.told.actions === key) return;
     this.told.actions = key;
     const focused = this.actions.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+    const isAsked = (action) => doing.includes(`${action} ${this.id}`); // not `disabled`: that would drop the focus
     const button = (action, text, more = {}) => {
       const { kind = "", ...attributes } = more;
       return element(`button.tgw-button.small${kind}`, {
-        type: "button", "data-action": action, "aria-label": `${text} ${name}`, disabled: doing.includes(`${action} ${this.id}`),
-        onclick: () => this.table.live.ask(action === "log" && isOpen ? "close_log" : action, { id: this.id }), ...attributes,
+        type: "button", "data-action": action, "aria-label": `${text} ${name}`, "aria-disabled": String(isAsked(action)),
+        onclick: () => isAsked(action) || this.table.live.ask(action === "log" && isOpen ? "close_log" : action, { id: this.id }), ...attributes,
       }, text);
     };
     this.actions.replaceChildren(element("div.tgw-buttons", {},
       actions.includes("stop") && button("stop", "Stop", { kind: ".danger" }),
       actions.includes("restart") && button("restart", "Restart"),
       actions.includes("log") && button("log", isOpen ? "Close log" : "Log", { "aria-expanded": String(isOpen), "aria-controls": this.lines.id })));
-    if (focused) (this.actions.querySelector(`[data-action="${focused}"]:not(:disabled)`) ?? this.actions.querySelector("button:not(:disabled)"))?.focus();
+    if (focused) (this.actions.querySelector(`[data-action="${focused}"]`) ?? this.actions.querySelector("button"))?.focus();
   }
 
   /** The last lines; it goes on to the newest unless somebody has scrolled up to read. */
@@ -153,6 +159,7 @@ class Table {
     const log = this.live.model.get("log");
     const rows = shown.rows ?? [];
     this.openLog = log.id;
+    this.isPublished = Boolean(shown.published);
     this.live.drawMessages(shown);
     this.drawHead(shown, rows);
     const known = new Set(rows.map(({ id }) => id));

@@ -49,7 +49,9 @@ class LiveCard(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Stop looking and close the widget. What runs on the workbench runs on."""
-        self._watch.close()
+        watch = getattr(self, "_watch", None)  # there is none when it was refused to be made
+        if watch is not None:
+            watch.close()
         super().close()
 
     # ------------------------------------------------------------------------- for each kind of card

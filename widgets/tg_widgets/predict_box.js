@@ -83,7 +83,7 @@ class Box {
     const attributes = { id, "aria-describedby": `${id}-problem${hint ? ` ${id}-hint` : ""}` };
     const control = this.control(field, attributes, form);
     this.controls[field.name] = { control, problem };
-    const label = element("label", { for: id }, field.label, field.optional ? element("span.tgw-muted", {}, " (may be missing)") : null);
+    const label = element("label", { for: id }, field.label, field.optional ? element("span.tgw-muted", {}, " optional") : null);
     return element(`div.tgw-field${["text", "image"].includes(field.kind) ? ".tgw-wide" : ""}`, {}, label, control, problem, hint, field.kind === "image" ? (this.preview = element("div.tgw-preview")) : null);
   }
 
@@ -116,7 +116,7 @@ class Box {
       this.preview.replaceChildren(canvas);
       this.drawWrong({});
     } catch {
-      this.drawWrong({ field: "image", text: "This file is no picture that the browser can read." });
+      this.drawWrong({ image: "This file is no picture that the browser can read." });
     }
   }
 
@@ -127,17 +127,18 @@ class Box {
   }
 
   /** What is wrong stands beside its field, and the keyboard goes there. */
-  drawWrong({ field, text }) {
-    const key = JSON.stringify([field, text]);
+  drawWrong(wrong) {
+    const key = JSON.stringify(wrong);
     if (key === this.wrongKey) return;
     this.wrongKey = key;
-    for (const [name, { control, problem }] of Object.entries(this.controls ?? {})) {
-      const isWrong = name === field;
-      problem.textContent = isWrong ? text : "";
-      if (isWrong) control.setAttribute("aria-invalid", "true");
+    const controls = Object.entries(this.controls ?? {});
+    for (const [name, { control, problem }] of controls) {
+      problem.textContent = wrong[name] ?? "";
+      if (wrong[name]) control.setAttribute("aria-invalid", "true");
       else control.removeAttribute("aria-invalid");
-      if (isWrong && this.form.contains(document.activeElement)) control.focus();
     }
+    const first = controls.find(([name]) => wrong[name]);
+    if (first && this.form.contains(document.activeElement)) first[1].control.focus();
   }
 
   drawAnswers(answers) {

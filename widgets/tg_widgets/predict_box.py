@@ -15,7 +15,7 @@ import traitlets
 
 from tg_widgets import assets
 from tg_widgets.fields import sentence
-from tg_widgets.input_form import IMAGE, FieldInvalid, field_named, form_of, row_of
+from tg_widgets.input_form import IMAGE, FieldsInvalid, field_named, form_of, row_of
 from tg_widgets.live_card import LiveCard
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.sdk import Model, Workbench
@@ -84,14 +84,14 @@ class PredictBox(LiveCard):
             (said,) = (
                 Models(connection).get(model.id).predict([row] if isinstance(row, str | Mapping) else row)
             )
-        except FieldInvalid as failure:
-            self._wrong = {"field": failure.field, "text": sentence(str(failure))}
+        except FieldsInvalid as failure:
+            self._wrong = {name: sentence(problem) for name, problem in failure.problems.items()}
             return
         except InvalidRequest as failure:
             field = field_named(model, str(failure))
             if not field:
                 raise
-            self._wrong = {"field": field, "text": sentence(_problem(str(failure)))}
+            self._wrong = {field: sentence(_problem(str(failure)))}
             return
         answer = answer_of(said, model, words_of(row))
         self.set_trait("answers", [answer, *self.answers][:MOST_ANSWERS])
@@ -116,12 +116,20 @@ def words_of(row: Any) -> str:
     if isinstance(row, str):
         text = row
     elif isinstance(row, Mapping):
-        text = ", ".join(f"{name} {value if value is not None else '–'}" for name, value in row.items())
+        text = ", ".join(f"{name} {_word(value)}" for name, value in row.items())
     elif hasattr(row, "shape"):
         return IMAGE
     else:
-        text = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in row)
+        text = ", ".join(_word(value) for value in row)
     return text if len(text) <= LONGEST_WORDS else f"{text[: LONGEST_WORDS - 1]}…"
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _bars(label: str, confidence: float, model: Model) -> list[dict[str, Any]]:

@@ -143,11 +143,11 @@ function factList(pairs) {
   return element("dl.tgw-facts", {}, pairs.map(([label, value, hint]) => element("div", { title: hint ?? null }, element("dt", {}, label), element("dd", {}, String(value)))));
 }
 
-/** A table: its name for screen readers, heads, rows of cells; the first cell of a row names it. */
-function grid(name, heads, rows, { right = [] } = {}) {
+/** A table: its name for screen readers, heads, rows of cells; the first cell of a row names it if `isNamed`. */
+function grid(name, heads, rows, { right = [], isNamed = true } = {}) {
   const place = (index) => (right.includes(index) ? ".tgw-right" : "");
   const cell = (value, index) =>
-    index === 0 ? element("th", { scope: "row" }, value) : element(`td${place(index)}`, {}, value);
+    index === 0 && isNamed ? element("th", { scope: "row" }, value) : element(`td${place(index)}`, {}, value);
   return element(
     "div.tgw-scroll",
     { tabindex: 0, role: "region", "aria-label": name },
