@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from tg_workbench import (
     InvalidRequest,
+    LoRA,
     ModelInUse,
     ModelNotFound,
     Refused,
@@ -163,3 +164,18 @@ def test_a_served_language_model_writes_piece_by_piece(workbench: Workbench) -> 
     assert "".join(pieces)
     assert service.predict("Dear")[0].confidence
     service.delete()
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(rank=2, alpha=4)], ids=["frozen", "adapted"])
+def test_texts_are_told_apart_by_a_language_model(workbench: Workbench, lora: LoRA | None) -> None:
+    texts = [f"{word} {number}" for number in range(40) for word in ("aaaa", "zzzz")]
+    frame = pl.DataFrame({"text": texts, "label": ["first", "last"] * 40})
+    notes = workbench.datasets.upload(frame, "notes", dataset_type="text_classification", privacy="public")
+    asked: dict[str, Any] = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05, "seed": 1, "lora": lora}
+    model = workbench.jobs.submit("tiny-llama", notes, **asked).wait(timeout=240).model
+    assert model is not None
+    said = model.predict(["aaaa 7", "zzzz 7"])
+    assert [one.label for one in said] == ["first", "last"]
+    assert model.predict([{"text": "zzzz 9"}])[0].label == "last"
+    with pytest.raises(InvalidRequest, match="text"):
+        model.predict([[1, 2]])

@@ -14,7 +14,7 @@ from tg_workbench.identity import Principal
 from tg_workbench.training import Job, Jobs
 from tg_workbench.training.specs import OVER_JOBS
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 25.0
 """How long an answer waits for a worker to save what it has. That it is to stop is stored by then."""
 
 

@@ -233,4 +233,4 @@ def tell(session: Session, dataset: Dataset) -> None:
     told = {"dataset_id": dataset.id, "status": dataset.status, "privacy": dataset.privacy}
     if dataset.is_ready:
         told["format"] = dataset.format
-    Outbox(session).put(dataset.tenant_id, WebhookEvent.DATASET_PROCESSED, told)
+    Outbox(session).put(dataset.tenant_id, WebhookEvent.DATASET_PROCESSED, told, owner_id=dataset.owner_id)

@@ -100,8 +100,8 @@ class Model(Value):
     @property
     def reading(self) -> Reading:
         """What it reads, as rows are made ready for it."""
-        texts = self.task == LANGUAGE or self.task.startswith("text") or "max_length" in self.architecture
         shape = tuple(self.architecture.get("input_shape") or ())
+        texts = self.task == LANGUAGE or ("input_shape" in self.architecture and not shape)
         return Reading(self.inputs, shape, takes_bytes=self.class_names is not None, takes_texts=texts)
 
     # ------------------------------------------------------------------------- look

@@ -86,6 +86,13 @@ def test_a_prediction_waits_for_its_worker(server: ScriptedServer, model: Model)
     assert server.seen[-1].json == {"inputs": [[1.0, 2.0]]}
 
 
+def test_a_model_that_tells_texts_apart_is_asked_about_each(server: ScriptedServer, model: Model) -> None:
+    model.architecture, model.class_names = {"input_shape": [], "output_classes": 2}, ["bad", "good"]
+    server.script = [answer({"predictions": [{"class": "good"}, {"class": "bad"}]})]
+    assert [one.label for one in model.predict(["fine", "poor"])] == ["good", "bad"]
+    assert server.seen[0].json == {"inputs": ["fine", "poor"]}
+
+
 def test_many_rows_are_asked_about_in_order(
     server: ScriptedServer, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sqlmodel import Session
 
@@ -15,6 +18,9 @@ from tg_workbench.models.serving.worker import Host, Tell
 from tg_workbench.models.tables import Model
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
+
+if TYPE_CHECKING:
+    from tg_workbench.engine.networks import TextClassifier
 
 
 class RowHost:
@@ -60,7 +66,7 @@ def open_host(settings: Settings, database: Database, model_id: str, *, with_tor
 
 def _in_torch(settings: Settings, model: Model, weights: bytes) -> Host:
     """Imported here, because a worker for ONNX has no torch."""
-    from tg_workbench.engine.networks import LanguageModel
+    from tg_workbench.engine.networks import LanguageModel, TextClassifier
     from tg_workbench.models.serving import torch_hosts
 
     described = {"model_ref": model.model_ref, **model.architecture}
@@ -69,9 +75,22 @@ def _in_torch(settings: Settings, model: Model, weights: bytes) -> Host:
         host = torch_hosts.TextHost(_served(model, ()), network)
         host.warm_up()
         return host
+    if isinstance(network, TextClassifier):
+        return _telling_apart(model, network)
     run = torch_hosts.rows_of(network)
     _warm_up(run, network.input_shape)
     return RowHost(_served(model, network.input_shape), run)
+
+
+def _telling_apart(model: Model, network: TextClassifier) -> Host:
+    from tg_workbench.datasets.encoding import Encoding as OfDatasets
+    from tg_workbench.models.serving.text_classifiers import MOST_TOKENS, ClassifierHost, Tokens, run_of
+
+    shape, run = (MOST_TOKENS,), run_of(network)
+    _warm_up(run, shape)
+    known = OfDatasets.from_json(model.encoding) if model.encoding is not None else None
+    served = replace(_served(model, shape), encoding=Tokens(network, known))
+    return ClassifierHost(RowHost(served, run))
 
 
 def _opened(session: Session, settings: Settings, model: Model) -> tuple[bytes, bytes | None]:

@@ -1,7 +1,6 @@
 """What torch answers for: networks of rows that ONNX cannot hold, and language models.
 
-A network is built as its trainer built it, and its weights are read from safetensors; a name or a shape that
-does not fit is an error, never a guess.
+A network is built as its trainer built it; weights that do not fit are an error, never a guess.
 """
 
 from __future__ import annotations
@@ -14,17 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from pydantic_core import from_json, to_json
-from torch import nn
 
-from tg_workbench.engine import lora
-from tg_workbench.engine.architectures import build
+from tg_workbench.engine.blueprints import Blueprint
 from tg_workbench.engine.generation import Completion, Taste, write_on
 from tg_workbench.engine.networks import LanguageModel, Network, RowModel, device_of
-from tg_workbench.engine.specs import Architecture, LoraSpec
-from tg_workbench.errors import InvalidRequest, ModelBusy, ModelFailed, RowInvalid
+from tg_workbench.errors import CheckpointMismatch, InvalidRequest, ModelBusy, ModelFailed, RowInvalid
 from tg_workbench.models.serving.frames import Frame
 from tg_workbench.models.serving.rows import rows_in
 from tg_workbench.models.serving.served import Array, Run, Served
@@ -34,38 +29,16 @@ MOST_WAITING = 32
 """Texts that may wait for their turn: a language model writes one at a time."""
 MOST_TEXTS = 256
 LONGEST_TEXT = 100_000
-PEFT = "base_model.model."
 Tell = Callable[[Frame], Awaitable[None]]
 
 
 def open_network(architecture: Mapping[str, Any], weights: bytes, cache: Path) -> Network:
     """The network that `architecture` describes, with these weights. Raises ModelFailed, InvalidRequest."""
     torch.set_num_threads(max(1, min(MOST_THREADS, (os.cpu_count() or 2) // 2)))
-    shape = architecture.get("input_shape")
-    outputs = architecture.get("output_size") or architecture.get("output_classes")
-    hidden = tuple(architecture.get("hidden_sizes") or ())
-    described = Architecture(tuple(shape), int(outputs), hidden) if shape and outputs else None
-    seed = int(architecture.get("seed") or 0)
-    network = build(str(architecture["model_ref"]), described, cache, seed=seed)
-    adapted = architecture.get("lora")
-    if adapted:
-        spec = LoraSpec(**{**adapted, "target_modules": tuple(adapted["target_modules"])})
-        lora.attach(network.module, spec)
-    _load(network.module, weights, is_whole=not adapted)
-    network.module.eval()
-    return network
-
-
-def _load(module: nn.Module, weights: bytes, *, is_whole: bool) -> None:
-    tensors = {name.removeprefix(PEFT): value for name, value in safetensors.torch.load(weights).items()}
-    parameters = dict(module.named_parameters())
-    if not tensors.keys() <= parameters.keys() or (is_whole and tensors.keys() != parameters.keys()):
-        raise ModelFailed("this model's weights are not those of its architecture")
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            if tensor.shape != parameters[name].shape:
-                raise ModelFailed("this model's weights are not those of its architecture")
-            parameters[name].copy_(tensor)
+    try:
+        return Blueprint.from_json(architecture).opened(weights, cache)
+    except CheckpointMismatch as failure:
+        raise ModelFailed("this model's weights are not those of its architecture") from failure
 
 
 def rows_of(network: RowModel) -> Run:

@@ -1,0 +1,129 @@
+"""An epoch of a job beside a plain torch loop over the same batches: the two take turns, step by step.
+
+Both start from the same weights, learn from the same public images in the same order with the same optimizer,
+and end at the same loss. The job also reports, saves itself and is steered, all of which counts; what it
+measures at the end of an epoch is told beside it, for the plain loop measures nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tests.claims.one_job import OneJob, Rows
+from tg_workbench.engine.architectures import build
+from tg_workbench.engine.optimizers import make_optimizer
+from tg_workbench.training.fitting import Fit
+
+CASES = (("cnn", (3, 32, 32), 2500, 64, 6), ("resnet18", (3, 32, 32), 320, 32, 3))
+"""Model, shape of an image, images, batch size, epochs."""
+MOST = 1.03
+Row = dict[str, Any]
+
+
+def main() -> list[Row]:
+    """Measure each model, and return the rows."""
+    torch.set_num_threads(1)
+    return [row for case in CASES for row in compared(*case)]
+
+
+def compared(model: str, shape: tuple[int, ...], images: int, batch_size: int, epochs: int) -> list[Row]:
+    """A job of `model`, beside a plain loop."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (images, *shape), dtype=np.uint8), rng.integers(0, 10, images)
+    with TemporaryDirectory(prefix="tgw-") as home:
+        asked = {"model_type": model, "batch_size": batch_size, "epochs": epochs, "seed": 1}
+        job = OneJob(Path(home), rows, privacy="public", **asked)
+        turns = Turns(job.fit, rows)
+        job.done(turns.take)
+    case = f"{model}, {'×'.join(map(str, shape))}, batches of {batch_size}: an epoch"
+    ours, peer, whole = turns.epochs()
+    ratio = statistics.median(mine / other for mine, other in zip(ours, peer, strict=True))
+    beside = statistics.median(mine / other for mine, other in zip(whole, peer, strict=True))
+    seconds = {"ours": statistics.median(ours), "peer": statistics.median(peer), "peer_name": "plain torch (s)"}
+    measured = {**seconds, "ours": statistics.median(whole), "ratio": beside}
+    return [
+        {"case": case, **seconds, "ratio": ratio, "target": f"at most {MOST}", "met": ratio <= MOST},
+        {"case": f"{case}, with what it measures", **measured},
+    ]
+
+
+class Turns:
+    """Called at each border between two steps of a job: then the plain loop takes the same step."""
+
+    def __init__(self, fit: Fit, rows: Rows) -> None:
+        self.fit = fit
+        self.loop = PlainLoop(fit, rows)
+        self.ours: list[float] = []
+        self.peer: list[float] = []
+        self.measuring: list[float] = []
+        self._measured = 0.0
+        self._went_at: float | None = None
+        self._measure = fit.operator.trainer.measure
+        fit.operator.trainer.measure = self._timed  # type: ignore[method-assign]
+
+    def take(self, fit: Fit) -> None:
+        """End the job's step and take the loop's."""
+        came_at = time.perf_counter()
+        if self._went_at is not None:
+            self.ours.append(came_at - self._went_at)
+            self.measuring.append(self._measured)
+        self._measured = 0.0
+        self.peer.append(self.loop.step(fit.step))
+        self._went_at = time.perf_counter()
+
+    def epochs(self) -> tuple[list[float], list[float], list[float]]:
+        """Seconds of each epoch: of the job without measuring, of the loop, and of the whole job.
+
+        Of the last epoch the end was not seen, and the first is where both get warm: neither counts.
+        """
+        length = self.fit.course.steps_per_epoch
+        ours, peer, whole = [], [], []
+        for first in range(length, len(self.ours) - length + 1, length):
+            steps = slice(first, first + length)
+            peer.append(sum(self.peer[steps]))
+            whole.append(sum(self.ours[steps]))
+            ours.append(whole[-1] - sum(self.measuring[steps]))
+        return ours, peer, whole
+
+    def _timed(self, *arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return self._measure(*arguments)
+        finally:
+            self._measured += time.perf_counter() - began
+
+
+class PlainLoop:
+    """What one would write without a workbench."""
+
+    def __init__(self, fit: Fit, rows: Rows) -> None:
+        self.fit = fit
+        spec = fit.operator.trainer.spec
+        self.module = build(spec.model_ref, spec.architecture, spec.cache_folder, seed=spec.seed).module
+        self.optimizer = make_optimizer(self.module.parameters(), spec.optimizer)
+        self.features, self.targets = torch.from_numpy(rows[0]), torch.from_numpy(rows[1])
+        self.losses: list[float] = []
+
+    def step(self, number: int) -> float:
+        """Step `number` of all, and the seconds it took."""
+        began = time.perf_counter()
+        epoch, within = divmod(number, self.fit.course.steps_per_epoch)
+        if not within:
+            order = self.fit.course.pass_over(epoch, self.fit.state["order"])
+            self.batches = torch.from_numpy(order).split(self.fit.course.batch_size)
+        drawn = self.batches[within]
+        features = self.features[drawn].float().div_(255)
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.module(features), self.targets[drawn])
+        loss.backward()
+        self.optimizer.step()
+        self.losses.append(loss.item())
+        return time.perf_counter() - began
