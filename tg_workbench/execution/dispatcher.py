@@ -146,10 +146,11 @@ class Dispatcher:
     def _turn_of(self, row: Work, held: int) -> tuple[float, ...]:
         """What decides who is next: the least comes first.
 
-        Where there is room for few, shares hold none or one each: then who was served longest ago is next.
+        Where there is room for few, shares hold none or one each: then who was served longest ago is next. A
+        priority orders what is of one share: whoever asks sets it, so it must not pass others by.
         """
         served = self.served.get((row.kind, row.share), -math.inf) if row.share else -math.inf
-        return (-row.priority, held, served, row.wanted_since)
+        return (held, served, -row.priority, row.wanted_since)
 
     def _is_due(self, row: Work) -> bool:
         """Whether it is to get a worker now: it rests after losses, and may wait for other work."""

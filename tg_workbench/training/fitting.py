@@ -92,10 +92,12 @@ class Fit:
         Raises Leaving when another worker has to go on, OperationCancelled when it was stopped, JobTimedOut;
         what was learned is saved first.
         """
+        if self.job.status == JobStatus.STOPPING:  # asked of a worker before this one
+            raise OperationCancelled(f"it was stopped and saved at step {self.step}")
         self.operator.queue.write(self._begin)
         self._mend_best()
         while not self._is_done():
-            order = "stop" if self.job.status == JobStatus.STOPPING else self.control()
+            order = self.control()
             if order == "leave":
                 raise Leaving(self._progress())
             if order == "stop":
@@ -129,7 +131,10 @@ class Fit:
             self.state["order"] = secrets.randbits(63) if seed is None else seed
         if self.job.started_at is None:
             self.state["seconds"], self.state["told_tenths"] = 0.0, 0
-            values |= {"started_at": now(), "status": JobStatus.RUNNING}
+            status = sa.case(
+                (col(Job.status) == JobStatus.STOPPING, JobStatus.STOPPING), else_=JobStatus.RUNNING
+            )
+            values |= {"started_at": now(), "status": status}
             again = f" again, from step {self.step}" if self.job.attempt > 1 else ""
             facts = [Logged("WARNING", line) for line in values["warnings"] if line not in self.job.warnings]
             started = StatusChanged(JobStatus.RUNNING, self.step)
@@ -306,6 +311,7 @@ class Fit:
         last = {name: values[-1] for name, values in self.history.items() if values}
         if self.sums["loss"]:
             last["loss"] = sum(self.sums["loss"]) / len(self.sums["loss"])
+        last["epsilon"] = self.operator.budget.spent if self.operator.budget else None
         return {
             "epoch": epoch,
             "total_epochs": self.spec.epochs,

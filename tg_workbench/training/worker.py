@@ -163,15 +163,16 @@ class Worker:
         spec = ClientSpec.from_json(client.config)
         dataset = self._dataset(client)
         job = self._job(client)
+        if job is not None and dataset is not None:  # before its rows are looked for
+            require_ready(dataset)
         if spec.architecture is None and spec.model_ref in ROW_MODELS and dataset is not None:
             hidden_sizes = job.hidden_sizes if job is not None else ()
             found = architecture_of(dataset, self.blobs)
             spec = replace(spec, architecture=replace(found, hidden_sizes=hidden_sizes))
-        elif job is not None and dataset is not None and dataset.is_ready:
+        elif job is not None and dataset is not None:
             spec = replace(spec, architecture=spec.architecture or classes_of_texts(dataset, self.blobs))
         members: int | None = None
         if job is not None and dataset is not None:
-            require_ready(dataset)
             check_job(job, dataset)
             course = Course.of(job, dataset.members)
             spec, members = replace(spec, max_steps=course.total_steps), len(course.learned)
@@ -200,6 +201,8 @@ class Worker:
         if dataset is not None and dataset.deleted_at is None:
             operator.dataset_rows(dataset.id)  # what cannot be learned from is said now, not at some draw
             operator.canaries()
+        if job is not None and operator.budget is not None:  # told first: the job may end in the next line
+            self.queue.record(client_values={"privacy": operator.budget.view()})
         gradients, cut_off = self.queue.take_up()
         reason = self._restore(operator, client, cut_off=cut_off)
         for operation in gradients:
