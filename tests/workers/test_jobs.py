@@ -211,6 +211,18 @@ def test_early_stopping_keeps_the_best_weights_of_a_public_dataset(
     assert job.final_metrics["val_loss"] == pytest.approx(min(seen), rel=1e-5)
 
 
+def test_no_raw_measure_steers_what_has_an_epsilon(workshop: Workshop, public: str) -> None:
+    asked: dict[str, Any] = {"early_stopping": EarlyStopping(patience=2), "dp": DPSpec(noise_multiplier=4.0)}
+    job = ended(workshop, submitted(workshop, public, epochs=30, learning_rate=1e-6, **asked))
+    assert (job.status, job.reason) == ("completed", "early_stopping"), job.message
+    watched = job.history["noisy_loss"]
+    assert len(watched) - 1 - watched.index(min(watched)) == 2
+    assert job.state["best"] is None
+    assert any("no measure of the rows may steer" in warning for warning in job.warnings)
+    with pytest.raises(PrivacyRefused):
+        submitted(workshop, public, class_weights="balanced", dp=DPSpec(noise_multiplier=4.0))
+
+
 def test_schedules_weights_and_other_models_run(workshop: Workshop, public: str) -> None:
     asked: list[dict[str, Any]] = [
         {"schedule": ScheduleSpec("cosine", warmup_steps=2)},
