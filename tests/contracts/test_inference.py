@@ -605,6 +605,16 @@ def test_a_language_model_writes_on(api: httpx.Client, writer: dict[str, Any]) -
     assert api.post(path, json=body).json() == answer.json()
 
 
+@pytest.mark.parametrize("text", ["a" * 100_000, "\N{SNOWMAN}" * 30_000], ids=["long", "not ascii"])
+def test_a_text_that_a_language_model_cannot_read_is_refused_with_its_length(
+    api: httpx.Client, writer: dict[str, Any], text: str
+) -> None:
+    path = f"{oip(writer['id'])}/models/{writer['model_id']}"
+    for verb in ("generate", "generate_stream"):
+        answer = api.post(f"{path}/{verb}", json={"text_input": text, "max_tokens": 2})
+        assert (answer.status_code, "this model reads" in answer.text) == (400, True), answer.text
+
+
 def test_a_language_model_tells_tokens_as_they_come(api: httpx.Client, writer: dict[str, Any]) -> None:
     path = f"{oip(writer['id'])}/models/{writer['model_id']}"
     body = {"text_input": "once upon", "max_tokens": 40}

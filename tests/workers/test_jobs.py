@@ -42,6 +42,7 @@ from tg_workbench.training import (
     LoraSpec,
     OperationRow,
     ScheduleSpec,
+    TrainingClient,
     TrainingClients,
 )
 
@@ -210,6 +211,18 @@ def test_early_stopping_keeps_the_best_weights_of_a_public_dataset(
     assert job.final_metrics["val_loss"] == pytest.approx(min(seen), rel=1e-5)
 
 
+def test_no_raw_measure_steers_what_has_an_epsilon(workshop: Workshop, public: str) -> None:
+    asked: dict[str, Any] = {"early_stopping": EarlyStopping(patience=2), "dp": DPSpec(noise_multiplier=4.0)}
+    job = ended(workshop, submitted(workshop, public, epochs=30, learning_rate=1e-6, **asked))
+    assert (job.status, job.reason) == ("completed", "early_stopping"), job.message
+    watched = job.history["noisy_loss"]
+    assert len(watched) - 1 - watched.index(min(watched)) == 2
+    assert job.state["best"] is None
+    assert any("no measure of the rows may steer" in warning for warning in job.warnings)
+    with pytest.raises(PrivacyRefused):
+        submitted(workshop, public, class_weights="balanced", dp=DPSpec(noise_multiplier=4.0))
+
+
 def test_schedules_weights_and_other_models_run(workshop: Workshop, public: str) -> None:
     asked: list[dict[str, Any]] = [
         {"schedule": ScheduleSpec("cosine", warmup_steps=2)},
@@ -321,6 +334,47 @@ def test_a_job_that_waits_is_cancelled_at_once(tmp_path: Path, two_moons: Rows) 
         assert not session.get_one(Work, job.client_id).wanted
 
 
+def test_a_job_that_is_stopped_in_its_first_epoch_tells_what_it_has_spent(
+    workshop: Workshop, protected: str
+) -> None:
+    job_id = submitted(workshop, protected, epochs=5, batch_size=1, dp=DPSpec(noise_multiplier=3.0))
+    workshop.until(lambda: job_of(workshop, job_id).progress.get("step", 0) > 2)
+    running = job_of(workshop, job_id).progress
+    assert running["epoch"] == 0
+    assert running["metrics"]["epsilon"] > 0.0
+    steered(workshop, "stop", job_id)
+    job = ended(workshop, job_id)
+    spent = (workshop.client(job.client_id).privacy or {})["spent_epsilon"]
+    assert job.progress["metrics"]["epsilon"] == spent > 0.0
+
+
+def test_a_job_that_ends_beside_its_worker_tells_what_its_client_has_spent(
+    closed: Workshop, two_moons: Rows
+) -> None:
+    job = job_of(closed, submitted(closed, closed.dataset(*two_moons).id))
+    its = sa.update(TrainingClient).where(col(TrainingClient.id) == job.client_id)
+    with closed.database.write() as session:
+        session.connection().execute(its.values(privacy={"spent_epsilon": 0.75}))
+    assert steered(closed, "stop", job.id).progress["metrics"]["epsilon"] == 0.75
+
+
+def test_a_job_that_was_to_stop_when_its_worker_was_lost_does_not_begin(
+    tmp_path: Path, two_moons: Rows
+) -> None:
+    shop = Workshop(tmp_path)
+    job_id = submitted(shop, shop.dataset(*two_moons).id)
+    with shop.database.write() as session:
+        its = sa.update(Job).where(col(Job.id) == job_id)
+        session.connection().execute(its.values(status=JobStatus.STOPPING))
+    shop.open()
+    try:
+        job = ended(shop, job_id)
+    finally:
+        shop.close()
+    assert (job.status, job.reason, shop.ledger(job.client_id)) == ("cancelled", "stopped", [])
+    assert "running" not in [event["status"] for event in shop.events(job_id, "status")]
+
+
 # ------------------------------------------------------------------------------- lost
 def test_a_killed_workers_job_goes_on_and_nothing_of_it_is_doubled(
     workshop: Workshop, protected: str
@@ -369,7 +423,7 @@ def started(shop: Workshop, job_ids: list[str]) -> list[str]:
     return [job.id for job in sorted(jobs, key=lambda job: job.started_at or 0.0)]
 
 
-def test_two_users_take_turns_and_urgent_jobs_go_first(tmp_path: Path, two_moons: Rows) -> None:
+def test_two_users_take_turns_and_the_urgent_jobs_of_each_go_first(tmp_path: Path, two_moons: Rows) -> None:
     shop = Workshop(tmp_path, TG_MAX_JOBS="1")
     of_alice = owned(shop, shop.dataset(*two_moons, privacy="public"), ALICE)
     of_bob = owned(shop, shop.dataset(*two_moons, privacy="public"), BOB)
@@ -381,9 +435,23 @@ def test_two_users_take_turns_and_urgent_jobs_go_first(tmp_path: Path, two_moons
         order = started(shop, [*hers, *his, urgent])
     finally:
         shop.close()
-    assert order[0] == urgent
-    whose = ["alice" if job_id in hers else "bob" for job_id in order[1:]]
-    assert whose == ["alice", "bob"] * 3
+    assert [job_id for job_id in order if job_id not in hers] == [urgent, *his]
+    whose = ["alice" if job_id in hers else "bob" for job_id in order]
+    assert whose in (["bob", "alice"] * 3 + ["bob"], ["alice", "bob"] * 3 + ["bob"])
+
+
+def test_nobody_waits_for_the_urgent_jobs_of_another(tmp_path: Path, two_moons: Rows) -> None:
+    shop = Workshop(tmp_path, TG_MAX_JOBS="1")
+    of_alice = owned(shop, shop.dataset(*two_moons, privacy="public"), ALICE)
+    of_bob = owned(shop, shop.dataset(*two_moons, privacy="public"), BOB)
+    urgent = [submitted(shop, of_bob, BOB, epochs=1, priority=10) for _ in range(4)]
+    hers = submitted(shop, of_alice, ALICE, epochs=1)
+    shop.open()
+    try:
+        order = started(shop, [*urgent, hers])
+    finally:
+        shop.close()
+    assert order.index(hers) <= 1
 
 
 def test_a_job_waits_for_its_dataset(tmp_path: Path, two_moons: Rows) -> None:
@@ -415,7 +483,8 @@ def test_a_job_whose_dataset_turns_out_to_be_no_good_fails_with_its_reason(
             session.connection().execute(its.values(status="processing"))
         job_id = submitted(shop, dataset.id)
         with shop.database.write() as session:
-            session.connection().execute(its.values(status="failed", reason="line 3 is too short"))
+            nothing = {"blob": "", "tensors": "", "size": 0, "format": "texts"}
+            session.connection().execute(its.values(status="failed", reason="line 3 is too short", **nothing))
         job = ended(shop, job_id)
         assert (job.status, "line 3 is too short" in (job.message or "")) == ("failed", True)
         with pytest.raises(DatasetNotReady):

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
@@ -102,11 +103,11 @@ class Inference:
 
     async def generate(self, asked: Answering, question: dict[str, Any]) -> Frame:
         """A whole text. Raises InvalidRequest, OperationFailed, ModelNotReady."""
-        return await self._asked(asked.target, Frame({"op": "generate", **question}))
+        return await self._asked(asked.target, Frame({"op": "generate"}, to_json(question)))
 
     async def generate_stream(self, asked: Answering, question: dict[str, Any]) -> AsyncIterator[Frame]:
         """A text as it is written; the first piece is waited for, so that a refusal is the answer."""
-        frame = Frame({"op": "generate", "stream": True, **question})
+        frame = Frame({"op": "generate", "stream": True}, to_json(question))
         pieces = self.premises.pool.stream(asked.target, frame)
         try:
             first = checked(await anext(pieces))

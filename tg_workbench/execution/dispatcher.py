@@ -146,12 +146,13 @@ class Dispatcher:
     def _turn_of(self, row: Work, held: int) -> tuple[float, ...]:
         """What decides who is next: the least comes first.
 
-        Who has lost its worker does not wait behind those of its priority who have had none: it rests longer
-        each time (`_is_due`), and is given up in the end.
-        Where there is room for few, shares hold none or one each: then who was served longest ago is next.
+        Who has lost its worker does not wait behind those who have had none: it rests longer each time
+        (`_is_due`), and is given up in the end. Where there is room for few, shares hold none or one each: then
+        who was served longest ago is next. A priority orders what is of one share: whoever asks sets it, so it
+        must not pass others by.
         """
         served = self.served.get((row.kind, row.share), -math.inf) if row.share else -math.inf
-        return (-row.priority, not row.failures, held, served, row.wanted_since)
+        return (not row.failures, held, served, -row.priority, row.wanted_since)
 
     def _is_due(self, row: Work) -> bool:
         """Whether it is to get a worker now: it rests after losses, and may wait for other work."""

@@ -8,7 +8,8 @@ from sqlmodel import Field, SQLModel
 class Work(SQLModel, table=True):
     """Something that wants a worker process. `epoch` counts its workers: only the newest may write.
 
-    Who waits for a worker is served by `priority`, then whoever's `share` holds the fewest, then by age.
+    Who waits for a worker is served by whose `share` holds the fewest and was served longest ago, then by
+    `priority`, then by age.
     """
 
     __tablename__ = "work"
@@ -25,7 +26,7 @@ class Work(SQLModel, table=True):
     share: str = ""
     """Whose part of the machine it takes: a user, say. Shares are served in turn."""
     priority: int = 0
-    """A higher one is served first."""
+    """Of one share, a higher one is served first."""
     wanted_since: float = 0.0
     waits_for: str | None = None
     """Another piece of work: while that is wanted, this one gets no worker."""

@@ -17,7 +17,7 @@ from tg_workbench.execution import ring
 from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.training.specs import OVER_JOBS, JobStatus
-from tg_workbench.training.tables import Job
+from tg_workbench.training.tables import Job, TrainingClient
 
 _REASONS = {
     "OperationCancelled": "stopped",
@@ -36,8 +36,9 @@ def job_of(session: Session, client_id: str) -> Job:
 def fail_job(session: Session, folder: Path, client_id: str, error: Mapping[str, Any]) -> None:
     """The job of a client ends without a model: cancelled, or failed by `error`, as it is recorded."""
     status = JobStatus.CANCELLED if error["type"] == "OperationCancelled" else JobStatus.FAILED
-    reason = _REASONS.get(error["type"], "error")
-    end_job(session, folder, job_of(session, client_id), status, reason=reason, message=error["message"])
+    reason, job = _REASONS.get(error["type"], "error"), job_of(session, client_id)
+    progress = _with_epsilon(session, job)
+    end_job(session, folder, job, status, reason=reason, message=error["message"], progress=progress)
 
 
 def end_job(
@@ -82,6 +83,15 @@ def tell_outside(session: Session, job: Job, event: WebhookEvent, **data: Any) -
     """Put a notice about a job into the outbox."""
     known = {"job_id": job.id, "model_id": job.model_id, "dataset_id": job.dataset_id, "accuracy": None}
     Outbox(session).put(job.tenant_id, event, known | data, owner_id=job.owner_id)
+
+
+def _with_epsilon(session: Session, job: Job) -> dict[str, Any]:
+    """A job's progress with what its client has spent: a worker that was lost may not have told the job."""
+    privacy = session.exec(select(TrainingClient.privacy).where(TrainingClient.id == job.client_id)).one()
+    spent = (privacy or {}).get("spent_epsilon")
+    if spent is None:
+        return job.progress
+    return {**job.progress, "metrics": {**job.progress.get("metrics", {}), "epsilon": spent}}
 
 
 def _step(job: Job) -> int:

@@ -3,8 +3,9 @@
 Every step goes through the client's Operator, so it is charged, noised, told and saved as any other. What
 the job shows is written with the client's own numbers in one transaction, a few times a second at most.
 
-Pitfalls: loss, accuracy and every `val_…` of a protected dataset are raw. They answer the curator, and
-steer nothing: early stopping watches the noisy loss there, and no best weights are kept.
+Pitfalls: loss, accuracy and every `val_…` of a protected dataset are raw. They answer the curator. Where a
+model has an ε, on whichever dataset, they steer nothing: early stopping watches the noisy loss, and no best
+weights are kept.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tg_workbench.training.paces import Paces
 from tg_workbench.training.runs import Leaving
 from tg_workbench.training.specs import JobStatus
 from tg_workbench.training.tables import Job, Operation
+from tg_workbench.training.telling import Telling
 
 HISTORY = "history"
 """The note under which a checkpoint carries what was seen until it was saved."""
@@ -48,7 +50,6 @@ MOST_CHECKPOINTS = 3
 TOO_SMALL = "the dataset is too small to hold rows out: all measures are of rows the model learned from"
 LAID_OUT = "each row of the table is laid out as a square image of one channel, padded with 0"
 OF_IMAGES = ("cnn", "tempered-cnn", "resnet18", "resnet50")
-RAW_NOTE = "loss, accuracy and val_… are of protected rows and not covered by ε: for the curator only"
 
 
 _STORE = Statement(
@@ -79,8 +80,14 @@ class Fit:
             self.job: Job = job_of(session, operator.client.id)
         self.spec = JobSpec.from_json(self.job.spec)
         self.dataset, self.rows = operator.dataset_rows(self.job.dataset_id)
-        self.is_protected = self.dataset.privacy == "protected"
+        self.is_private = operator.plan is not None
         self.course = Course.of(self.spec, self.rows.members)
+        self.telling = Telling(
+            self.spec.epochs,
+            self.course.total_steps,
+            is_protected=self.dataset.privacy == "protected",
+            holds_out=bool(len(self.course.held_out)),
+        )
         self.schedule = self.spec.schedule.over(self.course.total_steps)
         self.rule = self._rule()
         self.history = begun(operator.notes.get(HISTORY))
@@ -101,10 +108,12 @@ class Fit:
         Raises Leaving when another worker has to go on, OperationCancelled when it was stopped, JobTimedOut;
         what was learned is saved first.
         """
+        if self.job.status == JobStatus.STOPPING:  # asked of a worker before this one
+            raise OperationCancelled(f"it was stopped and saved at step {self.step}")
         self.operator.queue.write(self._begin)
         self._mend_best()
         while not self._is_done():
-            order = "stop" if self.job.status == JobStatus.STOPPING else self.control()
+            order = self.control()
             if order == "leave":
                 raise Leaving(self._progress())
             if order == "stop":
@@ -138,7 +147,9 @@ class Fit:
             self.state["order"] = secrets.randbits(63) if seed is None else seed
         if self.job.started_at is None:
             self.state["seconds"], self.state["told_tenths"] = 0.0, 0
-            values |= {"started_at": now(), "status": JobStatus.RUNNING}
+            is_to_stop = col(Job.status) == JobStatus.STOPPING  # asked for since it was read
+            status = sa.case((is_to_stop, JobStatus.STOPPING), else_=JobStatus.RUNNING)
+            values |= {"started_at": now(), "status": status}
             again = f" again, from step {self.step}" if self.job.attempt > 1 else ""
             facts = [Logged("WARNING", line) for line in values["warnings"] if line not in self.job.warnings]
             started = StatusChanged(JobStatus.RUNNING, self.step)
@@ -204,7 +215,7 @@ class Fit:
         """Look at the rows held out, write the epoch into the history, keep the best where that may be."""
         values = self._measured()
         means = {name: sum(seen) / len(seen) for name, seen in self.sums.items() if seen}
-        values |= means | {"epsilon": self.operator.budget.spent if self.operator.budget else None}
+        values |= means | {"epsilon": self._epsilon}
         values = {"loss": values.get("train_loss"), **values}
         values.pop("train_loss", None)
         self.history = with_epoch(self.history, values)
@@ -213,7 +224,7 @@ class Fit:
         epoch = epochs_of(self.history)
         if epoch > self.state["told_epochs"]:
             self.state["told_epochs"] = epoch
-            self.lines.append(Logged("INFO", self._line(epoch, values)))
+            self.lines.append(Logged("INFO", self.telling.line(epoch, values)))
         if self._best() == epoch:
             self._keep_best(epoch)
         self._report()
@@ -236,29 +247,17 @@ class Fit:
             raise Leaving(self._progress()) from None
         return found
 
-    def _line(self, epoch: int, values: dict[str, Any]) -> str:
-        """The document's very line, and what there is besides; of a protected dataset nothing raw."""
-        loss = values.get("noisy_loss") if self.is_protected else values["loss"]
-        said = "" if loss is None else f", Loss: {loss:.3f}"
-        if not self.is_protected and values.get("val_loss") is not None:
-            said += f", Val loss: {values['val_loss']:.3f}"
-        if not self.is_protected and values.get("val_accuracy") is not None:
-            said += f", Val accuracy: {values['val_accuracy']:.3f}"
-        if values["epsilon"] is not None:
-            said += f", ε: {values['epsilon']:.3f}"
-        return f"Epoch {epoch}/{self.spec.epochs}{said}"
-
     def _rule(self) -> EarlyStopping | None:
-        """What ends the job early: on a protected dataset the noisy loss alone may."""
+        """What ends the job early: with differential privacy the noisy loss alone may."""
         rule = self.spec.early_stopping
-        return replace(rule, monitor="noisy_loss") if rule is not None and self.is_protected else rule
+        return replace(rule, monitor="noisy_loss") if rule is not None and self.is_private else rule
 
     def _watched(self) -> list[float | None]:
         return [] if self.rule is None else self.history.get(self.rule.monitor, [])
 
     def _best(self) -> int | None:
-        """The best epoch so far, counted from 1. None on a protected dataset: to choose is to look."""
-        if self.rule is None or self.is_protected:
+        """The best epoch so far, counted from 1. None with differential privacy: to choose is to look."""
+        if self.rule is None or self.is_private:
             return None
         best = best_epoch(self._watched(), self.rule)
         return None if best is None else best + 1
@@ -307,30 +306,18 @@ class Fit:
                 status="running",
                 progress=100 * tenth // TENTHS,
                 epoch=progress["epoch"],
-                accuracy=self._public_accuracy(),
+                accuracy=self.telling.public_accuracy(self.history),
                 epsilon=progress["metrics"].get("epsilon"),
             )
 
     def _progress(self) -> dict[str, Any]:
-        epoch = epochs_of(self.history)
-        last = {name: values[-1] for name, values in self.history.items() if values}
-        if self.sums["loss"]:
-            last["loss"] = sum(self.sums["loss"]) / len(self.sums["loss"])
-        return {
-            "epoch": epoch,
-            "total_epochs": self.spec.epochs,
-            "step": self.step,
-            "total_steps": self.course.total_steps,
-            "metrics": last,
-            "metrics_note": RAW_NOTE if self.is_protected else None,
-        }
+        return self.telling.progress(
+            self.history, step=self.step, losses=self.sums["loss"], epsilon=self._epsilon
+        )
 
-    def _public_accuracy(self) -> float | None:
-        """What may be told outside: of a protected dataset nothing raw."""
-        if self.is_protected:
-            return None
-        seen = [*self.history["val_accuracy"][-1:], *self.history["accuracy"][-1:]]
-        return next((value for value in seen if value is not None), None)
+    @property
+    def _epsilon(self) -> float | None:
+        return self.operator.budget.spent if self.operator.budget else None
 
     def _keep(self) -> None:
         """Checkpoints: the ones that were asked for, and one of ours when it is due."""
@@ -355,32 +342,11 @@ class Fit:
             loaded = self.operator.checkpoints.load(best["artifact_id"])
             self.operator.trainer.load_state(loaded.tensors, loaded.metadata)
         found = self._measured()
-        self.final = {
-            "train_loss": found["train_loss"],
-            "train_accuracy": found.get("accuracy"),
-            "val_loss": found.get("val_loss"),
-            "val_accuracy": found.get("val_accuracy"),
-            **{name: value for name, value in found.items() if name.startswith("val_")},
-            "epsilon": self.operator.budget.spent if self.operator.budget else None,
-            "metrics_note": RAW_NOTE if self.is_protected else None,
-        }
+        self.final = self.telling.final(found, self._epsilon)
         self._report(force=True)
-        self.learned = harvest(self.operator, self.job, self.dataset, self._performance(found))
+        self.learned = harvest(self.operator, self.job, self.dataset, self.telling.performance(found))
         self.shelved = self._shelf.put_apart(self.operator.database, self.learned)
         return {"job_id": self.job.id, "step": self.step, "reason": self.reason}
-
-    def _performance(self, found: dict[str, Any]) -> dict[str, Any]:
-        """What the model is worth: on the rows held out, or where there are none on those it learned from."""
-        prefix = "val_" if len(self.course.held_out) else ""
-        names = ("accuracy", "precision", "recall", "f1", "mae", "rmse", "r2", "perplexity", "loss")
-        told = {name: found.get(prefix + name) for name in names}
-        told["loss"] = found["val_loss" if prefix else "train_loss"]
-        measured_on = "held-out rows" if prefix else "rows it learned from"
-        note = {"metrics_note": RAW_NOTE} if self.is_protected else {}
-        return {n: value for n, value in told.items() if value is not None} | {
-            "measured_on": measured_on,
-            **note,
-        }
 
     @property
     def _shelf(self) -> Shelf:
@@ -407,7 +373,7 @@ class Fit:
             reason=self.reason,
             message=_MESSAGES.get(self.reason or ""),
             final_metrics=self.final,
-            accuracy=self._public_accuracy(),
+            accuracy=self.telling.public_accuracy(self.history),
         )
 
     @property

@@ -16,23 +16,25 @@ from tg_workbench.training.job_specs import BALANCED, JobSpec
 from tg_workbench.training.specs import LANGUAGE_MODELS, ROW_MODELS
 
 NOISY_STOP = (
-    "early stopping watches the noisy training loss, which is charged together with the gradient: on a "
-    "protected dataset no measure of its rows may steer the training"
+    "early stopping watches the noisy training loss, which is charged together with the gradient: with "
+    "differential privacy no measure of the rows may steer the training"
 )
-LAST_STEP = "the model is that of the last step: choosing the best would look at protected rows"
+LAST_STEP = "the model is that of the last step: choosing the best would look at rows that ε is about"
 
 
 def check_job(spec: JobSpec, dataset: Dataset) -> list[str]:
     """What is to be known beforehand. Raises InvalidRequest, UnknownModel and PrivacyRefused."""
     is_protected = dataset.privacy == "protected"
+    is_private = is_protected or spec.asks_for_privacy
     if is_protected and spec.seed is not None:
         raise PrivacyRefused(
             "seed: a training on a protected dataset is never seeded, for its noise and its draws must be "
             "unknown to everybody; leave seed out"
         )
-    if is_protected and spec.class_weights == BALANCED:
+    if is_private and spec.class_weights == BALANCED:
         raise PrivacyRefused(
-            "class_weights: 'balanced' counts the protected rows of each class; give numbers of your own"
+            "class_weights: 'balanced' counts the rows of each class, which ε does not cover; give numbers "
+            "of your own"
         )
     if is_protected and spec.dp is not None and not spec.dp.enabled:
         raise PrivacyRefused(
@@ -43,7 +45,7 @@ def check_job(spec: JobSpec, dataset: Dataset) -> list[str]:
         raise InvalidField("early_stopping.monitor", "There is no noisy_loss without differential privacy")
     if dataset.is_ready:
         _check_rows(spec, dataset)
-    return [NOISY_STOP, LAST_STEP] if is_protected and spec.early_stopping is not None else []
+    return [NOISY_STOP, LAST_STEP] if is_private and spec.early_stopping is not None else []
 
 
 def _check_rows(spec: JobSpec, dataset: Dataset) -> None:

@@ -167,11 +167,10 @@ class Worker:
             hidden_sizes = job.hidden_sizes if job is not None else ()
             found = architecture_of(dataset, self.blobs)
             spec = replace(spec, architecture=replace(found, hidden_sizes=hidden_sizes))
-        elif job is not None and dataset is not None and dataset.is_ready:
+        elif job is not None and dataset is not None:
             spec = replace(spec, architecture=spec.architecture or classes_of_texts(dataset, self.blobs))
         members: int | None = None
         if job is not None and dataset is not None:
-            require_ready(dataset)
             check_job(job, dataset)
             course = Course.of(job, dataset.members)
             spec, members = replace(spec, max_steps=course.total_steps), len(course.learned)
@@ -200,7 +199,7 @@ class Worker:
         if dataset is not None and dataset.deleted_at is None:
             operator.dataset_rows(dataset.id)  # what cannot be learned from is said now, not at some draw
             operator.canaries()
-        gradients, cut_off = self.queue.take_up()
+        gradients, cut_off = self._take_up(operator)
         reason = self._restore(operator, client, cut_off=cut_off)
         for operation in gradients:
             operator.forward_backward(operation, again=True)
@@ -213,6 +212,12 @@ class Worker:
             **operator.client_values(),
         )
         return operator
+
+    def _take_up(self, operator: Operator) -> tuple[list[Operation], bool]:
+        """Take up the queue; before, show what a job has spent, for it may end now."""
+        if operator.client.job_id is not None and operator.budget is not None:
+            self.queue.record(client_values={"privacy": operator.budget.view()})
+        return self.queue.take_up()
 
     def _restore(self, operator: Operator, client: TrainingClient, *, cut_off: bool) -> str | None:
         """Load the newest checkpoint, and say so when a worker was lost."""
@@ -389,8 +394,12 @@ class Worker:
             self.queue.fail(operation, error)
 
     def _dataset(self, client: TrainingClient) -> Dataset | None:
+        """The client's dataset. Raises DatasetNotReady for a job whose dataset turned out to be no good."""
         with self.database.read() as session:
-            return session.get(Dataset, client.dataset_id) if client.dataset_id else None
+            dataset = session.get(Dataset, client.dataset_id) if client.dataset_id else None
+        if dataset is not None and client.job_id is not None:
+            require_ready(dataset)
+        return dataset
 
     def _job(self, client: TrainingClient) -> JobSpec | None:
         if client.job_id is None:

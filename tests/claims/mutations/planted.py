@@ -134,13 +134,13 @@ MUTATIONS = {
     ),
     "early stopping looks at raw measures": Mutation(
         "tg_workbench.training.fitting",
-        'return replace(rule, monitor="noisy_loss") if rule is not None and self.is_protected else rule',
+        'return replace(rule, monitor="noisy_loss") if rule is not None and self.is_private else rule',
         "return rule",
         "tests/claims/test_jobs.py::test_nothing_raw_of_a_protected_dataset_steers_the_training",
     ),
     "the best weights of a protected dataset are chosen": Mutation(
         "tg_workbench.training.fitting",
-        "if self.rule is None or self.is_protected:",
+        "if self.rule is None or self.is_private:",
         "if self.rule is None:",
         "tests/claims/test_jobs.py::test_nothing_raw_of_a_protected_dataset_steers_the_training",
     ),

@@ -95,7 +95,7 @@ class Generated(BaseModel):
     def of(cls, asked: Answering, answer: Frame) -> Generated:
         """A worker's answer."""
         version = str(asked.model.version)
-        return cls(model_name=asked.name, model_version=version, text_output=answer.header.get("text", ""))
+        return cls(model_name=asked.name, model_version=version, text_output=answer.payload.decode())
 
 
 async def events_of(asked: Answering, pieces: AsyncIterator[Frame]) -> AsyncIterator[bytes]:
@@ -104,7 +104,7 @@ async def events_of(asked: Answering, pieces: AsyncIterator[Frame]) -> AsyncIter
         if "error" in piece.header:
             yield b"data: " + to_json({"error": piece.header["error"]["message"]}) + b"\n\n"
             return
-        if piece.header.get("text"):
+        if piece.payload:
             yield b"data: " + Generated.of(asked, piece).model_dump_json().encode() + b"\n\n"
 
 

@@ -1,7 +1,7 @@
 """Frames: how the API and a model's worker talk over a Unix socket. A header in JSON, then bytes as they are.
 
 Four letters, two lengths, the header, the payload: both lengths are bounded, and nothing in a frame is ever
-run as code. What the payload holds (JSON, or raw little-endian tensors) the header says.
+run as code. What the payload holds (JSON, raw little-endian tensors, or a text) the header says.
 """
 
 from __future__ import annotations

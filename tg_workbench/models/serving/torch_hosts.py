@@ -66,7 +66,7 @@ class TextHost:
         """The answer, or the last piece of it. Raises InvalidRequest, ModelFailed, ModelBusy."""
         match asked.header.get("op"):
             case "generate":
-                return await self._generate(asked.header, tell)
+                return await self._generate(asked, tell)
             case "predict":
                 member, rows = rows_in(from_json(asked.payload))
                 texts = _texts(rows, member)
@@ -81,14 +81,15 @@ class TextHost:
         """The first token takes longest, and shows that there is one. Raises ModelFailed."""
         self._next_token("a")
 
-    async def _generate(self, asked: Mapping[str, Any], tell: Tell) -> Frame:
+    async def _generate(self, question: Frame, tell: Tell) -> Frame:
+        asked: dict[str, Any] = from_json(question.payload)
         stops = tuple(asked["stop"])
         taste = Taste(asked["max_tokens"], asked["temperature"], asked["top_p"], asked["top_k"], stops)
-        if not asked.get("stream"):
+        if not question.header.get("stream"):
             written = await self._in_turn(
                 lambda stop: write_on(self.network, asked["text_input"], taste, stop.is_set)
             )
-            return Frame({"text": written.completion, "reason": written.finish_reason})
+            return Frame({"reason": written.finish_reason}, written.completion.encode())
         heard: asyncio.Queue[str] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -103,7 +104,7 @@ class TextHost:
             whole: Completion = await writing
         finally:
             writing.cancel()
-        return Frame({"text": whole.completion[told:], "reason": whole.finish_reason})
+        return Frame({"reason": whole.finish_reason}, whole.completion[told:].encode())
 
     async def _in_turn(self, work: Callable[[threading.Event], Any]) -> Any:
         """Do something in a thread when nobody else does; whoever is cancelled has it stopped."""
@@ -154,7 +155,7 @@ async def _tell_pieces(
         text = getting.result().rstrip("\N{REPLACEMENT CHARACTER}")
         if piece := text[told : len(text) - held]:
             told += len(piece)
-            await tell(Frame({"text": piece, "more": True}))
+            await tell(Frame({"more": True}, piece.encode()))
     return told
 
 
