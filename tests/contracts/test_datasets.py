@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -229,6 +230,37 @@ def test_the_same_rows_are_the_same_people_however_the_file_is_read(dora: Person
     made = upload(dora.http, content, f"{OURS}/files", privacy="public").json()
     refused = ended(dora.http, made["dataset_id"])
     assert (refused["status"], "protected" in refused["reason"]) == ("failed", True)
+
+
+def test_what_was_protected_is_found_in_any_other_file(dora: Person) -> None:
+    content = table()
+    first = ready(dora.http, content, epsilon_cap="3")
+    header, *rows = content.decode().split()
+    turned = ["\t".join(row.split(",")[::-1]) for row in (header.replace("age", "years"), *rows[::-1])]
+    for other in (content + b"\n\n", "\r\n".join(turned).encode()):
+        made = upload(dora.http, other, f"{OURS}/files", privacy="public", target="label").json()
+        refused = ended(dora.http, made["dataset_id"])
+        assert (refused["status"], "registered as protected" in refused["reason"]) == ("failed", True)
+    again = ready(dora.http, content + b"\n\n", target="visits")
+    assert {name: again[name] for name in POLICY} == {name: first[name] for name in POLICY}
+
+
+def test_a_retry_does_not_bring_back_what_was_deleted(
+    dora: Person, key: str, workbench_server: WorkbenchServer
+) -> None:
+    content, headers = table(), {"Idempotency-Key": key}
+
+    def send() -> str:
+        files = {"file": ("d.csv", content)}
+        answer = dora.http.post(f"{OURS}/files", files=files, data={"name": "once"}, headers=headers)
+        return str(answer.json()["dataset_id"])
+
+    made = send()
+    ended(dora.http, made)
+    dora.http.delete(f"/datasets/{made}")
+    assert send() == made
+    digest = hashlib.sha256(content).hexdigest()
+    assert not list((workbench_server.home / "blobs").rglob(digest))
 
 
 def test_a_population_is_named_at_upload(dora: Person) -> None:

@@ -220,6 +220,24 @@ def test_a_piece_that_is_cut_off_is_gone_on_from(server: WorkbenchServer) -> Non
         assert ended(wire, done["dataset_id"])["status"] == "ready"
 
 
+def test_an_upload_that_is_deleted_while_its_last_piece_comes_is_gone(server: WorkbenchServer) -> None:
+    content = table()
+    with server.client() as wire, server.client() as other:
+        upload_id = begun(wire, len(content))
+
+        def pieces() -> Iterator[bytes]:
+            yield content[:9]
+            deadline = time.monotonic() + 10
+            while not (server.home / "blobs" / "partial" / upload_id).exists():
+                assert time.monotonic() < deadline, "nothing arrives"
+                time.sleep(0.02)
+            assert other.delete(f"{UPLOADS}/{upload_id}").status_code == 200
+            yield content[9:]
+
+        assert send(wire, upload_id, 0, pieces()).status_code == 404
+        assert not (server.home / "blobs" / "partial" / upload_id).exists()
+
+
 def test_more_than_was_said_and_what_was_not_said_is_refused(wire: httpx.Client) -> None:
     upload_id = begun(wire, 10, sha256="0" * 64)
     assert send(wire, upload_id, 0, b"x" * 11).status_code == 422

@@ -115,8 +115,11 @@ class ReceivedFile:
 
     def become_dataset(self, owner: Principal, datasets: Datasets) -> Dataset:
         """Keep the file, in the transaction that makes it a dataset. Raises what `Datasets.upload` does."""
-        source = self.writer.keep()
-        return datasets.upload(owner, self.spec, source, self.writer.size, self.idempotency_key)
+        source, size = self.writer.finish(), self.writer.size
+        dataset = datasets.upload(owner, self.spec, source, size, self.idempotency_key)
+        if dataset.deleted_at is None:  # a retry does not bring back what was deleted
+            self.writer.keep()
+        return dataset
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from tg_workbench.datasets.populations import DEFAULT_EPSILON_CAP, Populations, Rows, check_policy
@@ -37,6 +38,9 @@ _COLUMNS: dict[str, Any] = {
     "created_at": col(Dataset.created_at),
     "size": sa.func.coalesce(col(Dataset.file_size), 0),
 }
+
+_OF_ONE: tuple[Any, ...] = (Dataset.profile, Dataset.encoding, Dataset.asked)
+"""What no list tells, and may be megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ class Datasets:
             mine.append(col(Dataset.name) == page.name)
         total = self.session.exec(select(sa.func.count()).select_from(Dataset).where(*mine)).one()
         key = _COLUMNS[page.sort_by]
-        query = select(Dataset).where(*mine)
+        query = select(Dataset).where(*mine).options(*map(defer, _OF_ONE))
         query = query.order_by(key.desc() if page.descending else key.asc(), col(Dataset.id))
         return list(self.session.exec(query.limit(page.limit).offset(page.offset))), total
 
@@ -168,9 +172,9 @@ class Datasets:
             release_work(self.session, dataset.id)
         self.session.add(dataset)
         self.session.flush()
-        for blob in {dataset.blob, dataset.source} - {None, ""}:
-            if blob is not None and not is_named(self.session, blob):
-                after_commit(self.session, partial(self.blobs.delete, blob))
+        engine = self.session.connection().engine
+        for blob in filter(None, {dataset.blob, dataset.source}):
+            after_commit(self.session, partial(_drop_unless_named, engine, self.blobs, blob))
 
     def _new(self, owner: Principal, spec: DatasetSpec | FileSpec) -> Dataset:
         """A dataset without rows, the next version of its name. Raises InvalidRequest."""
@@ -220,12 +224,20 @@ def is_named(session: Session, blob: str) -> bool:
     return session.exec(query).first() is not None
 
 
+def _drop_unless_named(engine: sa.Engine, blobs: Blobs, blob: str) -> None:
+    """Under the writers' lock, which whoever gives the same content to a new dataset holds as well."""
+    with engine.begin() as connection, Session(connection) as session:
+        if not is_named(session, blob):
+            blobs.delete(blob)
+
+
 def take_rows(dataset: Dataset, rows: Rows) -> None:
     """Give a dataset the rows that were checked."""
     dataset.format, dataset.size = rows.format, rows.size
     dataset.tensors = json.dumps(rows.tensors) if rows.tensors else None
     dataset.blob, dataset.rows_digest = rows.digest, rows.rows_digest
     dataset.units, dataset.units_digest = rows.units, rows.units_digest
+    dataset.cells_digest = rows.cells_digest
 
 
 def tell(session: Session, dataset: Dataset) -> None:

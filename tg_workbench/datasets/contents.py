@@ -50,6 +50,8 @@ class Content:
     """How many units own the rows; None: no ids came along, every row is one."""
     units_digest: str | None = None
     """Which rows belong together, as a digest: the same whatever the units are called."""
+    cells_digest: str | None = None
+    """Of a table that came as a file; see `Prepared`."""
 
     @classmethod
     def of_tensors(cls, data: bytes) -> Content:

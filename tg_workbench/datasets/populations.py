@@ -1,7 +1,7 @@
 """Populations: who the rows of a dataset are about, and so what has been spent on them already.
 
 What was ever spent on the same people counts: on the population that is named, on identical rows that were
-handed over before, and on the same file, deleted ones included.
+handed over before, on the same file and on the same table in another, deleted ones included.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Rows(Protocol):
     def units(self) -> int | None: ...  # noqa: D102
     @property
     def units_digest(self) -> str | None: ...  # noqa: D102
+    @property
+    def cells_digest(self) -> str | None: ...  # noqa: D102
 
 
 class Populations:
@@ -156,6 +158,8 @@ def _holds(rows: Rows, source: str | None) -> sa.ColumnElement[bool]:
         col(Dataset.rows_digest) == rows.rows_digest,
         sa.and_(before, col(Dataset.blob).in_((rows.digest, rows.plain_digest))),
     ]
+    if rows.cells_digest is not None:  # the same table, written down or read in another way
+        same.append(col(Dataset.cells_digest) == rows.cells_digest)
     if source is not None:  # the same people, however the file is read this time
         same += [col(Dataset.source) == source, col(Dataset.blob) == source]
     return sa.or_(*same)

@@ -31,6 +31,8 @@ class Dataset(SQLModel, table=True):
     blob: str
     rows_digest: str | None = None
     """Of the rows without ids beside them: the same rows are the same people, however they are grouped."""
+    cells_digest: str | None = None
+    """Of a table that came as a file: the same in every format, however it is read, protected or public."""
     units: int | None = None
     """How many units (people, say) own the rows; None: every row is one."""
     units_digest: str | None = None

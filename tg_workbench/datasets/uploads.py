@@ -84,8 +84,8 @@ class Uploads:
         file = self.file(upload)
         if file.size != upload.size:
             raise InvalidRequest(f"{file.size} bytes of {upload.size} are here: send the rest first")
-        file.adopt(source)
         dataset = self.datasets.upload(owner, FileSpec.from_json(upload.asked), source, upload.size)
+        file.adopt(source)  # last: what is refused leaves no blob behind
         upload.dataset_id = dataset.id
         self.session.add(upload)
         self.session.flush()

@@ -28,6 +28,7 @@ from tg_workbench.execution import Assignment, Fence, Fenced, Work, ring, run_fo
 from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage.blobs import room_on_disk
 
 log = logging.getLogger(__name__)
 MOST_LOST = 3
@@ -92,7 +93,8 @@ class FileWorker:
 
         self.scratch.mkdir(parents=True, mode=0o700)
         try:
-            return prepare(source, spec.request, self.scratch / "rows")
+            with room_on_disk():
+                return prepare(source, spec.request, self.scratch / "rows")
         except WorkbenchError:
             raise
         except MemoryError:

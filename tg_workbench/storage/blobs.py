@@ -47,12 +47,13 @@ class Blobs:
             return BlobWriter(self)
 
     def adopt(self, path: Path, name: str) -> None:
-        """Have a file that lies beside the blobs, whose SHA-256 is `name`, be one of them too."""
+        """Have a file that lies beside the blobs, whose SHA-256 is `name`, be one too. Raises StorageFull."""
         target = self._path(name)
-        target.parent.mkdir(exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError):
-            os.link(path, target)
-        settle(target.parent)
+        with room_on_disk():
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            with contextlib.suppress(FileExistsError):
+                os.link(path, target)
+            settle(target.parent)
 
     def path(self, name: str) -> Path:
         """Where the blob lies, for readers that map files. Raises NotFound."""

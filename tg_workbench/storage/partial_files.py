@@ -5,6 +5,7 @@ They lie beside the blobs, so that a whole one becomes a blob without being copi
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from tg_workbench.errors import InvalidRequest, UploadBusy, UploadOffsetWrong
+from tg_workbench.errors import InvalidRequest, UploadBusy, UploadNotFound, UploadOffsetWrong
 from tg_workbench.storage.blobs import Blobs, room_on_disk
 
 PIECE_BYTES = 1 << 20
@@ -61,14 +62,19 @@ class PartialFile:
     def digest(self, expected: str | None = None) -> str:
         """The SHA-256 of what is here, which takes a second for a gigabyte.
 
-        Raises InvalidRequest when it is not the `expected` one: then it has to be sent anew.
+        Raises InvalidRequest when it is not the `expected` one: then it has to be sent anew; UploadNotFound
+        when it was forgotten meanwhile.
         """
         digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while piece := file.read(PIECE_BYTES):
-                digest.update(piece)
+        try:
+            with self.path.open("rb") as file:
+                while piece := file.read(PIECE_BYTES):
+                    digest.update(piece)
+        except FileNotFoundError:
+            raise UploadNotFound from None
         if expected is not None and digest.hexdigest() != expected:
-            os.truncate(self.path, 0)
+            with contextlib.suppress(FileNotFoundError):
+                os.truncate(self.path, 0)
             raise InvalidRequest("what has arrived is not the file whose sha256 was said: send it anew")
         return digest.hexdigest()
 

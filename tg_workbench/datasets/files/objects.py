@@ -60,12 +60,13 @@ class ObjectsTable:
                 yield start + 1, self._frame(part, start + 1)
             return
         held: list[list[Any]] = []
-        first = 1
+        first, characters = 1, 0
         for row in self._rows():
             held.append(self._checked(row, first + len(held)))
-            if len(held) == size:
+            characters += sum(len(value) for value in held[-1] if isinstance(value, str))
+            if len(held) == size or characters > self._limits.chunk_bytes:
                 yield first, self._frame(zip(*held, strict=True), first)
-                first, held = first + size, []
+                first, held, characters = first + len(held), [], 0
                 if first > self._limits.rows:
                     raise DatasetInvalid(f"has more than {self._limits.rows:,} rows")
         if held:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from tg_workbench.datasets.files.frames import check_names
@@ -62,17 +64,22 @@ class ParquetTable:
         """The rows; dates as ISO texts, decimals as floats."""
         size = max(1, min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(1, len(self.names))))
         plain = [_plain(place, kind) for place, kind in enumerate(self._schema.values())]
-        row = 1
+        row, left = 1, self._limits.decoded_bytes
         try:
             lazy = pl.scan_parquet(self._source, glob=False).select(plain)
             for frame in lazy.collect_batches(chunk_size=size, maintain_order=True, lazy=True):
-                for start in range(0, frame.height, size):
-                    yield row, self._checked(frame.slice(start, size), row)
-                    row += min(size, frame.height - start)
+                sizes = _text_bytes(frame)
+                left -= int(sizes.sum())
+                if left < 0:
+                    raise DatasetInvalid(f"would decode to more than {self._limits.decoded_bytes:,} bytes")
+                for start, end in _cuts(sizes, size, self._limits.chunk_bytes):
+                    yield row, self._checked(frame[start:end], row)
+                    row += end - start
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as failure:
             raise DatasetInvalid("is a damaged Parquet file") from failure
 
     def _checked(self, frame: pl.DataFrame, row: int) -> pl.DataFrame:
+        frame = frame.cast({pl.Categorical: pl.String, pl.Enum: pl.String})
         for column in frame.iter_columns():
             if column.dtype == pl.String:
                 odd = column.str.contains("\0", literal=True) | (
@@ -92,9 +99,32 @@ def _plain(place: int, kind: pl.DataType) -> pl.Expr:
     if kind in (pl.Date, pl.Datetime):
         form = "%Y-%m-%d" if kind == pl.Date else "%Y-%m-%dT%H:%M:%S%.f"
         return column.dt.to_string(form)
-    if kind in (pl.Categorical, pl.Enum, pl.Null):
+    if kind == pl.Null:
         return column.cast(pl.String)
     return column.cast(pl.Float64) if kind.is_decimal() else column
+
+
+def _text_bytes(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """How many bytes of text each row has: repeated ones are one in the file, and in the frame, only."""
+    sizes = np.zeros(frame.height, dtype=np.int64)
+    for column in frame.iter_columns():
+        if column.dtype == pl.String:
+            sizes += column.str.len_bytes().fill_null(0).to_numpy()
+        elif column.dtype in (pl.Categorical, pl.Enum):
+            sizes += column.cat.len_bytes().fill_null(0).to_numpy()
+    return sizes
+
+
+def _cuts(sizes: npt.NDArray[np.int64], rows: int, most: int) -> Iterator[tuple[int, int]]:
+    """Where to cut a frame, so that a piece has so many rows and so much text at most, or one row."""
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(sizes):
+        before = int(ends[start - 1]) if start else 0
+        fitting = int(np.searchsorted(ends, before + most, side="right"))
+        end = max(start + 1, min(start + rows, fitting))
+        yield start, end
+        start = end
 
 
 # ------------------------------------------------------------------------------------------- sizes

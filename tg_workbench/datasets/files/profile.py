@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from tg_workbench.datasets.files.cells import mapped, names_of, numbers_of, texts_of
+from tg_workbench.datasets.files.cells_digest import CellsDigest
 from tg_workbench.datasets.files.frames import Table
 from tg_workbench.datasets.files.limits import Limits
 from tg_workbench.datasets.files.values import Column, FileRequest
@@ -27,6 +28,8 @@ LONG_TEXT = 32
 PREVIEW_ROWS = 5
 PREVIEW_CHARACTERS = 80
 TRACKED_VALUES, TRACKED_AT_LEAST = 500_000, 100
+TOLD_VALUES, TOLD_CHARACTERS = 64, 1 << 19
+"""How many values of a column are told, and how long those of all columns may be together."""
 
 
 @dataclass(slots=True)
@@ -91,7 +94,7 @@ class Found:
         """The same for whoever asks about the set."""
         kind, values = self.type, self.values
         is_number = kind == "number"
-        names = None if values is None or kind not in ("category", "boolean") else tuple(sorted(values))
+        is_told = values is not None and kind in ("category", "boolean") and len(values) <= TOLD_VALUES
         return Column(
             name=self.name,
             type=kind,
@@ -101,7 +104,7 @@ class Found:
             maximum=self.maximum if is_number else None,
             mean=self.mean if is_number else None,
             deviation=self.deviation if is_number else None,
-            values=names,
+            values=tuple(sorted(values)) if is_told and values is not None else None,
         )
 
 
@@ -112,6 +115,7 @@ class Profile:
         self._table = table
         self.rows = 0
         self.preview: list[dict[str, object]] = []
+        self._cells = CellsDigest()
         keep = min(limits.categories * 4, max(TRACKED_AT_LEAST, TRACKED_VALUES // len(table.names)))
         self.columns = {name: Found(name, keep) for name in table.names}
         for name, values in request.categories.items():
@@ -126,6 +130,24 @@ class Profile:
                 self.preview = _preview(frame, table.names)
             self._add(frame, first, low, high)
             self.rows += frame.height
+
+    @property
+    def cells_digest(self) -> str:
+        """What tells this table again, however it is written down."""
+        return self._cells.hexdigest()
+
+    def told(self, longest: int) -> tuple[Column, ...]:
+        """The columns for whoever asks about the set; values that are long, or many in all, are left out."""
+        told, left = [], TOLD_CHARACTERS
+        for found in self.columns.values():
+            column = found.as_column(self.rows)
+            size = sum(map(len, column.values or ()))
+            if size > left or any(len(value) > longest for value in column.values or ()):
+                column = replace(column, values=None)
+            else:
+                left -= size
+            told.append(column)
+        return tuple(told)
 
     def place(self, row: int, name: str) -> str:
         """Where a cell is."""
@@ -163,6 +185,7 @@ class Profile:
     def _add(self, frame: pl.DataFrame, first: int, low: np.ndarray, high: np.ndarray) -> None:
         matrix, words = numbers_of(frame)
         is_number = ~np.isnan(matrix)
+        self._cells.begin(matrix)
         with np.errstate(invalid="ignore"):
             outside: npt.NDArray[np.bool_] = np.asarray((matrix < low) | (matrix > high))
         counts = is_number.sum(axis=0)
@@ -194,6 +217,7 @@ class Profile:
     def _add_words(self, found: Found, column: pl.Series, is_word: npt.NDArray[np.bool_], first: int) -> None:
         texts = texts_of(column)
         _note(found.words, is_word & texts.is_not_null().to_numpy(), first)
+        self._cells.add_words(texts, is_word)
         words = texts.filter(pl.Series(is_word)).drop_nulls()
         found.characters += int(words.str.len_chars().sum())
         if found.may_be_switch:

@@ -59,7 +59,7 @@ def prepare_table(
                 file.add(name, piece)
     digests = digests_of(into, shapes)
     return Prepared(
-        inspection=_inspection(plan, file_format, request),
+        inspection=_inspection(plan, file_format, request, limits),
         encoding=plan.encoding,
         path=into,
         format="safetensors",
@@ -70,6 +70,7 @@ def prepare_table(
         plain_digest=digests.plain_digest,
         units=digests.units,
         units_digest=digests.units_digest,
+        cells_digest=plan.profile.cells_digest,
     )
 
 
@@ -145,7 +146,8 @@ def _column(found: Found, request: FileRequest, limits: Limits, *, optional: boo
     if found.type == "date":
         return Dated(name, optional)
     values = found.values if request.is_public else None
-    if values is not None and len(values) <= limits.categories:
+    is_short = values is not None and all(len(value) <= limits.name_length for value in values)
+    if values is not None and is_short and len(values) <= limits.categories:
         return Named(name, optional, tuple(sorted(values)))
     return Bucketed(name, optional)
 
@@ -179,14 +181,14 @@ def targets_of(target: Target, column: pl.Series) -> npt.NDArray[Any]:
     return places_of(column, lambda text: number_of.get(text_of(text) or "")).astype(np.int64)
 
 
-def _inspection(plan: Plan, file_format: str, request: FileRequest) -> Inspection:
+def _inspection(plan: Plan, file_format: str, request: FileRequest, limits: Limits) -> Inspection:
     profile = plan.profile
     return Inspection(
         file_format=file_format,
         kind="table",
         rows=profile.rows,
         task=plan.target.task,
-        columns=tuple(found.as_column(profile.rows) for found in profile.columns.values()),
+        columns=profile.told(limits.name_length),
         target=plan.target.name,
         unit_column=plan.unit_column,
         class_counts=plan.target.class_counts,

@@ -111,6 +111,7 @@ class _Writing:
             plain_digest=rows.hexdigest(),
             units=units[0],
             units_digest=units[1],
+            cells_digest=self._profile.cells_digest,
         )
 
     def _texts(self, file: IO[bytes]) -> Iterator[bytes]:
@@ -147,7 +148,7 @@ class _Writing:
             kind="texts",
             rows=profile.rows,
             task="language_modeling" if parts.target is None else "text_classification",
-            columns=tuple(found.as_column(profile.rows) for found in profile.columns.values()),
+            columns=profile.told(self._limits.name_length),
             target=parts.target.name if parts.target else None,
             unit_column=parts.unit,
             class_counts=parts.target.class_counts if parts.target else None,

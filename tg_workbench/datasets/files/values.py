@@ -97,3 +97,5 @@ class Prepared:
     plain_digest: str
     units: int | None = None
     units_digest: str | None = None
+    cells_digest: str | None = None
+    """Of a table: the same however it is written down, and whatever is said of it."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.datasets.files.conftest import Desk
 from tg_workbench.datasets.files import Limits
+from tg_workbench.datasets.files.objects import ObjectsTable
 
 DEEP = "[" * 100_000
 
@@ -77,3 +78,13 @@ def test_rows_across_the_pieces_that_are_read_come_through(desk: Desk) -> None:
 def test_a_name_left_out_is_a_missing_value(desk: Desk) -> None:
     found = desk.take("t.jsonl", '{"a":1,"b":2,"y":0}\n{"y":1,"b":2}\n{"a":null,"b":NaN,"y":1}').prepared
     assert {column.name: column.missing for column in found.inspection.columns} == {"a": 2, "b": 1, "y": 0}
+
+
+def test_long_texts_are_read_a_few_at_a_time(desk: Desk) -> None:
+    lines = "\n".join(json.dumps({"text": "x" * 60_000, "label": n % 2}) for n in range(20))
+    source = desk.folder / "lines"
+    source.write_text(lines)
+    table = ObjectsTable(source, "jsonl", desk.folder, Limits(chunk_bytes=200_000))
+    found = list(table.frames())
+    assert [first for first, _ in found] == [1, 5, 9, 13, 17]
+    assert sum(frame.height for _, frame in found) == 20

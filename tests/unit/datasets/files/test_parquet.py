@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.datasets.files.conftest import Desk
 from tg_workbench.datasets.files import Limits
+from tg_workbench.datasets.files.parquet import ParquetTable
 from tg_workbench.errors import InvalidRequest
 
 
@@ -80,3 +81,25 @@ def test_any_damage_is_a_refusal(desk: Desk) -> None:
             continue
     for cut in (5, 12, len(whole) // 2, len(whole) - 1):
         assert desk.refuse("t.parquet", whole[:cut])
+
+
+@pytest.mark.parametrize("kind", [pl.String, pl.Categorical], ids=["texts", "categories"])
+def test_one_long_text_said_a_thousand_times_takes_no_memory(
+    desk: Desk, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = pl.Series(["x" * 100_000], dtype=kind).new_from_index(0, 1_000)
+    data = parquet({"text": text, "label": [0, 1] * 500})
+    assert len(data) < 5_000
+    said = desk.refuse("t.parquet", data, Limits(decoded_bytes=50_000_000), dataset_type="classification")
+    assert "would decode to more than" in said[0]["problem"]
+    heights: list[int] = []
+    frames = ParquetTable.frames
+
+    def seen(table: ParquetTable) -> Any:
+        for row, frame in frames(table):
+            heights.append(frame.height)
+            yield row, frame
+
+    monkeypatch.setattr(ParquetTable, "frames", seen)
+    assert desk.take("t.parquet", data, dataset_type="text_classification").prepared.size == 1_000
+    assert max(heights) <= Limits().chunk_bytes // 100_000

@@ -266,3 +266,60 @@ def test_an_encoding_of_every_kind_survives_json(desk: Desk) -> None:
     for privacy in ("public", "protected"):
         encoding = desk.take("p.csv", PATIENTS, privacy=privacy).prepared.encoding
         assert Encoding.from_json(json.loads(json.dumps(encoding.as_json()))) == encoding
+
+
+FEW = "a,b,kind,day,y\n1,0.5,x,2020-01-01,true\n-2,,y,2021-01-01,false\n3,2.5,,2022-01-01,true\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("t.csv", FEW, {"privacy": "public"}),
+        ("t.csv", FEW + "\n\n", {"privacy": "public", "target": "kind", "text_column": "day"}),
+        ("t.csv", FEW.replace("\n", "\r\n").replace(",", ";"), {}),
+        ("t.csv", FEW, {"ranges": {"a": (-5, 5)}, "unit_column": "b", "target": "y"}),
+        ("t.csv", FEW.replace("a,b,", "p,q,").replace("true", "True"), {}),
+        ("t.jsonl", "", {"privacy": "public"}),
+        ("t.parquet", "", {"privacy": "public"}),
+    ],
+    ids=["public", "blank-lines", "semicolons", "ranges", "renamed", "jsonl", "parquet"],
+)
+def test_a_table_is_told_again_however_it_comes_and_is_read(
+    desk: Desk, name: str, data: str, said: dict[str, Any]
+) -> None:
+    known = desk.take("t.csv", FEW).prepared.cells_digest
+    frame = pl.read_csv(FEW.encode(), try_parse_dates=False)
+    written: dict[str, bytes] = {"t.jsonl": frame.write_ndjson().encode()}
+    with io.BytesIO() as file:
+        frame[::-1].select(frame.columns[::-1]).write_parquet(file)  # other orders of rows and columns
+        written["t.parquet"] = file.getvalue()
+    if "unit_column" in said:
+        data = data.replace("-2,,y", "-2,7,y")
+        known = desk.take("t.csv", data).prepared.cells_digest
+    if "text_column" in said:
+        said = {**said, "dataset_type": "text_classification", "target": "y"}
+    assert desk.take(name, data or written[name], **said).prepared.cells_digest == known
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("0.5", "0.6"), ("x,", "z,"), ("3,", ","), ("\n1,", "\n1,9,x,,true\n1,")]
+)
+def test_another_cell_or_row_makes_another_table(desk: Desk, old: str, new: str) -> None:
+    first, second = (desk.take("t.csv", data).prepared for data in (FEW, FEW.replace(old, new, 1)))
+    assert first.cells_digest != second.cells_digest
+
+
+def test_long_values_are_neither_told_nor_learned(desk: Desk) -> None:
+    lines = [f"{number}{'z' * 200},{number % 2}" for number in range(20)]
+    for privacy in ("public", "protected"):
+        found = desk.take("t.csv", "\n".join(["a,y", *lines]), privacy=privacy).prepared
+        assert len(json.dumps([found.inspection.as_json()["columns"], found.encoding.as_json()])) < 2_000
+
+
+def test_what_a_profile_tells_of_all_columns_is_bounded(desk: Desk) -> None:
+    names = [f"c{place}" for place in range(400)]
+    rows = [[f"{'v' * 60}{place}-{row}" for place in range(400)] + [str(row % 2)] for row in range(60)]
+    lines = [",".join([*names, "y"]), *(",".join(row) for row in rows)]
+    found = desk.take("t.csv", "\n".join(lines)).prepared
+    assert len(json.dumps(found.inspection.as_json())) < 1_000_000
+    assert found.inspection.columns[0].values is not None
