@@ -71,7 +71,7 @@ class Turns:
         self._measured = 0.0
         self._went_at: float | None = None
         self._measure = fit.operator.trainer.measure
-        fit.operator.trainer.measure = self._timed  # type: ignore[method-assign]
+        fit.operator.trainer.measure = self._timed  # type: ignore[method-assign,assignment]
 
     def take(self, fit: Fit) -> None:
         """End the job's step and take the loop's."""

@@ -147,9 +147,9 @@ class Dispatcher:
         """What decides who is next: the least comes first.
 
         Who has lost its worker does not wait behind those who have had none: it rests longer each time
-        (`_is_due`), and is given up in the end. Where there is room for few, shares hold none or one each: then
-        who was served longest ago is next. A priority orders what is of one share: whoever asks sets it, so it
-        must not pass others by.
+        (`_is_due`), and is given up in the end. Where there is room for few, shares hold none or one each:
+        then who was served longest ago is next. A priority orders what is of one share: whoever asks sets
+        it, so it must not pass others by.
         """
         served = self.served.get((row.kind, row.share), -math.inf) if row.share else -math.inf
         return (not row.failures, held, served, -row.priority, row.wanted_since)
