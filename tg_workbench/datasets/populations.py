@@ -69,6 +69,11 @@ class Populations:
         kin = self._kin(dataset, asked, rows)
         unit, delta = _unit(asked, rows, kin), _delta(asked.delta, rows.units or rows.size, kin)
         cap = _cap(asked.epsilon_cap, kin)
+        if kin is not None and cap > kin.epsilon_cap and kin.owner_id != dataset.owner_id:
+            raise PrivacyRefused(
+                "somebody else of your organisation is the curator of these very rows: only they raise the "
+                f"epsilon_cap, which is {kin.epsilon_cap:g}. Leave it out"
+            )
         dataset.population = kin.population if kin is not None else dataset.id
         dataset.spent_epsilon = kin.spent_epsilon if kin is not None else 0.0
         dataset.unit, dataset.delta, dataset.epsilon_cap = unit, delta, cap

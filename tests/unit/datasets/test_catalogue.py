@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect
 
-from tg_workbench.datasets import Datasets, FileSpec
+from tg_workbench.datasets import Content, Datasets, DatasetSpec, FileSpec
+from tg_workbench.errors import PrivacyRefused
 from tg_workbench.identity import Principal
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.storage.database import after_commit
@@ -51,3 +52,16 @@ def test_a_list_does_not_read_what_only_one_is_asked_for(database: Database, blo
     with database.read() as session:
         (found,), _ = Datasets(session, blobs).list_page(OWNER)
         assert {"profile", "encoding", "asked"} <= inspect(found).unloaded
+
+
+def test_only_the_curator_raises_what_may_be_spent(database: Database, blobs: Blobs) -> None:
+    rows = Content.of_texts(b'["one","two"]')
+    colleague = Principal("user-b", OWNER.tenant_id, frozenset())
+    with database.write() as session:
+        datasets = Datasets(session, blobs)
+        first = datasets.register(OWNER, DatasetSpec("rows", rows, epsilon_cap=2.0))
+        with pytest.raises(PrivacyRefused):
+            datasets.register(colleague, DatasetSpec("mine", rows, epsilon_cap=900.0))
+        theirs = datasets.register(colleague, DatasetSpec("mine", rows))
+        assert (theirs.population, theirs.epsilon_cap, first.epsilon_cap) == (first.population, 2.0, 2.0)
+        assert datasets.register(OWNER, DatasetSpec("rows", rows, epsilon_cap=3.0)).epsilon_cap == 3.0
