@@ -372,6 +372,22 @@ def test_a_service_gets_more_workers_while_a_queue_stays(
     assert api.delete(f"{OURS}/{made['id']}").status_code == 200
 
 
+def test_nobody_keeps_the_workers_of_everybody(api: httpx.Client, model: str) -> None:
+    made = []
+    for number in range(2):
+        body = {"name": f"kept-{number}-{uuid.uuid4().hex[:8]}", "model_id": model}
+        made.append(
+            api.post(SERVICES, json={**body, "min_replicas": 3, "max_replicas": 3}).json()["data"]["id"]
+        )
+    assert api.post(f"{SERVICES}/{made[0]}/start").status_code == 200
+    refused = api.post(f"{SERVICES}/{made[1]}/start")
+    assert (refused.status_code, "4 are the most" in refused.text) == (409, True)
+    assert api.post(f"{SERVICES}/{made[0]}/stop").status_code == 200
+    assert api.post(f"{SERVICES}/{made[1]}/start").status_code == 200
+    for service in made:
+        assert api.delete(f"{OURS}/{service}").status_code == 200
+
+
 @pytest.fixture(scope="module")
 def brief_server() -> Iterator[WorkbenchServer]:
     """Workers leave here after two seconds in which nobody asks."""

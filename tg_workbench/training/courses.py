@@ -2,6 +2,7 @@
 
 Who is held out is settled by a coin of each member's number alone: never by what a row holds, by who else is
 there, or by anything that was drawn. So the split reveals nothing, and every worker makes the same one.
+Neighbouring datasets are numbered places then, one of them filled or empty: taking a row out moves no other.
 """
 
 from __future__ import annotations

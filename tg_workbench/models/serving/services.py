@@ -21,6 +21,7 @@ from tg_workbench.errors import (
     AlreadyExists,
     InvalidRequest,
     ModelNotFound,
+    Refused,
     ServiceNotFound,
     ServiceStopped,
 )
@@ -46,6 +47,8 @@ TRITON, ONNX_RUNTIME, TORCH = "triton", "onnxruntime", "torch"
 RUNTIMES = (TRITON, ONNX_RUNTIME, TORCH)
 MOST_SERVICES = 100
 """Of one owner."""
+MOST_KEPT = 4
+"""Workers that one owner's services may keep although nobody asks them: the places are everybody's."""
 _MODEL = Statement(
     sa.select(col(Model.owner_id), col(Model.onnx_blob)).where(
         col(Model.id) == sa.bindparam("model"), col(Model.deleted_at).is_(None)
@@ -135,11 +138,12 @@ class Services:
     def start(self, owner: Principal, id_or_name: str, *, on_triton: bool = False) -> Service:
         """Have it answer, from now on and after every restart. Starting it twice is starting it once.
 
-        Raises ServiceNotFound, ModelNotFound.
+        Raises ServiceNotFound, ModelNotFound, and Refused where its owner keeps too many workers already.
         """
         service = self.get(owner, id_or_name)
         if service.is_started and service.reason is None:
             return service
+        self._require_room(owner, service)
         used = TRITON if on_triton else runtime_of(self.models.get(owner, service.model_id))
         service.runtime_used, service.warnings = used, _warnings(service, used)
         service.is_started, service.reason, service.started_at = True, None, now()
@@ -154,6 +158,16 @@ class Services:
         for work in works:
             request_worker(self.session, self.folder, work, target.kind, Turn(share=target.share))
         return service
+
+    def _require_room(self, owner: Principal, service: Service) -> None:
+        others = (Service.owner_id == owner.id, col(Service.is_started), Service.id != service.id)
+        query = select(sa.func.coalesce(sa.func.sum(col(Service.min_replicas)), 0)).where(*others)
+        kept = int(self.session.exec(query).one())
+        if service.min_replicas and kept + service.min_replicas > MOST_KEPT:
+            raise Refused(
+                f"your services keep {kept} workers although nobody asks them, and {MOST_KEPT} are the most: "
+                "stop one, or make this one with fewer min_replicas (0 starts with the first question)"
+            )
 
     def stop(self, owner: Principal, id_or_name: str) -> Service:
         """Have its workers answer what they were asked, and leave."""
