@@ -51,6 +51,7 @@ def service(model: Model) -> Service:
 
 def test_a_model_says_what_it_is(model: Model) -> None:
     assert (model.inputs, sorted(model.class_names or [])) == (["age", "smokes"], ["no", "yes"])
+    assert model.family == "sick or not", "a model is called as its job was"
     assert model.performance["accuracy"] > 0.8
     assert model.privacy.guarantee == "none"
     assert f"version {model.version} (mlp), accuracy" in str(model)

@@ -34,6 +34,7 @@ def harvest(operator: Operator, job: Job, dataset: Dataset, measures: Mapping[st
     return Learned(
         owner_id=job.owner_id,
         tenant_id=job.tenant_id,
+        name=spec.name.strip() or None,
         job_id=job.id,
         client_id=job.client_id,
         model_ref=spec.model_type,

@@ -24,6 +24,9 @@ from tg_workbench.datasets.files.values import FileRequest, Inspection, Prepared
 from tg_workbench.datasets.raw_columns import text_of
 from tg_workbench.errors import DatasetInvalid, InvalidRequest
 
+MOST_TOLD = 5
+"""Of columns that could be named in a warning."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -127,6 +130,13 @@ def _columns(
         else:
             is_optional = not request.is_public or found.count < profile.rows
             kept.append(_column(found, request, limits, optional=is_optional))
+    squeezed = [column.name for column in kept if isinstance(column, Number) and column.scaling == "asinh"]
+    if squeezed and not request.is_public:
+        told = ", ".join(squeezed[:MOST_TOLD]) + (", …" if len(squeezed) > MOST_TOLD else "")
+        warnings.append(
+            f"{len(squeezed)} column(s) of numbers have no declared range and are read through asinh, which "
+            f"tells large numbers and close ones badly apart: give ranges for {told}"
+        )
     return tuple(kept), warnings
 
 

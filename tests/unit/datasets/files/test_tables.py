@@ -53,6 +53,14 @@ def test_nothing_of_a_protected_encoding_depends_on_the_rows(desk: Desk) -> None
     assert one.as_json() == other.as_json()
 
 
+def test_a_number_without_a_range_is_warned_of_in_a_protected_set_only(desk: Desk) -> None:
+    said = desk.take("p.csv", PATIENTS).prepared.inspection.warnings
+    assert [line for line in said if "give ranges for age" in line]
+    for declared in ({"ranges": {"age": (0, 100)}}, {"privacy": "public"}):
+        told = desk.take("p.csv", PATIENTS, **declared).prepared.inspection.warnings
+        assert not [line for line in told if "ranges" in line]
+
+
 def test_a_public_encoding_is_learned(desk: Desk) -> None:
     one, other = (desk.take("p.csv", text, privacy="public").prepared.encoding for text in (PATIENTS, OTHERS))
     assert one != other
