@@ -54,8 +54,10 @@ def main() -> list[Row]:
 def uploaded(http: httpx.Client) -> str:
     """A public dataset."""
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(ROWS, 30)).astype(np.float32)
-    rows: dict[str, np.ndarray[Any, Any]] = {"features": features, "targets": rng.integers(0, 2, ROWS)}
+    rows: dict[str, np.ndarray[Any, Any]] = {
+        "features": rng.normal(size=(ROWS, 30)).astype(np.float32),
+        "targets": rng.integers(0, 2, ROWS),
+    }
     answer = http.post(
         "/workbench/v1/datasets",
         params={"name": "rows of a bench", "privacy": "public"},
