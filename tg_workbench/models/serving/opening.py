@@ -13,8 +13,8 @@ from tg_workbench.models.registry import Models
 from tg_workbench.models.serving.answering import Answers
 from tg_workbench.models.serving.batching import Batcher
 from tg_workbench.models.serving.frames import Frame
+from tg_workbench.models.serving.hosts import Host, Tell
 from tg_workbench.models.serving.served import Encoding, Run, Served
-from tg_workbench.models.serving.worker import Host, Tell
 from tg_workbench.models.tables import Model
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database

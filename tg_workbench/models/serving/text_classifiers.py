@@ -13,8 +13,8 @@ from tg_workbench.engine.generation import tokenize
 from tg_workbench.engine.networks import TextClassifier
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.models.serving.frames import Frame
+from tg_workbench.models.serving.hosts import Host, Tell
 from tg_workbench.models.serving.served import Array, Run
-from tg_workbench.models.serving.worker import Host, Tell
 
 MOST_TOKENS = 256
 """As much of a text as was read when the model learned."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tg_workbench.engine.generation import Completion, Taste, write_on
 from tg_workbench.engine.networks import LanguageModel, Network, RowModel, device_of
 from tg_workbench.errors import CheckpointMismatch, InvalidRequest, ModelBusy, ModelFailed, RowInvalid
 from tg_workbench.models.serving.frames import Frame
+from tg_workbench.models.serving.hosts import Tell
 from tg_workbench.models.serving.rows import rows_in
 from tg_workbench.models.serving.served import Array, Run, Served
 
@@ -29,7 +30,6 @@ MOST_WAITING = 32
 """Texts that may wait for their turn: a language model writes one at a time."""
 MOST_TEXTS = 256
 LONGEST_TEXT = 100_000
-Tell = Callable[[Frame], Awaitable[None]]
 
 
 def open_network(architecture: Mapping[str, Any], weights: bytes, cache: Path) -> Network:

@@ -14,8 +14,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import sqlalchemy as sa
 from sqlmodel import col, select
@@ -26,6 +24,7 @@ from tg_workbench.execution.bells import bell_name
 from tg_workbench.execution.tables import DispatcherLease
 from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock, release_work
 from tg_workbench.models.serving.frames import BadFrame, Frame, read_frame
+from tg_workbench.models.serving.hosts import Host, Tell
 from tg_workbench.models.serving.places import GENERATION, listen, socket_path, target_of
 from tg_workbench.models.serving.tables import Service
 from tg_workbench.settings import Settings
@@ -45,19 +44,6 @@ EXTRA_IDLE_SECONDS = 60.0
 """How long a worker beside the first one rests before it leaves."""
 TELL_FAILURE_SECONDS = 10.0
 """How long a worker whose model does not open is there to tell why."""
-Tell = Callable[[Frame], Awaitable[None]]
-
-
-class Host(Protocol):
-    """An opened model: what it does with a question."""
-
-    async def answer(self, asked: Frame, tell: Tell) -> Frame:
-        """The last frame of the answer; those before it are told. Raises WorkbenchError."""
-        ...
-
-    async def close(self) -> None:
-        """Compute nothing any more."""
-        ...
 
 
 class Broken:
