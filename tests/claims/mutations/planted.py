@@ -60,8 +60,8 @@ MUTATIONS = {
     ),
     "the sum is divided by the batch that came": Mutation(
         "tg_workbench.engine.trainer",
-        "divisor = self.spec.expected_batch_size or max(1, self._gradient.count)",
-        "divisor = max(1, self._gradient.count)",
+        "return self.spec.expected_batch_size or max(1, count)",
+        "return max(1, count)",
         "tests/claims/test_noise.py::test_noise_is_divided_by_the_public_batch_size_not_the_true_one",
     ),
     "a micro-batch is dropped": Mutation(
@@ -84,8 +84,8 @@ MUTATIONS = {
     ),
     "batches that the caller chose are amplified": Mutation(
         "tg_workbench.training.plan",
-        "rate = min(1.0, spec.batch_size / dataset.members) if dataset is not None else 1.0",
-        "rate = min(1.0, spec.batch_size / (dataset.members if dataset is not None else 1000))",
+        "rate = min(1.0, spec.batch_size / drawn_from) if dataset is not None else 1.0",
+        "rate = min(1.0, spec.batch_size / (drawn_from if dataset is not None else 1000))",
         "tests/unit/training/test_plan.py::test_rows_that_the_caller_chooses_are_never_amplified",
     ),
     "an example counts twice in a step": Mutation(
