@@ -28,7 +28,10 @@ from tg_workbench.security.refusals import ONE_BY_ONE
 
 RECORDED = [route for route in contract_routes() if route.is_audited]
 READ = {"export_artifact", "export_model", "read_audit_log"}
-QUESTIONS = {"introspect", "plan_run"}
+QUESTIONS = {
+    *("introspect", "plan_run", "validate_dataset", "predict", "predict_by_service"),
+    *("infer", "infer_version", "generate", "generate_version", "generate_stream", "generate_stream_version"),
+}
 DATASET = f"ds-{uuid.uuid4()}"
 CLIENT = {"model_ref": "mlp", "architecture": ARCHITECTURE}
 

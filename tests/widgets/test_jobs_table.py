@@ -63,7 +63,8 @@ def test_the_newest_job_comes_first_with_its_curves_and_its_cost(
     table._watch.look_now()
     wait_for(lambda: row(table, private_job)["status"] == "completed")
     ids = [each["id"] for each in table.rows]
-    assert ids.index(private_job.id) < ids.index(open_job.id)
+    newest_first = sorted((private_job, open_job), key=lambda job: str(job.view.created_at), reverse=True)
+    assert [each for each in ids if each in (private_job.id, open_job.id)] == [job.id for job in newest_first]
     private, public = row(table, private_job), row(table, open_job)
     assert (public["dataset"], public["epoch"], public["epochs"]) == ("a town", 30, 30)
     assert public["epsilon"] == {"kind": "none"}

@@ -290,21 +290,22 @@ class Fit:
         progress = self._progress()
         state = {**self.state, "seconds": self.seconds}
         tenth = TENTHS * self.step // self.course.total_steps
-        is_to_be_told, state["told_tenths"] = tenth > state["told_tenths"], max(tenth, state["told_tenths"])
+        passed = range(state["told_tenths"] + 1, tenth + 1)
+        state["told_tenths"] = max(tenth, state["told_tenths"])
         shown = {"new_progress": progress, "new_history": self.history, "new_state": state}
         told = {name: json.dumps(value) for name, value in shown.items()}
         _STORE.change(session, job=self.job.id, **told)
         self.operator.queue.note_progress(session, self.operation, {"step": self.step})
         tell_job(session, self._folder, self.job.id, *self.lines)
         self.lines = []
-        if is_to_be_told:
-            self.state["told_tenths"] = tenth
+        self.state["told_tenths"] = state["told_tenths"]
+        for number in passed:
             tell_outside(
                 session,
                 self.job,
                 WebhookEvent.TRAINING_PROGRESS,
                 status="running",
-                progress=100 * tenth // TENTHS,
+                progress=100 * number // TENTHS,
                 epoch=progress["epoch"],
                 accuracy=self.telling.public_accuracy(self.history),
                 epsilon=progress["metrics"].get("epsilon"),

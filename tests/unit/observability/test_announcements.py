@@ -14,6 +14,7 @@ from tg_workbench.events import (
     AlertChanged,
     Events,
     Fact,
+    Logged,
     OperationEnded,
     Progressed,
     StatusChanged,
@@ -107,7 +108,9 @@ def test_progress_without_an_end_in_sight_has_no_percentage(
 
 def test_a_fact_that_nobody_has_looked_at_is_not_said(database: Database) -> None:
     """Every kind of fact is here, so a new one is silent until somebody has decided on it."""
-    assert {type(fact) for fact in [*FACTS, ALERT]} == set(get_args(Fact))
+    line = Logged("INFO", "Epoch 1/1")  # of a job's own log, which its owner reads there
+    assert {type(fact) for fact in [*FACTS, ALERT, line]} == set(get_args(Fact))
+    assert say(database, line) == []
     class_of_its_own: Any = type("Rumour", (StatusChanged,), {"type": "rumour"})
     assert say(database, class_of_its_own("ready", 1)) == []
 
