@@ -32,7 +32,6 @@ from tg_workbench.storage.blobs import room_on_disk
 
 log = logging.getLogger(__name__)
 MOST_LOST = 3
-LOCK_SECONDS = 5.0
 ADOPTED = "adopted"
 
 
@@ -58,7 +57,7 @@ class FileWorker:
     def run(self) -> None:
         """Hold the work, do it, leave."""
         self._lock = LifeLock(self.folder, self.work_id)
-        if not self._take_lock():
+        if not self._lock.take_soon():
             return
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # the next worker begins anew
         try:
@@ -115,14 +114,6 @@ class FileWorker:
         shutil.rmtree(self.scratch, ignore_errors=True)
         with suppress(OSError):
             self.scratch.parent.rmdir()
-
-    def _take_lock(self) -> bool:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while not self._lock.take():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-        return True
 
     def _beat(self) -> None:
         """Renew the lease while the worker lives; being replaced ends the process at once."""

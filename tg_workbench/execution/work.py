@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -24,6 +25,8 @@ from tg_workbench.storage.statements import Statement
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
+LOCK_SECONDS = 5.0
+"""How long a worker waits for the lock of the one before it."""
 LOCKS = "locks"
 
 _WANT = Statement(
@@ -144,6 +147,15 @@ class LifeLock:
             file.close()
             return False
         self._file = file
+        return True
+
+    def take_soon(self) -> bool:
+        """The same, once the worker before this one has let go; False when it has not after a while."""
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not self.take():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
         return True
 
     def is_held(self) -> bool:

@@ -58,7 +58,6 @@ ORPHAN_SECONDS = 30.0
 WAIT_SECONDS = 0.5
 SETTLE_SECONDS = 0.05
 ROLL_CALL_SECONDS = 5.0
-LOCK_SECONDS = 5.0
 
 
 def run(assignment: Assignment) -> None:
@@ -89,7 +88,8 @@ class Worker:
 
     def run(self) -> None:
         """Hold the client, work, save, leave."""
-        if not self._take_lock():
+        self._lock = LifeLock(self.folder, self.assignment.work_id)
+        if not self._lock.take_soon():
             return
         self.bell = Bell(self.folder, bell_name(self.assignment.work_id))
         signal.signal(signal.SIGTERM, lambda *_: self.leaving.set())
@@ -406,15 +406,6 @@ class Worker:
             return None
         with self.database.read() as session:
             return JobSpec.from_json(session.get_one(Job, client.job_id).spec)
-
-    def _take_lock(self) -> bool:
-        self._lock = LifeLock(self.folder, self.assignment.work_id)
-        deadline = time.monotonic() + LOCK_SECONDS
-        while not self._lock.take():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-        return True
 
     def _beat(self) -> None:
         """Renew the lease while the worker lives; being replaced ends the process at once."""

@@ -34,7 +34,6 @@ from tg_workbench.storage.database import now
 log = logging.getLogger(__name__)
 NICENESS = 0
 """Somebody waits for each answer: whoever trains comes after that."""
-LOCK_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 ROLL_CALL_SECONDS = 5.0
 ORPHAN_SECONDS = 30.0
@@ -86,7 +85,8 @@ class ModelWorker:
 
     def run(self) -> None:
         """Open the model, answer, leave."""
-        if not self._take_lock():
+        self._lock = LifeLock(self.folder, self.assignment.work_id)
+        if not self._lock.take_soon():
             return
         self.bell = Bell(self.folder, bell_name(self.assignment.work_id))
         try:
@@ -299,15 +299,6 @@ class ModelWorker:
     def _rung(self) -> None:
         self.bell.topics()
         self.news.set()
-
-    def _take_lock(self) -> bool:
-        self._lock = LifeLock(self.folder, self.assignment.work_id)
-        deadline = time.monotonic() + LOCK_SECONDS
-        while not self._lock.take():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        return True
 
     def _beat(self) -> None:
         """Renew the lease while the worker lives; being replaced ends the process at once."""
