@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ from tg_workbench.datasets.specs import FileSpec
 from tg_workbench.datasets.tables import Dataset
 from tg_workbench.errors import DatabaseUnavailable, DatasetInvalid, WorkbenchError
 from tg_workbench.execution import Assignment, Fence, Fenced, Work, ring, run_folder
-from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
+from tg_workbench.execution.work import LifeLock, keep_renewed
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.storage.blobs import room_on_disk
@@ -64,7 +63,7 @@ class FileWorker:
             with self.database.write() as session:
                 self.fence.renew(session, pid=os.getpid())
                 lost = session.get_one(Work, self.work_id).failures
-            threading.Thread(target=self._beat, daemon=True).start()
+            threading.Thread(target=keep_renewed, args=(self.database, self.fence), daemon=True).start()
             self._clear()
             if lost >= MOST_LOST or self.assignment.give_up:
                 how = self.assignment.previous_exit
@@ -114,18 +113,6 @@ class FileWorker:
         shutil.rmtree(self.scratch, ignore_errors=True)
         with suppress(OSError):
             self.scratch.parent.rmdir()
-
-    def _beat(self) -> None:
-        """Renew the lease while the worker lives; being replaced ends the process at once."""
-        while True:
-            time.sleep(HEARTBEAT_SECONDS)
-            try:
-                with self.database.write() as session:
-                    self.fence.renew(session)
-            except Fenced:
-                os._exit(0)
-            except WorkbenchError:
-                log.warning("the database did not answer a heartbeat")
 
 
 class DatasetWorker(FileWorker):

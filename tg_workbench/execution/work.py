@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +22,10 @@ from sqlmodel import Session, col
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.execution.bells import bell_name, ring
 from tg_workbench.execution.tables import Work
-from tg_workbench.storage.database import after_commit, now
+from tg_workbench.storage.database import Database, after_commit, now
 from tg_workbench.storage.statements import Statement
 
+log = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 LOCK_SECONDS = 5.0
@@ -128,6 +131,19 @@ class Fence:
         )
         if not renewed.rowcount:
             raise Fenced(f"worker {self.epoch} of {self.work_id} was replaced")
+
+
+def keep_renewed(database: Database, fence: Fence) -> None:
+    """Renew a worker's lease for as long as it lives; being replaced ends the process at once."""
+    while True:
+        time.sleep(HEARTBEAT_SECONDS)
+        try:
+            with database.write() as session:
+                fence.renew(session)
+        except Fenced:
+            os._exit(0)
+        except WorkbenchError:
+            log.warning("the database did not answer a heartbeat")
 
 
 class LifeLock:

@@ -33,7 +33,7 @@ from tg_workbench.events import ClientInterrupted
 from tg_workbench.execution import Assignment, Bell, Fence, Fenced, Watched, run_folder
 from tg_workbench.execution.bells import bell_name
 from tg_workbench.execution.tables import DispatcherLease
-from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock
+from tg_workbench.execution.work import LifeLock, keep_renewed
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.training.audits import Audit
@@ -97,7 +97,7 @@ class Worker:
         try:
             with self.database.write() as session:
                 self.fence.renew(session, pid=os.getpid(), last_exit=None)
-            threading.Thread(target=self._beat, daemon=True).start()
+            threading.Thread(target=keep_renewed, args=(self.database, self.fence), daemon=True).start()
             self._work()
         except Fenced:
             log.warning("replaced; leaving without a trace")
@@ -406,18 +406,6 @@ class Worker:
             return None
         with self.database.read() as session:
             return JobSpec.from_json(session.get_one(Job, client.job_id).spec)
-
-    def _beat(self) -> None:
-        """Renew the lease while the worker lives; being replaced ends the process at once."""
-        while True:
-            time.sleep(HEARTBEAT_SECONDS)
-            try:
-                with self.database.write() as session:
-                    self.fence.renew(session)
-            except Fenced:
-                os._exit(0)
-            except WorkbenchError:
-                log.warning("the database did not answer a heartbeat")
 
 
 def preload() -> None:
