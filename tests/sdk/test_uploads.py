@@ -41,7 +41,7 @@ def patients() -> dict[str, list[Any]]:
 @pytest.fixture
 def csv(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """The same as a file, and in no two tests of the same people."""
-    path = tmp_path / "patients.csv"
+    path = tmp_path / f"{request.node.originalname} patients.csv"
     rows = {**patients(), "room": [f"{request.node.name} {number % 4}" for number in range(ROWS)]}
     pl.DataFrame(rows).write_csv(path)
     return path
@@ -49,14 +49,14 @@ def csv(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 def test_a_file_becomes_a_dataset_that_is_ready(workbench: Workbench, csv: Path) -> None:
     dataset = workbench.datasets.upload(csv, target="sick", description="made up", privacy="public")
-    assert (dataset.name, dataset.status, dataset.size, dataset.target) == ("patients", "ready", ROWS, "sick")
-    assert (dataset.file_name, dataset.file_format) == ("patients.csv", "csv")
+    assert (dataset.name, dataset.status, dataset.size, dataset.target) == (csv.stem, "ready", ROWS, "sick")
+    assert (dataset.file_name, dataset.file_format) == (csv.name, "csv")
     assert dataset.encoding is not None
     assert set(dataset.encoding["inputs"]) == {"age", "weight", "smokes", "room"}
     assert tuple(dataset.encoding["class_names"]) == CLASSES
     assert dataset.profile is not None
     assert dataset.profile["rows"] == ROWS
-    assert str(dataset) == f"patients: {ROWS} rows, public"
+    assert str(dataset) == f"{csv.stem}: {ROWS} rows, public"
     assert int(dataset.preview()[0]["age"]) == 20
 
 

@@ -26,24 +26,27 @@ def test_it_looks_again_when_the_look_says_so_and_at_once_when_asked() -> None:
 
 
 def test_it_rests_until_it_is_started_again_and_looks_no_more_when_closed() -> None:
-    looks, before = [0], threading.active_count()
+    looks = [0]
 
     def look() -> float:
         looks[0] += 1
         return 60.0
 
-    watch = Watch(look, "watch")
+    def is_watched() -> bool:
+        return any(thread.name == "watch that rests" for thread in threading.enumerate())
+
+    watch = Watch(look, "watch that rests")
     watch.start()
     watch.start()
     wait_for(lambda: looks == [1])
     watch.rest()
-    wait_for(lambda: threading.active_count() == before)
+    wait_for(lambda: not is_watched())
     watch.start()
     wait_for(lambda: looks == [2])
     watch.close()
-    wait_for(lambda: threading.active_count() == before)
+    wait_for(lambda: not is_watched())
     watch.start()
-    assert threading.active_count() == before
+    assert not is_watched()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

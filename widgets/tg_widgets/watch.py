@@ -46,9 +46,10 @@ class Watch:
 
     def _run(self) -> None:
         try:
+            self._wanted.clear()  # before it asks whether to go on: what is said after that is heard by `wait`
             while self._goes_on():
-                self._wanted.clear()
                 self._wanted.wait(self._look())
+                self._wanted.clear()
         finally:
             with self._lock:  # also after what nobody expected: `start` begins anew
                 if self._thread is threading.current_thread():
