@@ -1,0 +1,136 @@
+"""Campaigns: models that devices learn together, as the API sees them.
+
+A campaign is one round or many, one after another; each starts from the model that the one before it made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.errors import CampaignNotFound, IdempotencyConflict, QuotaExceeded, Refused
+from tg_workbench.execution import Turn as WorkTurn
+from tg_workbench.execution import request_worker
+from tg_workbench.federation.rounds.phases import ACTIVE, Phase, Turn
+from tg_workbench.federation.rounds.specs import WORK_KIND, CampaignSpec
+from tg_workbench.federation.rounds.tables import Campaign, Round
+from tg_workbench.federation.rounds.turns import end_campaign, end_round
+from tg_workbench.federation.strategies import named
+from tg_workbench.identity import Principal
+from tg_workbench.storage import Blobs
+
+MOST_ACTIVE = 20
+"""How many campaigns an organisation may have under way."""
+
+
+class Campaigns:
+    """The campaigns of a workbench; those of an organisation are seen by its members."""
+
+    def __init__(self, session: Session, folder: Path, blobs: Blobs) -> None:
+        self.session = session
+        self.folder = folder
+        self.blobs = blobs
+
+    def start(
+        self, owner: Principal, spec: CampaignSpec, *, idempotency_key: str | None = None
+    ) -> tuple[Campaign, Round]:
+        """Start a campaign, and its first round. The same key gives the same ones.
+
+        Raises IdempotencyConflict, QuotaExceeded, InvalidRequest for what its worker could only refuse later.
+        """
+        named(spec.strategy, **spec.strategy_options)
+        fingerprint = hashlib.sha256(json.dumps(spec.as_json(), sort_keys=True).encode()).hexdigest()
+        if (known := self._by_key(owner, idempotency_key)) is not None:
+            if known.fingerprint != fingerprint:
+                raise IdempotencyConflict
+            return known, self.rounds(known)[0]
+        self._require_room(owner)
+        campaign = Campaign(
+            id=f"camp_{uuid.uuid4().hex}",
+            owner_id=owner.id,
+            tenant_id=owner.tenant_id,
+            name=spec.name or f"{spec.architecture} by {spec.strategy}",
+            spec=spec.as_json(),
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint,
+        )
+        self.session.add(campaign)
+        self.session.flush()
+        first = new_round(self.session, campaign)
+        ask_for_worker(self.session, self.folder, campaign)
+        return campaign, first
+
+    def get(self, owner: Principal, campaign_id: str) -> Campaign:
+        """The campaign. Raises CampaignNotFound, also when it is another organisation's."""
+        campaign = self.session.get(Campaign, campaign_id)
+        if campaign is None or campaign.tenant_id != owner.tenant_id:
+            raise CampaignNotFound
+        return campaign
+
+    def rounds(self, campaign: Campaign) -> list[Round]:
+        """Its rounds, in order."""
+        query = select(Round).where(Round.campaign_id == campaign.id).order_by(col(Round.number))
+        return list(self.session.exec(query))
+
+    def list_page(
+        self, owner: Principal, *, limit: int = 50, offset: int = 0
+    ) -> tuple[list[Campaign], int]:
+        """The organisation's campaigns, the newest first, and how many there are."""
+        ours = col(Campaign.tenant_id) == owner.tenant_id
+        total = self.session.exec(select(sa.func.count()).select_from(Campaign).where(ours)).one()
+        newest = (col(Campaign.created_at).desc(), col(Campaign.id))
+        query = select(Campaign).where(ours).order_by(*newest).limit(limit).offset(offset)
+        return list(self.session.exec(query)), total
+
+    def cancel(self, owner: Principal, campaign_id: str) -> Campaign:
+        """End a campaign now; what its rounds have made so far stays. One that is over stays as it is.
+
+        Raises CampaignNotFound; Refused while a round is being aggregated, which takes seconds.
+        """
+        campaign = self.get(owner, campaign_id)
+        if campaign.status != "active":
+            return campaign
+        for round_ in self.rounds(campaign):
+            if round_.phase == Phase.AGGREGATING:
+                raise Refused("its updates are being aggregated: cancel it in a moment")
+            if round_.phase in ACTIVE:
+                end_round(self.session, round_, Turn(Phase.FAILED, "its campaign was cancelled"), self.blobs)
+        end_campaign(self.session, campaign, "cancelled")
+        return campaign
+
+    def _by_key(self, owner: Principal, key: str | None) -> Campaign | None:
+        if key is None:
+            return None
+        query = select(Campaign).where(Campaign.owner_id == owner.id, Campaign.idempotency_key == key)
+        return self.session.exec(query).first()
+
+    def _require_room(self, owner: Principal) -> None:
+        active = (Campaign.tenant_id == owner.tenant_id, Campaign.status == "active")
+        count = self.session.exec(select(sa.func.count()).select_from(Campaign).where(*active)).one()
+        if count >= MOST_ACTIVE:
+            raise QuotaExceeded("campaigns under way", MOST_ACTIVE)
+
+
+def new_round(session: Session, campaign: Campaign) -> Round:
+    """The next round of a campaign, to be prepared."""
+    round_ = Round(
+        id=f"round_{uuid.uuid4().hex}",
+        campaign_id=campaign.id,
+        tenant_id=campaign.tenant_id,
+        number=campaign.rounds_done + 1,
+        phase=Phase.PREPARING,
+        base_version=campaign.model_version,
+    )
+    session.add(round_)
+    session.flush()
+    return round_
+
+
+def ask_for_worker(session: Session, folder: Path, campaign: Campaign) -> None:
+    """Have a worker look at a campaign, from the moment this transaction commits."""
+    request_worker(session, folder, campaign.id, WORK_KIND, WorkTurn(share=campaign.tenant_id))

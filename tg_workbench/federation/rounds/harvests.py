@@ -1,0 +1,78 @@
+"""The harvest of a round: its figures, and at the end of a campaign the model for the registry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tg_workbench.engine.blueprints import Blueprint, weights_of
+from tg_workbench.engine.onnx_export import to_onnx
+from tg_workbench.engine.specs import TrainerSpec
+from tg_workbench.engine.trainer import Trainer
+from tg_workbench.federation.rounds.global_models import GlobalModel
+from tg_workbench.federation.rounds.specs import CampaignSpec
+from tg_workbench.federation.rounds.tables import Campaign, Participation
+from tg_workbench.federation.strategies import Outcome
+from tg_workbench.models import Learned
+
+
+def figures_of(parts: Sequence[Participation], outcome: Outcome, base: GlobalModel) -> dict[str, Any]:
+    """What a round came to. What devices say of themselves is weighted by how many samples they had.
+
+    `convergence_metric`: the length of the step in that of the parameters; it falls as the model settles.
+    """
+    told: dict[str, Any] = {"samples": sum(part.sample_count or 0 for part in parts), "devices": len(parts)}
+    for name in ("accuracy", "loss"):
+        told[f"avg_{name}"] = _mean_of(parts, name)
+    length = float(np.linalg.norm(base.parameters))
+    step = float(np.linalg.norm(outcome.parameters - base.parameters))
+    told["convergence_metric"] = step / length if length > 0 else None
+    finite = {name: value for name, value in outcome.figures.items() if math.isfinite(value)}
+    return {**told, "strategy": finite}
+
+
+def harvest(
+    campaign: Campaign, made: GlobalModel, spec: CampaignSpec, figures: Mapping[str, Any]
+) -> Learned:
+    """What a campaign has learned, as the registry takes it."""
+    trainer = Trainer(TrainerSpec(model_ref=spec.architecture, architecture=spec.shape))
+    arrays = made.layout.arrays(made.parameters)
+    with torch.no_grad():
+        for name, parameter in trainer.network.module.named_parameters():
+            parameter.copy_(torch.from_numpy(arrays[name].copy()))
+    local = spec.local
+    accuracy = figures.get("avg_accuracy")
+    return Learned(
+        owner_id=campaign.owner_id,
+        tenant_id=campaign.tenant_id,
+        name=spec.name,
+        model_ref=spec.architecture,
+        task="classification",
+        weights=weights_of(trainer),
+        onnx=to_onnx(trainer),
+        architecture=Blueprint.of(trainer).as_json(),
+        performance={} if accuracy is None else {"accuracy": accuracy},
+        training_config={
+            "strategy": spec.strategy,
+            "rounds": spec.rounds,
+            "learning_rate": local.learning_rate,
+            "batch_size": local.batch_size,
+            "epochs": local.epochs,
+        },
+        lineage={"campaign": campaign.id, "model_version": made.version},
+    )
+
+
+def _mean_of(parts: Sequence[Participation], name: str) -> float | None:
+    """The mean of what devices told; None when none did."""
+    told = [
+        (float(part.metrics[name]), part.sample_count or 0)
+        for part in parts
+        if part.metrics and isinstance(part.metrics.get(name), int | float)
+    ]
+    total = sum(weight for _, weight in told)
+    return sum(value * weight for value, weight in told) / total if total else None

@@ -1,0 +1,141 @@
+"""Submissions: the sealed updates that devices send, from their manifest to the receipt.
+
+What comes in order: whose it is and for what (the manifest, signed), whether it is whole (every tag, the length
+and the digest), and last, in the worker, whether its numbers can be used. A submission that was kept once is
+kept for good: the same envelope again gets the same receipt, another one is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlmodel import Session
+
+from tg_workbench.crypto.envelopes import Manifest
+from tg_workbench.errors import (
+    EnvelopeBroken,
+    RoundNotOpen,
+    UpdateAlreadySubmitted,
+)
+from tg_workbench.federation.rounds.campaigns import ask_for_worker
+from tg_workbench.federation.rounds.phases import Part, Phase
+from tg_workbench.federation.rounds.rounds import Rounds
+from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
+from tg_workbench.federation.tables import Device
+from tg_workbench.federation.updates.layout import Layout
+from tg_workbench.storage import Blobs
+from tg_workbench.storage.database import now
+
+CLOCK_SECONDS = 300.0
+"""By how much a device's clock may be wrong."""
+RECEIPT_CONTEXT = b"tg-fl-receipt-v1"
+OVERHEAD_BYTES = 64 << 10
+"""Room for the manifest, its signature and the tags."""
+FLOAT32_BYTES, HEADER_BYTES = 4, 1024
+
+
+class Signs(Protocol):
+    """What signs in the workbench's name."""
+
+    @property
+    def key_version(self) -> str:
+        """Which of its keys it signs with."""
+        ...
+
+    def sign(self, message: bytes, context: bytes) -> bytes:
+        """The signature of `message` for `context`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An envelope that lies in a blob, whole: every tag, its length and its digest were right."""
+
+    blob: str
+    """Also its SHA-256."""
+    size_bytes: int
+    manifest: Manifest
+
+
+class Submissions:
+    """The updates that devices send for rounds."""
+
+    def __init__(self, session: Session, folder: Path, blobs: Blobs) -> None:
+        self.session = session
+        self.rounds = Rounds(session, folder, blobs)
+        self.folder = folder
+
+    def most_bytes(self, round_: Round) -> int:
+        """How large an envelope for a round can be."""
+        if round_.layout is None:
+            return OVERHEAD_BYTES
+        layout = Layout.from_json(round_.layout)
+        most = 2 * FLOAT32_BYTES * layout.size  # SCAFFOLD sends two vectors, and top-k of all two columns
+        return most + OVERHEAD_BYTES + HEADER_BYTES * len(layout.parts)
+
+    def admit(self, device: Device, round_id: str, manifest: Manifest) -> Round:
+        """The round that a manifest is for, if this device may submit what it tells of.
+
+        Raises RoundNotFound, RoundNotOpen, EnvelopeBroken for a manifest of something else.
+        """
+        round_, _, part = self.rounds.for_device(device, round_id)
+        named = (manifest.organization_id, manifest.device_id, manifest.round_id)
+        if named != (device.organization_id, device.id, round_.id):
+            raise EnvelopeBroken("its manifest is about another organisation, device or round")
+        if manifest.model_version != round_.base_version:
+            raise EnvelopeBroken("its manifest is about another version of the model")
+        if abs(manifest.created_at - now()) > CLOCK_SECONDS + self._may_have_waited(round_):
+            raise EnvelopeBroken("its manifest is too old, or from the future: look at the device's clock")
+        if part.status == Part.JOINED and not _takes_updates(round_):
+            raise RoundNotOpen(round_.id, round_.phase)
+        return round_
+
+    def keep(self, device: Device, round_id: str, arrived: Arrived, signs: Signs) -> Participation:
+        """Keep an update, and have the worker look into it. The same again is the same; its blob is shared.
+
+        Raises RoundNotFound, RoundNotOpen, UpdateAlreadySubmitted.
+        """
+        round_, _, part = self.rounds.for_device(device, round_id)
+        if part.digest is not None:
+            if part.digest == arrived.blob:
+                return part
+            raise UpdateAlreadySubmitted(round_.id)
+        if part.status != Part.JOINED or not _takes_updates(round_):
+            raise RoundNotOpen(round_.id, round_.phase)
+        part.status, part.submitted_at = Part.SUBMITTED, now()
+        part.blob = part.digest = arrived.blob
+        part.size_bytes, part.sample_count = arrived.size_bytes, arrived.manifest.sample_count
+        part.metrics = dict(arrived.manifest.metrics)
+        part.receipt = receipt_of(part, signs)
+        self.session.add(part)
+        ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))
+        return part
+
+    def _may_have_waited(self, round_: Round) -> float:
+        """An update may have been sealed at any time since its round began to train."""
+        return now() - (round_.training_at or now())
+
+
+def receipt_of(part: Participation, signs: Signs) -> dict[str, Any]:
+    """The proof that an update has arrived, signed by the workbench."""
+    told = {
+        "round_id": part.round_id,
+        "device_id": part.device_id,
+        "envelope_sha256": part.digest,
+        "size_bytes": part.size_bytes,
+        "received_at": part.submitted_at,
+    }
+    signature = signs.sign(canonical(told), RECEIPT_CONTEXT)
+    return {**told, "key_version": signs.key_version, "signature": signature.hex()}
+
+
+def canonical(told: dict[str, Any]) -> bytes:
+    """JSON in one spelling, to be signed."""
+    return json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _takes_updates(round_: Round) -> bool:
+    return round_.phase == Phase.TRAINING and (round_.due_at is None or now() < round_.due_at)

@@ -1,0 +1,135 @@
+"""A round's turns: what each change of phase writes, whoever makes it, the API or the worker.
+
+Every turn is one transaction with the fact that tells of it, so a process that dies has either made it or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.events import Events, RoundChanged, tenant_subject
+from tg_workbench.federation.rounds.keys import destroy_keys
+from tg_workbench.federation.rounds.phases import OVER, Counts, Part, Phase, Turn, next_turn
+from tg_workbench.federation.rounds.specs import CampaignSpec
+from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
+from tg_workbench.federation.tables import Device
+from tg_workbench.storage import Blobs
+from tg_workbench.storage.database import after_commit, now
+
+
+def counts_of(session: Session, round_ids: Iterable[str]) -> dict[str, Counts]:
+    """How many devices stand where, of each of these rounds."""
+    found: dict[str, dict[str, int]] = {round_id: {} for round_id in round_ids}
+    query = (
+        sa.select(col(Participation.round_id), col(Participation.status), sa.func.count())
+        .where(col(Participation.round_id).in_(found))
+        .group_by(col(Participation.round_id), col(Participation.status))
+    )
+    for round_id, status, count in session.connection().execute(query):
+        found[round_id][status] = count
+    return {round_id: Counts(**counted) for round_id, counted in found.items()}
+
+
+def spec_of(session: Session, round_: Round) -> CampaignSpec:
+    """What its campaign was asked to be."""
+    return CampaignSpec.from_json(session.get_one(Campaign, round_.campaign_id).spec)
+
+
+def advance(session: Session, round_: Round, spec: CampaignSpec, blobs: Blobs) -> bool:
+    """Take the turn that is due; False when none is. The caller holds a writing session."""
+    session.flush()
+    counts = counts_of(session, [round_.id])[round_.id]
+    is_due = round_.due_at is not None and now() >= round_.due_at
+    turn = next_turn(Phase(round_.phase), spec.criteria, counts, is_due=is_due)
+    if turn is None:
+        return False
+    if turn.phase is Phase.FAILED:
+        end_round(session, round_, turn, blobs)
+        end_campaign(session, session.get_one(Campaign, round_.campaign_id), "failed", turn.reason)
+    else:
+        enter(session, round_, turn.phase, spec)
+    return True
+
+
+def enter(session: Session, round_: Round, phase: Phase, spec: CampaignSpec) -> None:
+    """Have a round be in a phase that is not its end."""
+    moment = now()
+    round_.phase = phase
+    round_.due_at = None
+    if phase is Phase.RECRUITING:
+        round_.due_at = moment + spec.recruiting_seconds
+    elif phase is Phase.TRAINING:
+        round_.due_at, round_.training_at = moment + spec.training_seconds, moment
+        _set_devices(session, round_, current_round_id=round_.id, current_round=round_.number)
+    session.add(round_)
+    tell(session, round_)
+
+
+def end_round(session: Session, round_: Round, turn: Turn, blobs: Blobs) -> None:
+    """End a round: its keys are destroyed, what was sent for it is deleted, its devices are free."""
+    moment = now()
+    round_.phase, round_.reason, round_.due_at, round_.ended_at = turn.phase, turn.reason, None, moment
+    destroy_keys(round_)
+    _set_devices(session, round_, current_round_id=None, current_round=None)
+    gone = [blob for blob in (round_.download_blob,) if blob]
+    round_.download_blob = None
+    for part in session.exec(select(Participation).where(Participation.round_id == round_.id)):
+        if part.status == Part.ACCEPTED and turn.phase is Phase.COMPLETED:
+            _credit(session, round_, part)
+        elif part.status in (Part.JOINED, Part.SUBMITTED):
+            part.status, part.reason = Part.DROPPED, "the round ended before its update was accepted"
+        if part.blob is not None:
+            gone.append(part.blob)
+        part.blob, part.ended_at = None, part.ended_at or moment
+        session.add(part)
+    session.add(round_)
+    after_commit(session, lambda: [blobs.delete(blob) for blob in gone] and None)
+    tell(session, round_)
+
+
+def end_campaign(session: Session, campaign: Campaign, status: str, reason: str | None = None) -> None:
+    """Have a campaign be over."""
+    campaign.status, campaign.reason, campaign.ended_at = status, reason, now()
+    session.add(campaign)
+    session.flush()
+
+
+def tell(session: Session, round_: Round) -> None:
+    """State the fact of how a round stands."""
+    session.flush()
+    counts = counts_of(session, [round_.id])[round_.id]
+    spec = spec_of(session, round_)
+    fact = RoundChanged(
+        round_id=round_.id,
+        campaign_id=round_.campaign_id,
+        number=round_.number,
+        phase=round_.phase,
+        participants=counts.members,
+        completed_devices=counts.accepted,
+        total_devices=spec.criteria.target if round_.phase in OVER else max(counts.members, 1),
+        model_version=round_.result_version or round_.base_version,
+    )
+    Events(session).record(tenant_subject(round_.tenant_id), fact)
+
+
+def _set_devices(session: Session, round_: Round, **values: object) -> None:
+    members = select(Participation.device_id).where(
+        Participation.round_id == round_.id, Participation.status != Part.DROPPED
+    )
+    session.connection().execute(sa.update(Device).where(col(Device.id).in_(members)).values(**values))
+
+
+def _credit(session: Session, round_: Round, part: Participation) -> None:
+    """A round that a device has completed."""
+    took = max(0.0, (part.submitted_at or now()) - (round_.training_at or now()))
+    session.connection().execute(
+        sa.update(Device)
+        .where(col(Device.id) == part.device_id)
+        .values(
+            rounds_completed=col(Device.rounds_completed) + 1,
+            training_seconds=col(Device.training_seconds) + took,
+        )
+    )
