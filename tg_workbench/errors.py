@@ -11,10 +11,11 @@ WorkbenchError
 │                              NotificationNotFound, ResultsNotFound, ServiceNotFound
 ├── InvalidRequest             InvalidField, InvalidBatch, RowInvalid, UnknownModel, UnsupportedLayer,
 │                              NotALanguageModel, PasswordUnfit, InvitationInvalid, AuthorizationRefused,
-│                              GrantInvalid, GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable
+│                              GrantInvalid, GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable,
+│                              UpdateInvalid
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
 │                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
-│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed
+│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, TooFewUpdates
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -302,6 +303,14 @@ class DatasetInvalid(InvalidRequest):
         return f"{first['where']}: {first['problem']}{more}"
 
 
+class UpdateInvalid(InvalidRequest):
+    """A device's update that cannot be read or believed; the reason never says what stands in it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class UnknownModel(InvalidRequest):
     """A model reference nobody knows."""
 
@@ -399,6 +408,14 @@ class NoGradient(Refused):
 
     def __init__(self) -> None:
         super().__init__("there is no gradient to apply: call forward_backward before optim_step")
+
+
+class TooFewUpdates(Refused):
+    """Fewer updates than the strategy of a round can make a model of."""
+
+    def __init__(self, have: int, need: int) -> None:
+        super().__init__(f"there are {have} updates, and the strategy takes {need} or more")
+        self.have, self.need = have, need
 
 
 class ClientTerminated(Refused):

@@ -29,12 +29,14 @@ FLOORS = [
 ]
 FRONT_DOOR = "tg_workbench"  # the names that `tg_workbench/__init__.py` exports
 STRATEGIES = "federation.strategies"
+UPDATES = "federation.updates"
 MAY_IMPORT = {room: set[str]().union(*FLOORS[n + 1 :]) for n, floor in enumerate(FLOORS) for room in floor}
-MAY_IMPORT["federation"].add(STRATEGIES)
+MAY_IMPORT["federation"] |= {STRATEGIES, UPDATES}
 MAY_IMPORT |= {  # those that stand beside the building
     FRONT_DOOR: {"sdk", "errors"},
     "sdk": {"errors"},
-    STRATEGIES: {"privacy"},
+    STRATEGIES: {"privacy", "crypto", "errors"},
+    UPDATES: {STRATEGIES, "privacy", "crypto", "errors"},
     "tg_server_extension": {"settings", "errors"},
     "tg_widgets": {FRONT_DOOR, "sdk", "errors"},
 }
@@ -42,8 +44,9 @@ MAY_IMPORT |= {  # those that stand beside the building
 
 def room_of(name: str) -> str:
     """`tg_workbench.storage.database` lies in `storage`; what is no room is a name at the front door."""
-    if name.startswith("tg_workbench.federation.strategies"):
-        return STRATEGIES
+    for pure in (STRATEGIES, UPDATES):
+        if name.startswith(f"tg_workbench.{pure}"):
+            return pure
     package, room, *_ = [*name.split("."), FRONT_DOOR]
     return room if package == "tg_workbench" and room in MAY_IMPORT else package
 
@@ -107,6 +110,8 @@ def test_every_module_stands_on_a_floor() -> None:
         ("tg_workbench.sdk.client", "from tg_workbench.settings import Settings"),
         ("tg_workbench.__init__", "from tg_workbench.engine import Trainer"),
         ("tg_workbench.federation.strategies.fedavg", "from tg_workbench.federation import rounds"),
+        ("tg_workbench.federation.strategies.fedavg", "from tg_workbench.federation import updates"),
+        ("tg_workbench.federation.updates.layout", "from tg_workbench.storage import blobs"),
         ("tg_server_extension.proxy", "from tg_workbench.sdk import Workbench"),
         ("tg_widgets.curve", "from tg_workbench.training import Jobs"),
     ],
@@ -120,6 +125,7 @@ def test_an_import_that_climbs_is_found(module: str, source: str) -> None:
     [
         ("tg_workbench.training.worker", "from tg_workbench.privacy.accounting import Odometer"),
         ("tg_workbench.federation.rounds", "from tg_workbench.federation.strategies import fedavg"),
+        ("tg_workbench.federation.updates.reading", "from tg_workbench.federation.strategies import Update"),
         ("tg_workbench.training.jobs", "from .clients import TrainingClients"),
         ("tg_workbench.app", "from tg_workbench import __version__, contracts"),
         ("tg_workbench.__init__", "from tg_workbench.sdk import Workbench"),

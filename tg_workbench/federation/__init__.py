@@ -1,9 +1,7 @@
-"""Learning where the data is: devices that belong to an organisation, and the keys that stand for them.
+"""Learning where the data is: devices that belong to an organisation, and the rounds in which they learn.
+
+Nothing is imported here: `strategies` and `updates` are what devices import too, and those have no database.
 
 Pitfalls: a certificate proves nothing by itself: whether it was revoked is asked of the database, at every
 request. A device's own private keys are never stored here, also where the server has made them.
 """
-
-from tg_workbench.federation.tables import Device, DeviceKey, DeviceNonce, EnrollmentToken, ServerKey
-
-__all__ = ["Device", "DeviceKey", "DeviceNonce", "EnrollmentToken", "ServerKey"]
