@@ -87,7 +87,7 @@ def _authority(
     """What is to be signed for an authority: by the root if it stands `under` one, else by itself."""
     builder = builder_for(name, key.public, moment, time_of(moment) + timedelta(days=days))
     signs = x509.BasicConstraints(ca=True, path_length=0 if under else 1)
-    builder = builder.issuername_of(under.subject if under else name_of(name)).add_extension(
+    builder = builder.issuer_name(under.subject if under else name_of(name)).add_extension(
         signs, critical=True
     )
     builder = builder.add_extension(usage(key_cert_sign=True, crl_sign=True), critical=True)

@@ -15,9 +15,10 @@ BACKDATED_SECONDS = 300
 
 
 def builder_for(name: str, key: VerifyingKey, moment: float, end: datetime) -> x509.CertificateBuilder:
+    """What every certificate has: a name, a key, 128 random bits as its number, and its time."""
     return (
         x509.CertificateBuilder()
-        .subjectname_of(name_of(name))
+        .subject_name(name_of(name))
         .public_key(key.key)
         .serial_number(secrets.randbits(128) or 1)
         .not_valid_before(time_of(moment) - timedelta(seconds=BACKDATED_SECONDS))
@@ -27,6 +28,7 @@ def builder_for(name: str, key: VerifyingKey, moment: float, end: datetime) -> x
 
 
 def points_to(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Which authority's key a signature is to be checked with."""
     identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
@@ -34,6 +36,7 @@ def points_to(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
 def usage(
     *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
 ) -> x509.KeyUsage:
+    """What a key may be used for, and nothing else."""
     return x509.KeyUsage(
         digital_signature=digital_signature,
         content_commitment=False,
@@ -48,8 +51,10 @@ def usage(
 
 
 def name_of(text: str) -> x509.Name:
+    """A name of one part."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
 
 
 def time_of(moment: float) -> datetime:
+    """Seconds since 1970 as X.509 wants them."""
     return datetime.fromtimestamp(int(moment), UTC)
