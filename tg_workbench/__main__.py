@@ -150,12 +150,14 @@ def dispatch(options: argparse.Namespace, settings: Settings) -> int:
     """Start and watch workers; a child of `serve`."""
     from tg_workbench.datasets import work_kinds as of_datasets
     from tg_workbench.execution.dispatcher import dispatch as run
+    from tg_workbench.federation.rounds import work_kinds as of_federation
     from tg_workbench.models.serving import work_kinds as of_models
     from tg_workbench.observability import logs
     from tg_workbench.training import work_kinds as of_training
 
     logs.configure(settings.home / "logs", "dispatcher")
-    run(settings, (*of_training(settings), *of_datasets(settings), *of_models(settings)))
+    kinds = (of_training, of_datasets, of_models, of_federation)
+    run(settings, tuple(kind for room in kinds for kind in room(settings)))
     return 0
 
 

@@ -8,14 +8,16 @@ WorkbenchError
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
 │                              AlertNotFound, AlertRuleNotFound, ModelNotFound, JobNotFound, UploadNotFound,
-│                              NotificationNotFound, ResultsNotFound, ServiceNotFound
+│                              NotificationNotFound, ResultsNotFound, ServiceNotFound,
+│                              CampaignNotFound, RoundNotFound
 ├── InvalidRequest             InvalidField, InvalidBatch, RowInvalid, UnknownModel, UnsupportedLayer,
 │                              NotALanguageModel, PasswordUnfit, InvitationInvalid, AuthorizationRefused,
 │                              GrantInvalid, GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable,
-│                              UpdateInvalid
+│                              UpdateInvalid, QuantumKeyInvalid, CertificateInvalid, EnvelopeBroken
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
 │                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
-│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, TooFewUpdates
+│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, TooFewUpdates,
+│                              DeviceUnfit, RoundNotOpen, UpdateAlreadySubmitted, UpdateRejected
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -26,6 +28,7 @@ WorkbenchError
 ├── QuotaExceeded              as many of something as one may have at a time; TooManyJobs
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
 ├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
+├── SealingUnavailable, AuthorityUnusable   nothing can be sealed for devices; they cannot be certified
 ├── AuditUnreadable            there is no audit log to verify
 ├── ModelNotReady              no worker of a model answers yet; ModelBusy: too many ask it
 ├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
@@ -558,6 +561,78 @@ class BudgetExhausted(PrivacyRefused):
         self.of = of
 
 
+# ----------------------------------------------------------------------------- devices
+class QuantumKeyInvalid(InvalidRequest):
+    """Bytes that should be a key of ML-KEM-768 and X25519, or of ML-DSA-65, are none."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(f"this is no usable key: {expected}")
+        self.expected = expected
+
+
+class CertificateInvalid(InvalidRequest):
+    """A certificate, or a request for one, that does not count here. `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this certificate does not count: {reason}")
+        self.reason = reason
+
+
+class CampaignNotFound(NotFound):
+    """There is no such campaign, or it is another organisation's."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such campaign")
+
+
+class RoundNotFound(NotFound):
+    """There is no such round, or it is another organisation's, or this device takes no part in it."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such round, or this device takes no part in it")
+
+
+class DeviceUnfit(Refused):
+    """A device has not what a round asks for. `reason` says what."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RoundNotOpen(Refused):
+    """A round takes nobody, or nothing, in the phase it is in."""
+
+    def __init__(self, round_id: str, phase: str) -> None:
+        super().__init__(f"this round is {phase}: devices join while it is recruiting and submit while it is training")
+        self.round_id = round_id
+        self.phase = phase
+
+
+class UpdateAlreadySubmitted(Refused):
+    """A device has submitted another update for a round before; the first one counts."""
+
+    def __init__(self, round_id: str) -> None:
+        super().__init__("this device has submitted another update for this round: the first one counts")
+        self.round_id = round_id
+
+
+class UpdateRejected(Refused):
+    """A device's update was opened and found to be of no use. `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this update was rejected, and the round goes on without it: {reason}")
+        self.reason = reason
+
+
+class EnvelopeBroken(InvalidRequest):
+    """A sealed update that is not what its device signed, or is none. `reason` says which check it failed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this envelope is refused: {reason}")
+        self.reason = reason
+
+
 # ----------------------------------------------------------------------------- checkpoints
 class CheckpointInvalid(WorkbenchError):
     """A checkpoint that cannot be loaded. The training client is as it was before."""
@@ -566,8 +641,8 @@ class CheckpointInvalid(WorkbenchError):
 class SealBroken(CheckpointInvalid):
     """Decryption failed: the bytes were edited, or they belong to somebody else."""
 
-    def __init__(self) -> None:
-        super().__init__("the checkpoint was edited, damaged or made elsewhere: its seal does not hold")
+    def __init__(self, what: str = "the checkpoint") -> None:
+        super().__init__(f"{what} was edited, damaged or made elsewhere: its seal does not hold")
 
 
 class CheckpointMismatch(CheckpointInvalid):
@@ -618,6 +693,23 @@ class SignaturesUnavailable(WorkbenchError):
 
     def __init__(self) -> None:
         super().__init__("the audit log is signed with ML-DSA-65: install cryptography 50 or newer")
+
+
+class SealingUnavailable(WorkbenchError):
+    """Nothing can be sealed with ML-KEM-768 and X25519 here. Nothing weaker takes their place."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "what devices send is sealed with ML-KEM-768 and X25519: install cryptography 50 or newer"
+        )
+
+
+class AuthorityUnusable(WorkbenchError):
+    """The authority that certifies devices cannot be used. `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the authority for devices' certificates cannot be used: {reason}")
+        self.reason = reason
 
 
 class AuditUnreadable(WorkbenchError):

@@ -99,8 +99,41 @@ class Logged:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class RoundChanged:
+    """A federated round entered a phase, or an update for it was accepted. Its subject is a tenant."""
+
+    type: ClassVar[str] = "round"
+    round_id: str
+    campaign_id: str
+    number: int
+    phase: str
+    participants: int
+    completed_devices: int
+    total_devices: int
+    model_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRefused:
+    """What a device has sent for a round was refused, at the door or once it was opened. Its subject: a tenant."""
+
+    type: ClassVar[str] = "update_refused"
+    round_id: str
+    device_id: str
+    reason: str
+
+
 Fact = (
-    StatusChanged | Progressed | OperationEnded | ClientInterrupted | CheckpointSaved | AlertChanged | Logged
+    StatusChanged
+    | Progressed
+    | OperationEnded
+    | ClientInterrupted
+    | CheckpointSaved
+    | AlertChanged
+    | Logged
+    | RoundChanged
+    | UpdateRefused
 )
 
 

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.crypto.envelopes import open_payload, read_head
 from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateInvalid
-from tg_workbench.events import Events, UpdateRejected, tenant_subject
+from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence, release_work
 from tg_workbench.federation.rounds.campaigns import new_round
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
@@ -157,7 +157,7 @@ class Conductor:
             part.reason = reason
             if reason is not None:
                 log.warning("round %s: the update of %s was rejected: %s", round_.id, part.device_id, reason)
-                rejected = UpdateRejected(round_.id, part.device_id, reason)
+                rejected = UpdateRefused(round_.id, part.device_id, reason)
                 Events(session).record(tenant_subject(round_.tenant_id), rejected)
                 blob, part.blob, part.ended_at = part.blob, None, now()
                 after_commit(session, lambda: self.blobs.delete(blob or ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from tg_workbench.engine.blueprints import Blueprint, weights_of
 from tg_workbench.engine.onnx_export import to_onnx
-from tg_workbench.engine.specs import TrainerSpec
+from tg_workbench.engine.specs import OptimizerSpec, TrainerSpec
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.federation.rounds.global_models import GlobalModel
 from tg_workbench.federation.rounds.specs import CampaignSpec
@@ -39,7 +40,18 @@ def harvest(
     campaign: Campaign, made: GlobalModel, spec: CampaignSpec, figures: Mapping[str, Any]
 ) -> Learned:
     """What a campaign has learned, as the registry takes it."""
-    trainer = Trainer(TrainerSpec(model_ref=spec.architecture, architecture=spec.shape))
+    trainer = Trainer(
+        TrainerSpec(
+            model_ref=spec.architecture,
+            architecture=spec.shape,
+            lora=None,
+            optimizer=OptimizerSpec(),
+            loss=None,
+            privacy=None,
+            expected_batch_size=None,
+            cache_folder=Path(),
+        )
+    )
     arrays = made.layout.arrays(made.parameters)
     with torch.no_grad():
         for name, parameter in trainer.network.module.named_parameters():
