@@ -604,7 +604,9 @@ class RoundNotOpen(Refused):
     """A round takes nobody, or nothing, in the phase it is in."""
 
     def __init__(self, round_id: str, phase: str) -> None:
-        super().__init__(f"this round is {phase}: devices join while it is recruiting and submit while it is training")
+        super().__init__(
+            f"this round is {phase}: devices join while it is recruiting and submit while it is training"
+        )
         self.round_id = round_id
         self.phase = phase
 

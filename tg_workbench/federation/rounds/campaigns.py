@@ -77,9 +77,7 @@ class Campaigns:
         query = select(Round).where(Round.campaign_id == campaign.id).order_by(col(Round.number))
         return list(self.session.exec(query))
 
-    def list_page(
-        self, owner: Principal, *, limit: int = 50, offset: int = 0
-    ) -> tuple[list[Campaign], int]:
+    def list_page(self, owner: Principal, *, limit: int = 50, offset: int = 0) -> tuple[list[Campaign], int]:
         """The organisation's campaigns, the newest first, and how many there are."""
         ours = col(Campaign.tenant_id) == owner.tenant_id
         total = self.session.exec(select(sa.func.count()).select_from(Campaign).where(ours)).one()

@@ -18,10 +18,10 @@ from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence, release_work
 from tg_workbench.federation.rounds.campaigns import new_round
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
+from tg_workbench.federation.rounds.harvests import figures_of, harvest
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.phases import ACTIVE, Part, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
-from tg_workbench.federation.rounds.harvests import figures_of, harvest
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import advance, end_campaign, end_round, enter, tell
 from tg_workbench.federation.strategies import Update, named

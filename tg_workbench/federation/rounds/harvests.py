@@ -36,9 +36,7 @@ def figures_of(parts: Sequence[Participation], outcome: Outcome, base: GlobalMod
     return {**told, "strategy": finite}
 
 
-def harvest(
-    campaign: Campaign, made: GlobalModel, spec: CampaignSpec, figures: Mapping[str, Any]
-) -> Learned:
+def harvest(campaign: Campaign, made: GlobalModel, spec: CampaignSpec, figures: Mapping[str, Any]) -> Learned:
     """What a campaign has learned, as the registry takes it."""
     trainer = Trainer(
         TrainerSpec(

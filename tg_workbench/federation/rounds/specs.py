@@ -140,9 +140,7 @@ class CampaignSpec:
     def from_json(cls, stored: Mapping[str, Any]) -> CampaignSpec:
         """What was stored."""
         shape = stored["shape"]
-        made = Architecture(
-            tuple(shape["input_shape"]), shape["output_size"], tuple(shape["hidden_sizes"])
-        )
+        made = Architecture(tuple(shape["input_shape"]), shape["output_size"], tuple(shape["hidden_sizes"]))
         nested = {
             "shape": made,
             "local": LocalTraining(**stored["local"]),

@@ -55,7 +55,9 @@ class Worker:
                 self.fence.renew(session, pid=os.getpid(), last_exit=None)
             threading.Thread(target=keep_renewed, args=(self.database, self.fence), daemon=True).start()
             if self.assignment.give_up:
-                self.conductor.give_up(f"its worker was lost again and again: {self.assignment.previous_exit}")
+                self.conductor.give_up(
+                    f"its worker was lost again and again: {self.assignment.previous_exit}"
+                )
             self._conduct(bell)
         except Fenced:
             log.warning("replaced; leaving without a trace")
