@@ -33,6 +33,7 @@ WorkbenchError
 ├── ModelNotReady              no worker of a model answers yet; ModelBusy: too many ask it
 ├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
 ├── DeadlineExceeded           ValidationUnfinished
+├── AssignmentInvalid, DeviceFolderUnusable   (device) it was not told by its workbench; it has no home
 ├── JobFailed                  (SDK) a training job that was waited for came to no model
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
@@ -575,6 +576,22 @@ class CertificateInvalid(InvalidRequest):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"this certificate does not count: {reason}")
+        self.reason = reason
+
+
+class AssignmentInvalid(WorkbenchError):
+    """(Device) What came from the workbench is not signed by it, or is for another device. `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this device does nothing of what it was told: {reason}")
+        self.reason = reason
+
+
+class DeviceFolderUnusable(WorkbenchError):
+    """(Device) A folder that a device cannot live in. `reason` says why."""
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(f"{folder or 'the folder of this device'}: {reason}")
         self.reason = reason
 
 

@@ -22,13 +22,21 @@ from tg_workbench.federation.rounds.harvests import figures_of, harvest
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.phases import ACTIVE, Part, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
+from tg_workbench.federation.rounds.submissions import verifying_key
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
-from tg_workbench.federation.rounds.turns import advance, end_campaign, end_round, enter, tell
+from tg_workbench.federation.rounds.turns import (
+    advance,
+    end_campaign,
+    end_round,
+    enter,
+    forget_after,
+    tell,
+)
 from tg_workbench.federation.strategies import Update, named
 from tg_workbench.federation.updates import Layout, read_update
 from tg_workbench.models import Models
 from tg_workbench.storage import Blobs, Database
-from tg_workbench.storage.database import after_commit, now
+from tg_workbench.storage.database import now
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +145,9 @@ class Conductor:
         strategy = named(spec.strategy, **spec.strategy_options)
         with self.blobs.path(part.blob or "").open("rb") as file:
             head = read_head(file)
-            payload = b"".join(open_payload(head, file, keys.opening))
+            with self.database.read() as session:
+                signed_by = verifying_key(session, part.device_id, head.manifest.key_version)
+            payload = b"".join(open_payload(head.verify(signed_by), file, keys.opening))
         return read_update(
             payload,
             Layout.from_json(round_.layout or ""),
@@ -159,8 +169,8 @@ class Conductor:
                 log.warning("round %s: the update of %s was rejected: %s", round_.id, part.device_id, reason)
                 rejected = UpdateRefused(round_.id, part.device_id, reason)
                 Events(session).record(tenant_subject(round_.tenant_id), rejected)
-                blob, part.blob, part.ended_at = part.blob, None, now()
-                after_commit(session, lambda: self.blobs.delete(blob or ""))
+                forget_after(session, self.blobs, [part.blob] if part.blob else [])
+                part.blob, part.ended_at = None, now()
             session.add(part)
             if not advance(session, round_, spec, self.blobs):
                 tell(session, round_)
@@ -223,7 +233,7 @@ class Conductor:
         campaign.model_version, campaign.model_digest = made.version, made.digest
         campaign.rounds_done += 1
         session.add(campaign)
-        after_commit(session, lambda: [self.blobs.delete(blob) for blob in old] and None)
+        forget_after(session, self.blobs, old)
         round_.result_version, round_.result_digest, round_.figures = made.version, made.digest, figures
         end_round(session, round_, Turn(Phase.COMPLETED), self.blobs)
 

@@ -24,7 +24,9 @@ from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Round
 from tg_workbench.federation.strategies import Outcome, State, Vector
-from tg_workbench.federation.updates import CONTROL, Layout
+from tg_workbench.federation.updates import Layout
+from tg_workbench.federation.updates.bindings import download_context
+from tg_workbench.federation.updates.layout import CONTROL
 from tg_workbench.security import Vault
 from tg_workbench.storage import Blobs, Database
 
@@ -142,11 +144,6 @@ class GlobalModels:
         pieces = (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
         blob = self.vault.blobs.put(seal_pieces(keys.model_key, pieces, download_context(round_.id)))
         return Download(blob, self.vault.size_bytes(blob))
-
-
-def download_context(round_id: str) -> bytes:
-    """What binds a round's model to its round."""
-    return f"tg/fl/model/v1|{round_id}".encode()
 
 
 def _context(campaign: Campaign, version: int, part: str) -> bytes:

@@ -7,14 +7,14 @@ kept for good: the same envelope again gets the same receipt, another one is ref
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, select
 
-from tg_workbench.crypto.envelopes import Manifest
+from tg_workbench.crypto.manifests import Manifest
+from tg_workbench.crypto.signatures import VerifyingKey
 from tg_workbench.errors import (
     EnvelopeBroken,
     RoundNotOpen,
@@ -23,31 +23,20 @@ from tg_workbench.errors import (
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds
+from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
-from tg_workbench.federation.tables import Device
-from tg_workbench.federation.updates.layout import Layout
+from tg_workbench.federation.tables import Device, DeviceKey
+from tg_workbench.federation.updates import Layout
+from tg_workbench.federation.updates.bindings import RECEIPT_CONTEXT
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import now
 
 CLOCK_SECONDS = 300.0
 """By how much a device's clock may be wrong."""
-RECEIPT_CONTEXT = b"tg-fl-receipt-v1"
+GOOD = ("active", "rotating")
 OVERHEAD_BYTES = 64 << 10
 """Room for the manifest, its signature and the tags."""
 FLOAT32_BYTES, HEADER_BYTES = 4, 1024
-
-
-class Signs(Protocol):
-    """What signs in the workbench's name."""
-
-    @property
-    def key_version(self) -> str:
-        """Which of its keys it signs with."""
-        ...
-
-    def sign(self, message: bytes, context: bytes) -> bytes:
-        """The signature of `message` for `context`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +71,16 @@ class Submissions:
         Raises RoundNotFound, RoundNotOpen, EnvelopeBroken for a manifest of something else.
         """
         round_, _, part = self.rounds.for_device(device, round_id)
-        named = (manifest.organization_id, manifest.device_id, manifest.round_id)
-        if named != (device.organization_id, device.id, round_.id):
-            raise EnvelopeBroken("its manifest is about another organisation, device or round")
-        if manifest.model_version != round_.base_version:
-            raise EnvelopeBroken("its manifest is about another version of the model")
+        manifest.must_be_for(organization_id=device.organization_id, round_id=round_.id, device_id=device.id)
+        if manifest.model_version != version_name(round_.base_version):
+            raise EnvelopeBroken("it was made from another version of the model")
         if abs(manifest.created_at - now()) > CLOCK_SECONDS + self._may_have_waited(round_):
-            raise EnvelopeBroken("its manifest is too old, or from the future: look at the device's clock")
+            raise EnvelopeBroken("it is too old, or from the future: look at the device's clock")
         if part.status == Part.JOINED and not _takes_updates(round_):
             raise RoundNotOpen(round_.id, round_.phase)
         return round_
 
-    def keep(self, device: Device, round_id: str, arrived: Arrived, signs: Signs) -> Participation:
+    def keep(self, device: Device, round_id: str, arrived: Arrived, signer: Signer) -> Participation:
         """Keep an update, and have the worker look into it. The same again is the same; its blob is shared.
 
         Raises RoundNotFound, RoundNotOpen, UpdateAlreadySubmitted.
@@ -109,7 +96,7 @@ class Submissions:
         part.blob = part.digest = arrived.blob
         part.size_bytes, part.sample_count = arrived.size_bytes, arrived.manifest.sample_count
         part.metrics = dict(arrived.manifest.metrics)
-        part.receipt = receipt_of(part, signs)
+        part.receipt = receipt_of(part, signer)
         self.session.add(part)
         ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))
         return part
@@ -119,7 +106,23 @@ class Submissions:
         return now() - (round_.training_at or now())
 
 
-def receipt_of(part: Participation, signs: Signs) -> dict[str, Any]:
+def verifying_key(session: Session, device_id: str, key_version: str) -> VerifyingKey:
+    """What verifies a device's signatures under this version of its keys. Raises EnvelopeBroken.
+
+    Keys that are `rotating` still count; those that are retired or revoked do not.
+    """
+    for key in session.exec(select(DeviceKey).where(DeviceKey.device_id == device_id)):
+        if key.version == key_version and key.status in GOOD:
+            return VerifyingKey.from_bytes(key.signing_key)
+    raise EnvelopeBroken("it names keys that this device has not, or has no longer")
+
+
+def version_name(version: int) -> str:
+    """What a version of a model is called: `v3`."""
+    return f"v{version}"
+
+
+def receipt_of(part: Participation, signer: Signer) -> dict[str, Any]:
     """The proof that an update has arrived, signed by the workbench."""
     told = {
         "round_id": part.round_id,
@@ -128,13 +131,7 @@ def receipt_of(part: Participation, signs: Signs) -> dict[str, Any]:
         "size_bytes": part.size_bytes,
         "received_at": part.submitted_at,
     }
-    signature = signs.sign(canonical(told), RECEIPT_CONTEXT)
-    return {**told, "key_version": signs.key_version, "signature": signature.hex()}
-
-
-def canonical(told: dict[str, Any]) -> bytes:
-    """JSON in one spelling, to be signed."""
-    return json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return signer.signed(told, RECEIPT_CONTEXT)
 
 
 def _takes_updates(round_: Round) -> bool:

@@ -86,7 +86,7 @@ def end_round(session: Session, round_: Round, turn: Turn, blobs: Blobs) -> None
         part.blob, part.ended_at = None, part.ended_at or moment
         session.add(part)
     session.add(round_)
-    after_commit(session, lambda: [blobs.delete(blob) for blob in gone] and None)
+    forget_after(session, blobs, gone)
     tell(session, round_)
 
 
@@ -113,6 +113,17 @@ def tell(session: Session, round_: Round) -> None:
         model_version=round_.result_version or round_.base_version,
     )
     Events(session).record(tenant_subject(round_.tenant_id), fact)
+
+
+def forget_after(session: Session, blobs: Blobs, names: Iterable[str]) -> None:
+    """Delete blobs once the transaction that names them no more is stored."""
+    gone = tuple(names)
+
+    def forget() -> None:
+        for name in gone:
+            blobs.delete(name)
+
+    after_commit(session, forget)
 
 
 def _set_devices(session: Session, round_: Round, **values: object) -> None:

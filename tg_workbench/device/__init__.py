@@ -1,0 +1,16 @@
+"""A device: it learns where its rows are, and what leaves it is one sealed update a round.
+
+    from tg_workbench.sdk.device import Device
+
+    device = Device.enroll("https://workbench.example", "tok_…", folder="ward-4")
+    device.learn({"features": x, "targets": y})     # takes part in rounds until none is left
+
+Pitfalls: the private keys lie in `folder` (0600); whoever copies it is this device. An update is computed from
+the rows, and without differential privacy or secure aggregation the server could learn about them from it.
+"""
+
+from tg_workbench.device.device import Device
+from tg_workbench.device.learning import Rows
+from tg_workbench.device.taking_part import TookPart
+
+__all__ = ["Device", "Rows", "TookPart"]

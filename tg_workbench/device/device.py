@@ -1,0 +1,203 @@
+"""A device as its owner's program sees it: enrolled once, it learns in every round that it is fit for."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tg_workbench.crypto.certificates import request_for
+from tg_workbench.crypto.hpke import OpeningKey
+from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
+from tg_workbench.device.folder import DeviceFolder, Identity
+from tg_workbench.device.learning import Rows
+from tg_workbench.device.signing_in import DeviceCredential
+from tg_workbench.device.taking_part import TakingPart, TookPart
+from tg_workbench.errors import DeviceFolderUnusable, RoundNotOpen
+from tg_workbench.sdk.address import Address
+from tg_workbench.sdk.connection import Body, Call, Connection
+
+PATIENCE_SECONDS = 60.0
+RECRUITING_SECONDS = 3600.0
+
+
+class Device:
+    """One device. `enroll` makes it, `Device(folder)` takes it up again."""
+
+    def __init__(self, folder: Path | str, *, patience: float = PATIENCE_SECONDS) -> None:
+        """The device that lives in `folder`. Raises DeviceFolderUnusable."""
+        self._folder = DeviceFolder(folder)
+        self._identity = self._folder.read()
+        address = Address(self._identity.base_url, self._identity.socket)
+        self._connection = Connection(address, patience=patience)
+        self._connection.credential = DeviceCredential(self._connection, self._identity)
+
+    @classmethod
+    def enroll(
+        cls,
+        base_url: str | None = None,
+        enrollment_token: str = "",
+        *,
+        folder: Path | str,
+        organization_id: str | None = None,
+        name: str | None = None,
+        kind: str = "computer",
+        capabilities: Mapping[str, Any] | None = None,
+        socket: str | None = None,
+    ) -> Device:
+        """Make keys, have them certified, and be a device. The token is used up only if all goes well.
+
+        The private keys never leave `folder`. Raises EnrollmentTokenExpired, QuotaExceeded, and
+        DeviceFolderUnusable for a folder where a device lives already.
+        """
+        place = DeviceFolder(folder)
+        if place.is_taken:
+            raise DeviceFolderUnusable(str(place.path), "a device lives there already: Device(folder)")
+        address = Address.find(base_url, socket=socket)
+        opening, signing = OpeningKey.generate(), SigningKey.generate()
+        asked = {
+            "enrollment_token": enrollment_token,
+            "device_info": {
+                "name": name or os.uname().nodename or "device",
+                "type": kind,
+                "capabilities": {**own_capabilities(), **(capabilities or {})},
+            },
+            "organization_id": organization_id,
+            "public_keys": {
+                "encryption": _text(opening.public.raw),
+                "signing": _text(signing.public.raw),
+            },
+            "csr": request_for(signing).decode("ascii"),
+        }
+        connection = Connection(Address(address.url, address.socket), patience=PATIENCE_SECONDS)
+        try:
+            body = Body.of_json({name: value for name, value in asked.items() if value is not None})
+            told = connection.send(
+                Call("POST", "/api/v1/devices/register", body=body, is_anonymous=True)
+            )
+        finally:
+            connection.close()
+        place.write(
+            Identity(
+                base_url=address.url,
+                socket=address.socket,
+                device_id=told["device_id"],
+                organization_id=told["organization_id"],
+                key_version=told["key_version"],
+                certificate=told["certificate"],
+                opening_key=opening,
+                signing_key=signing,
+                server_key=VerifyingKey.from_bytes(base64.b64decode(told["quantum_keys"]["signing_key"])),
+            )
+        )
+        return cls(folder)
+
+    @property
+    def id(self) -> str:
+        """Its id: `dev_…`."""
+        return self._identity.device_id
+
+    @property
+    def organization_id(self) -> str:
+        """The organisation that it belongs to."""
+        return self._identity.organization_id
+
+    def heartbeat(self) -> dict[str, Any]:
+        """Say that it is there; its configuration, and the rounds that it may join now."""
+        return self._connection.post(f"/workbench/v1/devices/{self.id}/heartbeat")
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The rounds that it may join now, and those it has joined and not served yet, the oldest first."""
+        found: list[dict[str, Any]] = self.heartbeat()["rounds"]
+        return found
+
+    def join(self, round_id: str) -> dict[str, Any]:
+        """Join a round now, and learn later. Raises RoundNotOpen, DeviceUnfit, RoundNotFound."""
+        return dict(self._part(round_id).join())
+
+    def take_part(
+        self,
+        round_id: str,
+        rows: Rows,
+        *,
+        evaluation: Rows | None = None,
+        wait: float = RECRUITING_SECONDS,
+    ) -> TookPart | None:
+        """Join a round, learn in it and submit; None when it ended before it began to train.
+
+        `wait`: for how long it may recruit, in seconds. Raises what each step does.
+        """
+        part = self._part(round_id)
+        assignment = part.await_assignment(wait)
+        if assignment is None:
+            return None
+        envelope, learned = part.learn(assignment, rows, evaluation)
+        return part.submit(assignment, envelope, learned)
+
+    def learn(
+        self,
+        rows: Rows,
+        *,
+        evaluation: Rows | None = None,
+        rounds: int | None = None,
+        idle: float | None = 60.0,
+        on_round: Callable[[TookPart], None] | None = None,
+    ) -> list[TookPart]:
+        """Take part in one round after another: in `rounds` of them, or until none was offered for `idle` s.
+
+        With `idle=None` it waits for ever. Raises what `take_part` does.
+        """
+        done: list[TookPart] = []
+        since = time.monotonic()
+        while rounds is None or len(done) < rounds:
+            took = self._take_one(rows, evaluation)
+            if took is not None:
+                done.append(took)
+                since = time.monotonic()
+                if on_round is not None:
+                    on_round(took)
+            elif idle is not None and time.monotonic() - since > idle:
+                break
+            else:
+                time.sleep(0.5)
+        return done
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._connection.close()
+
+    def _take_one(self, rows: Rows, evaluation: Rows | None) -> TookPart | None:
+        for offered in self.rounds():
+            try:
+                took = self.take_part(offered["id"], rows, evaluation=evaluation)
+            except RoundNotOpen:  # it filled up, or ended, between the offer and now
+                continue
+            if took is not None:
+                return took
+        return None
+
+    def _part(self, round_id: str) -> TakingPart:
+        return TakingPart(self._connection, self._identity, self._folder, round_id)
+
+    def __repr__(self) -> str:
+        """Who, and never a key."""
+        return f"<Device {self.id} of {self.organization_id} at {self._connection.address}>"
+
+
+def own_capabilities() -> dict[str, Any]:
+    """What this machine has: cores, memory and storage in GB."""
+    memory = psutil.virtual_memory().total / 1e9
+    return {
+        "cpu_cores": os.cpu_count() or 1,
+        "memory_gb": round(memory, 1),
+        "storage_gb": round(psutil.disk_usage("/").total / 1e9, 1),
+    }
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

@@ -1,0 +1,129 @@
+"""A device's folder: who it is, its private keys, and what it must remember between two rounds.
+
+Files appear whole or not at all, and only their owner may read them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from tg_workbench.crypto.hpke import OpeningKey
+from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
+from tg_workbench.errors import DeviceFolderUnusable, QuantumKeyInvalid
+
+FILE = "device.json"
+MOST_BYTES = 1 << 16
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,150}")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a device is, to whom it belongs, and how it shows it."""
+
+    base_url: str
+    socket: str | None
+    device_id: str
+    organization_id: str
+    key_version: str
+    certificate: str = field(repr=False)
+    opening_key: OpeningKey = field(repr=False)
+    signing_key: SigningKey = field(repr=False)
+    server_key: VerifyingKey = field(repr=False)
+    """What the server signs assignments and receipts with."""
+
+
+class DeviceFolder:
+    """The folder of one device."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser()
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a device lives here."""
+        return (self.path / FILE).exists()
+
+    def write(self, identity: Identity) -> None:
+        """Remember who this device is. Raises DeviceFolderUnusable."""
+        told = {
+            "base_url": identity.base_url,
+            "socket": identity.socket,
+            "device_id": identity.device_id,
+            "organization_id": identity.organization_id,
+            "key_version": identity.key_version,
+            "certificate": identity.certificate,
+            "opening_key": _text(identity.opening_key.seed),
+            "signing_key": _text(identity.signing_key.seed),
+            "server_key": _text(identity.server_key.raw),
+        }
+        self._put(FILE, json.dumps(told, indent=1).encode())
+
+    def read(self) -> Identity:
+        """Who this device is. Raises DeviceFolderUnusable."""
+        try:
+            with (self.path / FILE).open("rb") as file:
+                told = json.loads(file.read(MOST_BYTES))
+            return Identity(
+                base_url=str(told["base_url"]),
+                socket=told["socket"],
+                device_id=str(told["device_id"]),
+                organization_id=str(told["organization_id"]),
+                key_version=str(told["key_version"]),
+                certificate=str(told["certificate"]),
+                opening_key=OpeningKey.from_seed(base64.b64decode(told["opening_key"])),
+                signing_key=SigningKey.from_seed(base64.b64decode(told["signing_key"])),
+                server_key=VerifyingKey.from_bytes(base64.b64decode(told["server_key"])),
+            )
+        except FileNotFoundError:
+            raise DeviceFolderUnusable(str(self.path), "no device was enrolled there") from None
+        except (OSError, ValueError, KeyError, TypeError, QuantumKeyInvalid):
+            raise DeviceFolderUnusable(str(self.path), f"its {FILE} cannot be read") from None
+
+    def remembered(self, kind: str, campaign_id: str, size: int) -> NDArray[np.float32]:
+        """What was remembered of a campaign under `kind`, as one vector; zeros when there is none that fits."""
+        zeros = np.zeros(size, np.float32)
+        try:
+            found = safetensors.numpy.load((self.path / _file(kind, campaign_id)).read_bytes())["vector"]
+        except (OSError, KeyError, safetensors.SafetensorError):
+            return zeros
+        return found if found.shape == (size,) and found.dtype == np.float32 else zeros
+
+    def remember(self, kind: str, campaign_id: str, vector: NDArray[np.float32]) -> None:
+        """Remember a vector for the next round. Raises DeviceFolderUnusable."""
+        self._put(_file(kind, campaign_id), safetensors.numpy.save({"vector": np.ascontiguousarray(vector)}))
+
+    def _put(self, name: str, content: bytes) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor, new = tempfile.mkstemp(dir=self.path, prefix=".new-")  # mkstemp makes it 0600
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(new).replace(self.path / name)
+        except OSError as failure:
+            raise DeviceFolderUnusable(str(self.path), failure.strerror or "it cannot be written") from None
+
+
+def _file(kind: str, campaign_id: str) -> str:
+    """A name in the folder, and never a path: the campaign's id came over the wire."""
+    if not _NAME.fullmatch(campaign_id):
+        raise DeviceFolderUnusable("", "the server named a campaign as none is named")
+    return f"{kind}-{campaign_id}.safetensors"
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+

@@ -1,0 +1,207 @@
+"""Taking part in one round: join, wait, fetch the model, learn, seal, submit.
+
+Each of these may be interrupted and done again: joining twice is joining once, and an update that was sealed is
+kept until its receipt is here, so that it is sent again and not made again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from tg_workbench.crypto.envelopes import seal
+from tg_workbench.crypto.hpke import SealingKey
+from tg_workbench.crypto.manifests import Claim
+from tg_workbench.crypto.sealing import open_pieces
+from tg_workbench.crypto.signatures import VerifyingKey
+from tg_workbench.device.folder import DeviceFolder, Identity
+from tg_workbench.device.learning import Learned, LocalTrainer, Rows, Task
+from tg_workbench.engine.specs import Architecture
+from tg_workbench.errors import AssignmentInvalid, CallFailed
+from tg_workbench.federation.strategies import Vector
+from tg_workbench.federation.updates import Layout
+from tg_workbench.federation.updates.bindings import (
+    ASSIGNMENT_CONTEXT,
+    RECEIPT_CONTEXT,
+    canonical,
+    download_context,
+    model_key_info,
+)
+from tg_workbench.federation.updates.compression import encode
+from tg_workbench.federation.updates.layout import CONTROL
+from tg_workbench.sdk.connection import Body, Connection
+
+OCTETS = "application/octet-stream"
+OVER = ("completed", "failed")
+LOOK_SECONDS = 1.0
+SUBMIT_SECONDS = 300.0
+CONTROL_KIND, RESIDUAL_KIND = "control", "residual"
+Told = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TookPart:
+    """What a device did in a round."""
+
+    round_id: str
+    campaign_id: str
+    round_number: int
+    status: str
+    """How its part stands: `accepted`, or `submitted` while nobody has looked into it yet."""
+    samples: int
+    metrics: Mapping[str, float]
+    receipt: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        """One line."""
+        told = ", ".join(f"{name} {value:.3g}" for name, value in self.metrics.items())
+        return f"round {self.round_number} {self.status}: {self.samples} rows{f', {told}' if told else ''}"
+
+
+class TakingPart:
+    """One device's part in one round."""
+
+    def __init__(
+        self, connection: Connection, identity: Identity, folder: DeviceFolder, round_id: str
+    ) -> None:
+        self.connection = connection
+        self.identity = identity
+        self.folder = folder
+        self.round_id = round_id
+
+    def join(self) -> Told:
+        """Join, or ask again how it stands. Raises RoundNotOpen, DeviceUnfit, RoundNotFound."""
+        return self.connection.post(f"/api/v1/fl/rounds/{self.round_id}/join")
+
+    def await_assignment(self, seconds: float) -> Told | None:
+        """What to do, once the round trains; None when it ended before. Raises CallFailed after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            joined = self.join()
+            if joined.get("assignment") is not None:
+                return self.checked(joined["assignment"])
+            if joined["phase"] in OVER or joined["participation"]["status"] != "joined":
+                return None
+            if time.monotonic() > deadline:
+                raise CallFailed(f"round {self.round_id} has not begun to train after {seconds:g} seconds")
+            time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+
+    def checked(self, assignment: Told) -> Told:
+        """An assignment that the server has signed, for this device and this round. Raises AssignmentInvalid."""
+        _require_signed(assignment, self.identity.server_key, ASSIGNMENT_CONTEXT)
+        expected = {
+            "v": 1,
+            "organization_id": self.identity.organization_id,
+            "device_id": self.identity.device_id,
+            "round_id": self.round_id,
+        }
+        if any(assignment.get(name) != value for name, value in expected.items()):
+            raise AssignmentInvalid("it is for another device or another round")
+        return assignment
+
+    def learn(self, assignment: Told, rows: Rows, evaluation: Rows | None = None) -> tuple[bytes, Learned]:
+        """The sealed update. Raises SealBroken, AssignmentInvalid, InvalidBatch."""
+        model, training = assignment["model"], assignment["training"]
+        layout = Layout.from_json(model["layout"])
+        start, server_control = self._fetch(assignment, layout)
+        task = Task(
+            architecture=model["architecture"],
+            shape=Architecture(
+                tuple(model["input_shape"]), model["output_size"], tuple(model["hidden_sizes"])
+            ),
+            layout=layout,
+            **training,
+            seed=int.from_bytes(hashlib.sha256(self.round_id.encode()).digest()[:6], "big"),
+        )
+        campaign = assignment["campaign_id"]
+        own = self.folder.remembered(CONTROL_KIND, campaign, layout.size) if task.control else None
+        learned = LocalTrainer(task).learn(rows, start, server_control, own, evaluation=evaluation)
+        content = self._encoded(assignment, layout, learned)
+        if own is not None and learned.control_delta is not None:
+            self.folder.remember(CONTROL_KIND, campaign, own + learned.control_delta)
+        return self._sealed(assignment, content, learned), learned
+
+    def submit(self, assignment: Told, envelope: bytes, learned: Learned) -> TookPart:
+        """Send the update, again and again until it has arrived, and check the receipt.
+
+        Raises UpdateRejected, RoundNotOpen, CallFailed, AssignmentInvalid for a receipt of something else.
+        """
+        path = f"/api/v1/fl/rounds/{self.round_id}/submit"
+        told = self.connection.post(path, Body(envelope, OCTETS), answer_seconds=SUBMIT_SECONDS)
+        receipt = told["receipt"]
+        _require_signed(receipt, self.identity.server_key, RECEIPT_CONTEXT)
+        if receipt.get("envelope_sha256") != hashlib.sha256(envelope).hexdigest():
+            raise AssignmentInvalid("its receipt is for another update")
+        return TookPart(
+            round_id=self.round_id,
+            campaign_id=assignment["campaign_id"],
+            round_number=assignment["round_number"],
+            status=told["status"],
+            samples=learned.samples,
+            metrics=learned.metrics,
+            receipt=receipt,
+        )
+
+    # ------------------------------------------------------------------------------- inside
+    def _fetch(self, assignment: Told, layout: Layout) -> tuple[Vector, Vector | None]:
+        """The round's model as one vector, and the server's control variate where there is one."""
+        identity, model = self.identity, assignment["model"]
+        info = model_key_info(identity.organization_id, self.round_id, identity.device_id)
+        key = identity.opening_key.open(base64.b64decode(model["wrapped_key"]), info)
+        sealed = self.connection.download(f"/workbench/v1/federation/rounds/{self.round_id}/model")
+        content = b"".join(open_pieces(key, BytesIO(sealed), download_context(self.round_id)))
+        arrays = safetensors.numpy.load(content)
+        controls = {
+            name.removeprefix(CONTROL): array for name, array in arrays.items() if name.startswith(CONTROL)
+        }
+        weights = {name: array for name, array in arrays.items() if not name.startswith(CONTROL)}
+        start = layout.vector(weights)
+        if not assignment["training"]["control"]:
+            return start, None
+        return start, layout.vector(controls) if controls else np.zeros(layout.size, np.float32)
+
+    def _encoded(self, assignment: Told, layout: Layout, learned: Learned) -> bytes:
+        """The update as bytes, made smaller as the round asks; what is left out waits for the next one."""
+        vector, whole = learned.delta, layout
+        if learned.control_delta is not None:
+            vector, whole = np.concatenate([vector, learned.control_delta]), layout.with_control()
+        compression, campaign = assignment["compression"], assignment["campaign_id"]
+        residual = self.folder.remembered(RESIDUAL_KIND, campaign, whole.size)
+        content, rest = encode(vector, whole, compression, residual)
+        if compression != "none":
+            self.folder.remember(RESIDUAL_KIND, campaign, rest)
+        return content
+
+    def _sealed(self, assignment: Told, content: bytes, learned: Learned) -> bytes:
+        identity = self.identity
+        claim = Claim(
+            organization_id=identity.organization_id,
+            device_id=identity.device_id,
+            round_id=self.round_id,
+            model_version=f"v{assignment['model']['version']}",
+            key_version=identity.key_version,
+            sample_count=learned.samples,
+            metrics=learned.metrics if assignment["reports_metrics"] else {},
+            compression=assignment["compression"],
+        )
+        seal_to = SealingKey.from_bytes(base64.b64decode(assignment["seal_to"]))
+        return b"".join(seal(claim, content, identity.signing_key, seal_to))
+
+
+def _require_signed(told: Told, key: VerifyingKey, context: bytes) -> None:
+    rest = {name: value for name, value in told.items() if name != "signature"}
+    try:
+        signature = base64.b64decode(told["signature"], validate=True)
+        holds = key.verifies(signature, canonical(rest), context)
+    except (KeyError, TypeError, ValueError):
+        holds = False
+    if not holds:
+        raise AssignmentInvalid("the workbench that this device was enrolled with has not signed it")

@@ -1,0 +1,89 @@
+"""Assignments: what a device is told to do in a round, signed, so that nobody else tells it whom to seal to.
+
+The key of the round's model comes sealed to the device's own key: who records the traffic today opens it at no
+later time, whatever the line was protected by.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session
+
+from tg_workbench.crypto.hpke import SealingKey
+from tg_workbench.crypto.signatures import SigningKey
+from tg_workbench.federation.rounds.keys import RoundKeys
+from tg_workbench.federation.rounds.specs import CampaignSpec
+from tg_workbench.federation.rounds.tables import Round
+from tg_workbench.federation.strategies import named
+from tg_workbench.federation.tables import Device, DeviceKey
+from tg_workbench.federation.updates.bindings import ASSIGNMENT_CONTEXT, canonical, model_key_info
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """What signs in the workbench's name: a version of its key for devices."""
+
+    key: SigningKey = field(repr=False)
+    key_version: str
+
+    def signed(self, told: Mapping[str, Any], context: bytes) -> dict[str, Any]:
+        """The same with `key_version` and `signature`, which is about all the rest."""
+        whole = {**told, "key_version": self.key_version}
+        return {**whole, "signature": _text(self.key.sign(canonical(whole), context))}
+
+
+class Assignments:
+    """Writes assignments."""
+
+    def __init__(self, session: Session, home: Path, signer: Signer) -> None:
+        self.session = session
+        self.home = home
+        self.signer = signer
+
+    def of(self, device: Device, key: DeviceKey, round_: Round, spec: CampaignSpec) -> dict[str, Any]:
+        """What `device`, whose keys are `key`, does in a round that has begun to train. Raises SealBroken."""
+        keys = RoundKeys.of(self.session, self.home, round_)
+        info = model_key_info(device.organization_id, round_.id, device.id)
+        wrapped = SealingKey.from_bytes(key.encryption_key).seal(keys.model_key, info)
+        rule = named(spec.strategy, **spec.strategy_options).local
+        shape, local = spec.shape, spec.local
+        told = {
+            "v": 1,
+            "organization_id": device.organization_id,
+            "device_id": device.id,
+            "round_id": round_.id,
+            "campaign_id": round_.campaign_id,
+            "round_number": round_.number,
+            "ends_at": round_.due_at,
+            "model": {
+                "version": round_.base_version,
+                "sha256": round_.base_digest,
+                "layout": round_.layout,
+                "architecture": spec.architecture,
+                "input_shape": list(shape.input_shape),
+                "output_size": shape.output_size,
+                "hidden_sizes": list(shape.hidden_sizes),
+                "wrapped_key": _text(wrapped),
+                "size_bytes": round_.download_bytes,
+            },
+            "training": {
+                "learning_rate": local.learning_rate,
+                "batch_size": local.batch_size,
+                "epochs": local.epochs,
+                "proximal": rule.proximal,
+                "control": rule.control,
+            },
+            "compression": spec.compression,
+            "reports_metrics": not (spec.privacy or {}).get("differential_privacy", False),
+            "seal_to": _text(round_.public_key or b""),
+        }
+        return self.signer.signed(told, ASSIGNMENT_CONTEXT)
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
