@@ -6,6 +6,7 @@ leaves the processor's cache: one pass over the delta, one over the sum, as fast
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -30,16 +31,16 @@ class Mean:
         self.weight = 0.0
         self.devices = 0
 
-    def add(self, vector: Vector, weight: float, devices: int = 1) -> None:
-        """Take in one vector, which is not kept."""
+    def add(self, vector: Vector, weight: float, devices: int = 1, factor: float = 1.0) -> None:
+        """Take in one vector times a factor; it is not kept."""
         import numpy as np
 
         check(vector, len(self._sum))
-        factor = np.float32(weight)
+        scale = np.float32(weight * factor)
         for start in range(0, len(vector), BLOCK):
             part = vector[start : start + BLOCK]
             product = self._product[: len(part)]
-            np.multiply(part, factor, out=product)
+            np.multiply(part, scale, out=product)
             held = self._sum[start : start + BLOCK]
             np.add(held, product, out=held)
         self.weight += weight
@@ -72,7 +73,7 @@ class MeanThenStep:
 
     def finish(self) -> Outcome:
         """The parameters moved by the step."""
-        figures = {"devices": float(self._mean.devices), "samples": self._mean.weight}
+        figures = {"devices": self._mean.devices, "samples": self._mean.weight}
         step, state = self._step(self._mean.finish(), self._state)
         return moved(self._parameters, step, state, figures)
 
@@ -81,18 +82,30 @@ def moved(parameters: Vector, step: Vector, state: State, figures: Mapping[str, 
     """`parameters` plus `step`, written over the step. Refuses what is not finite."""
     import numpy as np
 
-    length = float(np.linalg.norm(step))
-    step += parameters
-    if not is_finite(step):
+    check(parameters, len(step))
+    step_norm = length(step)
+    np.add(step, parameters, out=step)
+    if not math.isfinite(length(step)):
         raise UpdateInvalid("together these updates lead to numbers that are not finite")
-    return Outcome(step, state, {**figures, "step_norm": length})
+    told = {name: float(figure) for name, figure in figures.items()}
+    return Outcome(step, state, {**told, "step_norm": step_norm})
 
 
-def is_finite(vector: Vector) -> bool:
-    """No NaN and no infinity, found without a second array as long as the first."""
+def length(vector: Vector) -> float:
+    """‖x‖₂ in float64, block by block; NaN or infinite only if a number is."""
     import numpy as np
 
-    return all(np.isfinite(vector[n : n + BLOCK]).all() for n in range(0, len(vector), BLOCK))
+    total = 0.0
+    for start in range(0, len(vector), BLOCK):
+        wide = vector[start : start + BLOCK].astype(np.float64)
+        total += float(wide @ wide)
+    return math.sqrt(total) if total == total else math.nan
+
+
+def require_single(update: Update) -> None:
+    """One device's own update: a mean out of secure aggregation hides what this rule must see."""
+    if update.devices != 1:
+        raise UpdateInvalid("this strategy needs each device's own update")
 
 
 def check(vector: Vector, size: int) -> None:

@@ -114,3 +114,28 @@ def is_number(value: object, low: float, high: float = math.inf) -> bool:
         and math.isfinite(value)
         and low <= value <= high
     )
+
+
+def is_count(value: object, low: int, high: int) -> bool:
+    """A whole number from `low` to `high`."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def remembered(state: State, name: str, size: int, first: float = 0.0) -> Vector:
+    """A vector that the last round left, not to be changed; before the first, all its numbers are `first`."""
+    import numpy as np
+
+    vector = state.get(name)
+    if vector is None:
+        return np.full(size, first, dtype=np.float32)
+    if not isinstance(vector, np.ndarray) or vector.dtype != np.float32 or vector.shape != (size,):
+        raise InvalidField(f"state.{name}", f"one flat float32 vector of {size} numbers")
+    return vector
+
+
+def counted(state: State, name: str) -> int:
+    """A count that the last round left; 0 before the first."""
+    count = state.get(name, 0.0)
+    if not isinstance(count, int | float) or count != int(count) or count < 0:
+        raise InvalidField(f"state.{name}", "a whole number, 0 or more")
+    return int(count)

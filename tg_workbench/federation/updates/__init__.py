@@ -6,8 +6,18 @@ takes in the rest.
 Pitfalls: a layout is in the order of the names, not in that of a model's definition.
 """
 
+from tg_workbench.federation.updates.compression import Compressed, Compression, compressed
 from tg_workbench.federation.updates.headers import MOST_HEADER_BYTES, check_head, header_length
 from tg_workbench.federation.updates.layout import Layout
 from tg_workbench.federation.updates.reading import read_update
 
-__all__ = ["MOST_HEADER_BYTES", "Layout", "check_head", "header_length", "read_update"]
+__all__ = [
+    "MOST_HEADER_BYTES",
+    "Compressed",
+    "Compression",
+    "Layout",
+    "check_head",
+    "compressed",
+    "header_length",
+    "read_update",
+]

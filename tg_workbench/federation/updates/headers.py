@@ -1,8 +1,8 @@
 """The head of an update: safetensors' JSON header, read by hand and bounded, before anything is allocated.
 
-A file is 8 bytes (the header's length, little endian), the header, then the data. Every claim in the header is
-held against what the layout and the compression demand, in full: names, dtypes, shapes and offsets, in order
-and without a hole. So what may follow is known to the byte, whatever the header claims. Without numpy.
+A file is 8 bytes (the header's length, little endian), the header, then the data. Every claim in the header
+is held against what the layout and the compression demand, in full: names, dtypes, shapes and offsets, in
+order and without a hole. So what may follow is known to the byte, whatever is claimed. Without numpy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from tg_workbench.errors import UpdateInvalid
 from tg_workbench.federation.updates.layout import Layout
 
 MOST_HEADER_BYTES = 1 << 20
-MOST_DEPTH = 4
 WIDTHS = {"F32": 4, "U32": 4, "I8": 1}
 """Bytes of a number, by safetensors' names: the only three that an update may hold."""
 INDICES, VALUES, SCALES = "~indices", "~values", "~scales"
@@ -54,7 +53,7 @@ def header_length(head: bytes) -> int:
 
 
 def check_head(head: bytes, total_bytes: int, layout: Layout) -> Head:
-    """What the first bytes of a file of `total_bytes` say, if it is an update of this layout. Else UpdateInvalid."""
+    """What the head of a file of `total_bytes` says, if it is an update of this layout; or UpdateInvalid."""
     data_start = header_length(head)
     if total_bytes < data_start or len(head) < data_start:
         raise UpdateInvalid("this is no safetensors file: it ends before its header")
@@ -103,26 +102,14 @@ def header_of(parts: Sequence[Part], compression: str, layout: Layout) -> bytes:
 
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
-        if text[:1] != b"{" or _depth(text) > MOST_DEPTH:
+        if text[:1] != b"{":
             raise ValueError
         header = json.loads(text, object_pairs_hook=_once, parse_constant=_never, parse_float=_never)
     except (ValueError, RecursionError):
         raise UpdateInvalid(
-            "the header of this update is no sound JSON object of a safetensors file"
+            "the header of this update is not the JSON object of a safetensors file"
         ) from None
     return dict(header)
-
-
-def _depth(text: bytes) -> int:
-    """How deep brackets could nest: counted before they are parsed; those inside of strings count as well."""
-    depth = deepest = 0
-    for byte in text:
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -171,9 +158,7 @@ def _require(header: Mapping[str, Any], parts: Sequence[Part]) -> None:
         if not _same(entry["shape"], shape):
             raise UpdateInvalid(f"{name} must have the shape {list(shape)}")
         if not _same(entry["data_offsets"], (start, end)):
-            raise UpdateInvalid(
-                f"{name} must lie at {start} to {end}: tensors lie in the order of their names"
-            )
+            raise UpdateInvalid(f"{name} must lie at {start} to {end}, in the order of the names")
         start = end
 
 

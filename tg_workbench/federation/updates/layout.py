@@ -1,7 +1,7 @@
 """A layout: which parameters a model has, and where each of them lies in one flat float32 vector.
 
-The order is that of the names, as in every safetensors file of one dtype: so the data of a file IS the vector,
-and nothing is copied either way.
+The order is that of the names, as in every safetensors file of one dtype: so the data of a file IS the
+vector, and nothing is copied either way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_PARTS = 10_000
 MOST_NUMBERS = 1 << 33
 """32 GiB of float32: beyond any model that devices send here."""
 CONTROL = "~control/"
-"""Before the names of SCAFFOLD's control variate: after all other names in the order, so it lies behind them."""
+"""Before the names of SCAFFOLD's control variate, which so comes after all others in the order of names."""
 _NAME = re.compile(r"[A-Za-z0-9_.\-/:]{1,200}")
 
 
@@ -54,7 +54,7 @@ class Layout:
     @classmethod
     def from_json(cls, text: str) -> Layout:
         """The layout that `as_json` wrote down."""
-        return cls.of({name: shape for name, shape in json.loads(text)})
+        return cls.of(dict(json.loads(text)))
 
     def as_json(self) -> str:
         """The layout as text, the same for the same layout."""
@@ -84,7 +84,7 @@ class Layout:
         return spans
 
     def with_control(self) -> Layout:
-        """This layout twice: the parameters, then SCAFFOLD's control variate of each."""
+        """The same twice: the parameters, then SCAFFOLD's control variate of each."""
         return Layout((*self.parts, *((CONTROL + name, shape) for name, shape in self.parts)))
 
     def arrays(self, vector: Vector) -> dict[str, Vector]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tg_workbench.errors import UpdateInvalid
+from tg_workbench.federation.strategies.mean import length
 from tg_workbench.federation.strategies.strategy import Update
 from tg_workbench.federation.updates.compression import decoded
 from tg_workbench.federation.updates.headers import check_head, header_length
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tg_workbench.federation.strategies.strategy import Vector
-
-BLOCK = 1 << 18
 
 
 def read_update(
@@ -39,24 +38,19 @@ def read_update(
     head = check_head(_first(content), len(content), whole)
     vector = decoded(content[head.data_start :], head, whole)
     delta, variate = vector[: layout.size], vector[layout.size :] if control else None
-    if not squared_length(delta) <= most_norm**2:
+    if not _checked_length(delta) <= most_norm:
         raise UpdateInvalid("this update is longer than the bound of the round")
+    if variate is not None:
+        _checked_length(variate)
     return Update(delta, weight, control=variate)
 
 
-def squared_length(vector: Vector) -> float:
-    """Σ x², in float64. Raises UpdateInvalid if a number is NaN or infinite."""
-    import numpy as np
-
-    total = 0.0
-    for start in range(0, len(vector), BLOCK):
-        wide = vector[start : start + BLOCK].astype(np.float64)
-        total += float(
-            wide @ wide
-        )  # the square of a float32 is far inside float64, so only NaN and ∞ spoil it
-    if not math.isfinite(total):
+def _checked_length(vector: Vector) -> float:
+    """How long a vector is. Raises UpdateInvalid if a number is NaN or infinite."""
+    found = length(vector)
+    if not math.isfinite(found):
         raise UpdateInvalid("this update holds numbers that are not finite")
-    return total
+    return found
 
 
 def _bytes_of(source: bytes | Path) -> NDArray[np.uint8]:
