@@ -14,10 +14,10 @@ WorkbenchError
 ├── InvalidRequest             InvalidField, InvalidBatch, RowInvalid, UnknownModel, UnsupportedLayer,
 │                              NotALanguageModel, PasswordUnfit, InvitationInvalid, AuthorizationRefused,
 │                              GrantInvalid, GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable,
-│                              DeviceKeysRequired
-├── Refused                    DeviceNotOnline, NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
+│                              QuantumKeyInvalid, CertificateInvalid, EnvelopeBroken, DeviceKeysRequired
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
 │                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
-│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed
+│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, DeviceNotOnline
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -28,6 +28,7 @@ WorkbenchError
 ├── QuotaExceeded              as many of something as one may have at a time; TooManyJobs
 ├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
 ├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
+├── SealingUnavailable, AuthorityUnusable   nothing can be sealed for devices; they cannot be certified
 ├── AuditUnreadable            there is no audit log to verify
 ├── ModelNotReady              no worker of a model answers yet; ModelBusy: too many ask it
 ├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
@@ -604,6 +605,31 @@ class BudgetExhausted(PrivacyRefused):
         self.of = of
 
 
+# ----------------------------------------------------------------------------- devices
+class QuantumKeyInvalid(InvalidRequest):
+    """Bytes that should be a key of ML-KEM-768 and X25519, or of ML-DSA-65, are none."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(f"this is no usable key: {expected}")
+        self.expected = expected
+
+
+class CertificateInvalid(InvalidRequest):
+    """A certificate, or a request for one, that does not count here. `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this certificate does not count: {reason}")
+        self.reason = reason
+
+
+class EnvelopeBroken(InvalidRequest):
+    """A sealed update that is not what its device signed, or is none. `reason` says which check it failed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this envelope is refused: {reason}")
+        self.reason = reason
+
+
 # ----------------------------------------------------------------------------- checkpoints
 class CheckpointInvalid(WorkbenchError):
     """A checkpoint that cannot be loaded. The training client is as it was before."""
@@ -612,8 +638,8 @@ class CheckpointInvalid(WorkbenchError):
 class SealBroken(CheckpointInvalid):
     """Decryption failed: the bytes were edited, or they belong to somebody else."""
 
-    def __init__(self) -> None:
-        super().__init__("the checkpoint was edited, damaged or made elsewhere: its seal does not hold")
+    def __init__(self, what: str = "the checkpoint") -> None:
+        super().__init__(f"{what} was edited, damaged or made elsewhere: its seal does not hold")
 
 
 class CheckpointMismatch(CheckpointInvalid):
@@ -664,6 +690,23 @@ class SignaturesUnavailable(WorkbenchError):
 
     def __init__(self) -> None:
         super().__init__("the audit log is signed with ML-DSA-65: install cryptography 50 or newer")
+
+
+class SealingUnavailable(WorkbenchError):
+    """Nothing can be sealed with ML-KEM-768 and X25519 here. Nothing weaker takes their place."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "what devices send is sealed with ML-KEM-768 and X25519: install cryptography 50 or newer"
+        )
+
+
+class AuthorityUnusable(WorkbenchError):
+    """The authority that certifies devices cannot be used. `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the authority for devices' certificates cannot be used: {reason}")
+        self.reason = reason
 
 
 class AuditUnreadable(WorkbenchError):

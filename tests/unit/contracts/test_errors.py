@@ -37,6 +37,8 @@ MISTAKES_OF_OURS = {
     errors.KeysUnreadable,
     errors.SigningKeyUnreadable,
     errors.SignaturesUnavailable,
+    errors.SealingUnavailable,
+    errors.AuthorityUnusable,
     errors.AuditUnreadable,
     errors.DatabaseTooNew,
     errors.CallFailed,
