@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tg_workbench.storage import Database
 
 Command = Callable[[argparse.Namespace, Settings], int]
-SCOPES = ("read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin")
+SCOPES = ("read", "train", "datasets", "devices", "keys", "webhooks", "audit", "monitoring", "admin")
 DEATH_SECONDS = 20.0
 MIGRATION_SECONDS = 30.0
 AUDIT_ARGUMENTS = {

@@ -2,22 +2,24 @@
 
 WorkbenchError
 ├── InvalidSetting             an environment variable has a value nobody can use
-├── Unauthenticated            CredentialMissing, TokenExpired, WrongPassword, or something not ours
-├── PermissionDenied           a credential that may not do this; RegistrationClosed
+├── Unauthenticated            CredentialMissing, TokenExpired, WrongPassword, EnrollmentTokenExpired,
+│                              AssertionInvalid, ClockSkewed, or something not ours
+├── PermissionDenied           a credential that may not do this; RegistrationClosed, DeviceRevoked
 ├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
 │                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
 │                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
 │                              AlertNotFound, AlertRuleNotFound, ModelNotFound, JobNotFound, UploadNotFound,
-│                              NotificationNotFound, ResultsNotFound, ServiceNotFound,
-│                              CampaignNotFound, RoundNotFound
+│                              NotificationNotFound, ResultsNotFound, ServiceNotFound, DeviceNotFound,
+│                              EnrollmentTokenNotFound, CampaignNotFound, RoundNotFound
 ├── InvalidRequest             InvalidField, InvalidBatch, RowInvalid, UnknownModel, UnsupportedLayer,
 │                              NotALanguageModel, PasswordUnfit, InvitationInvalid, AuthorizationRefused,
 │                              GrantInvalid, GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable,
-│                              UpdateInvalid, QuantumKeyInvalid, CertificateInvalid, EnvelopeBroken
+│                              QuantumKeyInvalid, CertificateInvalid, EnvelopeBroken, DeviceKeysRequired,
+│                              UpdateInvalid
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
 │                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
-│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, TooFewUpdates,
-│                              DeviceUnfit, RoundNotOpen, UpdateAlreadySubmitted, UpdateRejected
+│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, DeviceNotOnline,
+│                              DeviceUnfit, RoundNotOpen, UpdateAlreadySubmitted, UpdateRejected, TooFewUpdates
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -83,6 +85,31 @@ class WrongPassword(Unauthenticated):
         super().__init__("no account has this name and this password")
 
 
+class EnrollmentTokenExpired(Unauthenticated):
+    """An enrolment token that is unknown, used, revoked, past its time or another organisation's; unsaid which."""
+
+    def __init__(self) -> None:
+        super().__init__("this enrollment token is not good, or no longer: ask for a new one")
+
+
+class AssertionInvalid(Unauthenticated):
+    """What a device has signed to sign in does not show that it is the device, or was shown before."""
+
+    def __init__(self) -> None:
+        super().__init__("this is not signed by a key of the device that is good now, or it was used before")
+
+
+class ClockSkewed(Unauthenticated):
+    """A device's clock is too far from ours; `server_time` is what it should have been."""
+
+    def __init__(self, server_time: int, most_seconds: int) -> None:
+        super().__init__(
+            f"the timestamp is more than {most_seconds} seconds from the server's time: set the clock"
+        )
+        self.server_time = server_time
+        self.most_seconds = most_seconds
+
+
 class CredentialMissing(Unauthenticated):
     """No credential was sent at all."""
 
@@ -107,6 +134,13 @@ class RegistrationClosed(PermissionDenied):
             if by_invitation
             else "registration is closed: an administrator makes accounts here"
         )
+
+
+class DeviceRevoked(PermissionDenied):
+    """Whatever this device shows is good no more."""
+
+    def __init__(self) -> None:
+        super().__init__("this device was revoked: it has to be enrolled anew")
 
 
 # ----------------------------------------------------------------------------- not found
@@ -253,6 +287,20 @@ class DeliveryNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("there is no delivery with this id")
+
+
+class DeviceNotFound(NotFound):
+    """No device has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no device with this id")
+
+
+class EnrollmentTokenNotFound(NotFound):
+    """No open enrolment token has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no open enrollment token with this id")
 
 
 # ----------------------------------------------------------------------------- bad input
@@ -402,9 +450,23 @@ class ScopeInvalid(InvalidRequest):
         super().__init__("a scope is unknown, or more than this application may ask for")
 
 
+class DeviceKeysRequired(InvalidRequest):
+    """A device that brings no keys of its own, where the server makes none."""
+
+    def __init__(self) -> None:
+        super().__init__("send public_keys.encryption and a csr: this workbench makes no keys for devices")
+
+
 # ----------------------------------------------------------------------------- refused
 class Refused(WorkbenchError):
     """Understood, and not done: the state of things forbids it. Nothing has changed."""
+
+
+class DeviceNotOnline(Refused):
+    """A device that would have to be there now, and is not."""
+
+    def __init__(self) -> None:
+        super().__init__("this device is not online: it would be locked out. Give it a time of grace")
 
 
 class NoGradient(Refused):

@@ -91,6 +91,69 @@ class AlertChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceRegistered:
+    """A device came in. The subject of this, and of all that is about devices, is its organisation's tenant."""
+
+    type: ClassVar[str] = "device_registered"
+    device_id: str
+    organization_id: str
+    device_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDeregistered:
+    """A device was sent away for good."""
+
+    type: ClassVar[str] = "device_deregistered"
+    device_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCameOnline:
+    """A device was seen that had been offline."""
+
+    type: ClassVar[str] = "device_online"
+    device_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOffline:
+    """A device was not seen for two of its intervals."""
+
+    type: ClassVar[str] = "device_offline"
+    device_id: str
+    last_seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotated:
+    """A device has new keys, or a new certificate for those it had."""
+
+    type: ClassVar[str] = "key_rotated"
+    device_id: str
+    key_version: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotationForced:
+    """A device, or every device of the organisation (None), has to bring new keys by a time."""
+
+    type: ClassVar[str] = "key_rotation_forced"
+    device_id: str | None
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRevoked:
+    """Nothing that a device shows is good any more."""
+
+    type: ClassVar[str] = "certificate_revoked"
+    device_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Logged:
     """A line of a job's log: DEBUG, INFO, WARNING or ERROR, and what there is to read."""
 
@@ -124,6 +187,15 @@ class UpdateRefused:
     reason: str
 
 
+DeviceFact = (
+    DeviceRegistered
+    | DeviceDeregistered
+    | DeviceCameOnline
+    | DeviceOffline
+    | KeyRotated
+    | KeyRotationForced
+    | CertificateRevoked
+)
 Fact = (
     StatusChanged
     | Progressed
@@ -132,6 +204,7 @@ Fact = (
     | CheckpointSaved
     | AlertChanged
     | Logged
+    | DeviceFact
     | RoundChanged
     | UpdateRefused
 )

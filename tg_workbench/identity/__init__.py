@@ -15,7 +15,7 @@ from tg_workbench.identity.oauth_clients import NewClient, OAuthClients, is_for,
 from tg_workbench.identity.oauth_codes import Exchange, OAuthCodes
 from tg_workbench.identity.organizations import Organizations
 from tg_workbench.identity.permissions import OAUTH_SCOPES, ROLES, meant_by, scopes_of, written
-from tg_workbench.identity.principal import LOCAL, LOCAL_PRINCIPAL, SCOPES, Principal
+from tg_workbench.identity.principal import DEVICE, LOCAL, LOCAL_PRINCIPAL, SCOPES, Principal
 from tg_workbench.identity.sessions import Sessions
 from tg_workbench.identity.tables import (
     ApiKey,
@@ -29,6 +29,7 @@ from tg_workbench.identity.tables import (
 from tg_workbench.identity.users import NewAccount, Users, compared
 
 __all__ = [
+    "DEVICE",
     "LOCAL",
     "LOCAL_PRINCIPAL",
     "OAUTH_SCOPES",

@@ -1,8 +1,8 @@
 """Permissions: which role may do what, and what the documents' OAuth scopes mean in our words.
 
-A role is a bundle of scopes; a member may hold others instead, given by somebody who holds them. Webhooks are
-the organisation's and tell of what all its members do, so they are for its administrators. `monitoring` is in
-no role: metrics and logs are the whole server's, so only its operator gives them away.
+A role is a bundle of scopes; a member may hold others instead, given by somebody who holds them. Webhooks and
+devices are the organisation's, and tell of what all its members do, so they are for its administrators.
+`monitoring` is in no role: metrics and logs are the whole server's, so only its operator gives them away.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tg_workbench.errors import InvalidRequest, PermissionDenied, ScopeInvalid
 from tg_workbench.identity.principal import SCOPES, Principal
 
 _MEMBER = frozenset({"read", "train", "datasets", "keys"})
-_ADMIN = _MEMBER | {"webhooks", "audit", "admin"}
+_ADMIN = _MEMBER | {"devices", "webhooks", "audit", "admin"}
 ROLES: dict[str, frozenset[str]] = {
     "viewer": frozenset({"read"}),
     "member": _MEMBER,
@@ -22,7 +22,7 @@ ROLES: dict[str, frozenset[str]] = {
 OAUTH_SCOPES: dict[str, frozenset[str]] = {
     **{scope: frozenset({scope}) for scope in SCOPES},
     "read:devices": frozenset({"read"}),
-    "write:devices": frozenset({"train"}),
+    "write:devices": frozenset({"train", "devices"}),
 }
 """QFLARE's three (`admin` is ours as well), and our own."""
 

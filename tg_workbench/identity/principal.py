@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 
 from tg_workbench.errors import OrganizationNotFound
 
-SCOPES = ("read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin")
+SCOPES = ("read", "train", "datasets", "devices", "keys", "webhooks", "audit", "monitoring", "admin")
 """What a credential may be allowed to do.
 
-`read` looks; `train` drives training clients; `datasets` adds and removes data; `keys` issues API keys;
-`webhooks` subscribes to events; `audit` reads the audit log; `monitoring` reads the server's metrics, logs
-and alerts; `admin` looks after organisations, their members, and OAuth clients.
+`read` looks; `train` drives training clients; `datasets` adds and removes data; `devices` lets devices in and
+sends them away; `keys` issues API keys; `webhooks` subscribes to events; `audit` reads the audit log;
+`monitoring` reads the server's metrics, logs and alerts; `admin` looks after organisations, their members, and
+OAuth clients.
 """
+DEVICE = "device"
+"""The one scope of a device. No person, key or application ever holds it, and a device holds no other."""
 LOCAL = "local"
 
 
@@ -42,6 +45,11 @@ class Principal:
     def is_person(self) -> bool:
         """Whether a person has signed in by themselves, and no key or application comes in their name."""
         return self.session_id is not None and self.client_id is None
+
+    @property
+    def is_device(self) -> bool:
+        """Whether it is a device, which acts for nobody but itself."""
+        return DEVICE in self.scopes
 
     @property
     def is_operator(self) -> bool:

@@ -17,16 +17,25 @@ import structlog
 from sqlmodel import Session, col
 
 from tg_workbench.events import EventRow, tenant_subject
-from tg_workbench.identity import Principal
+from tg_workbench.identity import DEVICE, Principal
 from tg_workbench.observability.logs import where
 from tg_workbench.storage.statements import Statement
 from tg_workbench.training import OperationKind, TrainingClient
 
-Channel = Literal["dashboard", "training", "security"]
+Channel = Literal["dashboard", "training", "security", "device"]
 Data = dict[str, Any]
-CHANNELS: Mapping[Channel, str] = {"dashboard": "read", "training": "read", "security": "monitoring"}
-"""Each channel, and the scope its listeners hold."""
+CHANNELS: Mapping[Channel, str] = {
+    "dashboard": "read",
+    "training": "read",
+    "security": "monitoring",
+    "device": DEVICE,
+}
+"""Each channel, and the scope its listeners hold. `device` is each device's own."""
 MONITORING = "monitoring"
+OF_EVERY_MEMBER = frozenset({"device_registered", "device_deregistered", "device_online", "device_offline"})
+"""What every member of an organisation may hear of it: they can list its devices, too."""
+ENDS_A_DEVICE = frozenset({"device_deregistered", "certificate_revoked"})
+"""The last that a device hears."""
 CURVE = ("step", "epsilon", "noisy_loss")
 BUDGET = (
     *("guarantee", "mode", "unit", "relation", "accountant"),
@@ -65,9 +74,12 @@ class Announcement:
     def is_for(self, listener: Principal, channel: Channel) -> bool:
         """Whether this listener may hear it there."""
         if self.owner_id is not None:
-            return channel != "security" and self.owner_id == listener.id
-        ours = self.subject == tenant_subject(listener.tenant_id)
-        return channel != "training" and ours and listener.may(MONITORING)
+            return channel in ("dashboard", "training") and self.owner_id == listener.id
+        if self.subject != tenant_subject(listener.tenant_id) or channel == "training":
+            return False
+        if channel == "device":
+            return self.data.get("device_id", "") in (listener.id, None)
+        return listener.may(MONITORING) or (channel == "dashboard" and self.type in OF_EVERY_MEMBER)
 
 
 def announcements(session: Session, after: int, limit: int) -> tuple[list[Announcement], int]:
@@ -135,7 +147,15 @@ _OF_CLIENTS: Mapping[str, tuple[str, Callable[[Data], Data | None]]] = {
     "interrupted": ("training_interrupted", _only("step", "resumed_from", "lost_steps")),
     "checkpoint": ("checkpoint_saved", _only("artifact_id", "step", "automatic")),
 }
+_DEVICE = ("device_id",)
 _OF_TENANTS: Mapping[str, tuple[str, Callable[[Data], Data | None]]] = {
+    "device_registered": ("device_registered", _only(*_DEVICE, "device_name")),
+    "device_deregistered": ("device_deregistered", _only(*_DEVICE)),
+    "device_online": ("device_online", _only(*_DEVICE)),
+    "device_offline": ("device_offline", _only(*_DEVICE, "last_seen")),
+    "key_rotated": ("key_rotated", _only(*_DEVICE, "key_version")),
+    "key_rotation_forced": ("key_rotation_forced", _only(*_DEVICE, "deadline")),
+    "certificate_revoked": ("certificate_revoked", _only(*_DEVICE, "reason")),
     "alert": (
         "security_alert",
         _only("alert_id", "rule", "state", "severity", "subject", "value", "threshold", "message"),

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 MEANINGS = {
     "read": "see your training clients, datasets and results",
     "read:devices": "see your devices, training clients and results",
-    "write:devices": "drive devices and training in your name",
+    "write:devices": "let devices in, drive them, and train in your name",
     "train": "train models in your name",
     "datasets": "add and remove datasets",
+    "devices": "let devices in and send them away",
     "keys": "issue and revoke your API keys",
     "webhooks": "subscribe to what happens",
     "audit": "read your organisation's audit log",

@@ -14,7 +14,7 @@ from tg_workbench.contracts.tg_tinker.schemas import Form, Id
 from tg_workbench.identity import Membership, Organization, User, scopes_of
 
 Role = Literal["owner", "admin", "member", "viewer"]
-Scope = Literal["read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin"]
+Scope = Literal["read", "train", "datasets", "devices", "keys", "webhooks", "audit", "monitoring", "admin"]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Description = Annotated[str, Field(max_length=2000)]
 Page = Annotated[int, Query(ge=1, le=10**9)]

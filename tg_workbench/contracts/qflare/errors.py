@@ -21,6 +21,12 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.Unauthenticated: ("INVALID_TOKEN", 401),
     errors.PermissionDenied: ("INSUFFICIENT_PERMISSIONS", 403),
     errors.QuotaExceeded: ("QUOTA_EXCEEDED", 429),
+    errors.DeviceNotFound: ("DEVICE_NOT_FOUND", 404),
+    errors.DeviceNotOnline: ("DEVICE_OFFLINE", 409),
+    errors.EnrollmentTokenExpired: ("ENROLLMENT_TOKEN_EXPIRED", 401),
+    errors.QuantumKeyInvalid: ("INVALID_QUANTUM_KEY", 422),
+    errors.CertificateInvalid: ("INVALID_QUANTUM_KEY", 422),
+    errors.DeviceKeysRequired: ("INVALID_QUANTUM_KEY", 422),
     # ours, where the document has no word
     errors.CredentialMissing: ("AUTHENTICATION_REQUIRED", 401),
     errors.NotFound: ("NOT_FOUND", 404),

@@ -16,7 +16,7 @@ from tg_workbench.training import Artifact, TrainingClient
 Privacy = Literal["protected", "public"]
 UnitName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z _-]{0,39}$")]
 """What a unit is called."""
-Scope = Literal["read", "train", "datasets", "keys", "webhooks", "audit", "monitoring", "admin"]
+Scope = Literal["read", "train", "datasets", "devices", "keys", "webhooks", "audit", "monitoring", "admin"]
 
 
 # ----------------------------------------------------------------------------- bodies
@@ -111,7 +111,7 @@ class IssueApiKey(ExactForm):
     """A key to be made; it cannot do more than whoever asks for it."""
 
     name: str = Field(min_length=1, max_length=200)
-    scopes: Annotated[list[Scope | Literal["training"]], Field(min_length=1, max_length=9)] = Field(
+    scopes: Annotated[list[Scope | Literal["training"]], Field(min_length=1, max_length=10)] = Field(
         default=["read", "train", "datasets"],
         description="`training` is API Coordination's word for `read` and `train`.",
     )
