@@ -17,10 +17,11 @@ from sqlmodel import Session
 from tg_workbench.crypto.hpke import SealingKey
 from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.federation.rounds.keys import RoundKeys
-from tg_workbench.federation.rounds.specs import CampaignSpec
-from tg_workbench.federation.rounds.tables import Round
+from tg_workbench.federation.rounds.phases import Part, Phase
+from tg_workbench.federation.rounds.tables import Participation, Round
+from tg_workbench.federation.rounds.turns import spec_of
+from tg_workbench.federation.sign_in import SignedDevice
 from tg_workbench.federation.strategies import named
-from tg_workbench.federation.tables import Device, DeviceKey
 from tg_workbench.federation.updates.bindings import ASSIGNMENT_CONTEXT, canonical, model_key_info
 
 
@@ -45,8 +46,11 @@ class Assignments:
         self.home = home
         self.signer = signer
 
-    def of(self, device: Device, key: DeviceKey, round_: Round, spec: CampaignSpec) -> dict[str, Any]:
-        """What `device`, whose keys are `key`, does in a round that has begun to train. Raises SealBroken."""
+    def of(self, signed: SignedDevice, round_: Round, part: Participation) -> dict[str, Any] | None:
+        """What a device does in a round; None unless the round trains and waits for its update."""
+        if round_.phase != Phase.TRAINING or part.status != Part.JOINED:
+            return None
+        device, key, spec = signed.device, signed.key, spec_of(self.session, round_)
         keys = RoundKeys.of(self.session, self.home, round_)
         info = model_key_info(device.organization_id, round_.id, device.id)
         wrapped = SealingKey.from_bytes(key.encryption_key).seal(keys.model_key, info)

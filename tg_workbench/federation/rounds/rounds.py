@@ -132,6 +132,13 @@ class Rounds:
             raise RoundNotFound
         return round_, spec_of(self.session, round_), part
 
+    def download_of(self, device: Device, round_id: str) -> str:
+        """The blob of the model that a round starts from. Raises RoundNotFound, RoundNotOpen."""
+        round_, _, _ = self.for_device(device, round_id)
+        if round_.download_blob is None or round_.phase != Phase.TRAINING:
+            raise RoundNotOpen(round_.id, round_.phase)
+        return round_.download_blob
+
     def drop(self, device: Device) -> None:
         """Have a device take part in nothing any more: it was revoked, or is gone.
 

@@ -1,0 +1,83 @@
+"""QFLARE's rounds: S2-10 … S2-14. People start and follow them, devices join and submit."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from tg_workbench.contracts.providers import (
+    CampaignsRoom,
+    IdempotencyKey,
+    RoundId,
+    RoundsRoom,
+    SignedIn,
+    SignedInDevice,
+    TheAssignments,
+)
+from tg_workbench.contracts.qflare import accounts, round_schemas
+from tg_workbench.contracts.qflare.errors import QFLARE_FAILURES, QflareRoute
+from tg_workbench.contracts.route import needs
+from tg_workbench.contracts.submitting import TheSubmissionDesk
+from tg_workbench.identity import DEVICE
+
+router = APIRouter(
+    prefix="/api/v1/fl/rounds", route_class=QflareRoute, tags=["QFLARE"], responses=QFLARE_FAILURES
+)
+
+
+@router.get("")
+async def list_rounds(
+    owner: SignedIn, rounds: RoundsRoom, page: accounts.Page = 1, size: accounts.Size = 20
+) -> round_schemas.RoundList:
+    """List training rounds, the newest first."""
+    found, _ = rounds.list_page(owner, limit=size, offset=(page - 1) * size)
+    counts, campaigns = rounds.counts(found), rounds.campaigns(found)
+    shown = [round_schemas.RoundView.of(each, campaigns[each.campaign_id], counts[each.id]) for each in found]
+    return round_schemas.RoundList(rounds=shown)
+
+
+@router.post("", status_code=201)
+@needs("train")
+async def start_round(
+    body: round_schemas.StartRound,
+    owner: SignedIn,
+    campaigns: CampaignsRoom,
+    rounds: RoundsRoom,
+    key: IdempotencyKey = None,
+) -> round_schemas.RoundView:
+    """Start a new training round; with `rounds`, the first of a campaign."""
+    campaign, first = campaigns.start(owner, body.as_spec(), idempotency_key=key)
+    return round_schemas.RoundView.of(first, campaign, rounds.counts([first])[first.id])
+
+
+@router.get("/{round_id}")
+async def get_round(round_id: RoundId, owner: SignedIn, rounds: RoundsRoom) -> round_schemas.RoundView:
+    """Get training round details."""
+    found = rounds.get(owner, round_id)
+    campaign = rounds.campaigns([found])[found.campaign_id]
+    return round_schemas.RoundView.of(found, campaign, rounds.counts([found])[found.id])
+
+
+@router.post("/{round_id}/join")
+@needs(DEVICE)
+async def join_round(
+    round_id: RoundId, device: SignedInDevice, rounds: RoundsRoom, assignments: TheAssignments
+) -> round_schemas.Joined:
+    """Join a training round (device endpoint). Ask again until the answer holds the assignment."""
+    found, part = rounds.join(device.device, round_id)
+    campaign = rounds.campaigns([found])[found.campaign_id]
+    view = round_schemas.RoundView.of(found, campaign, rounds.counts([found])[found.id])
+    return round_schemas.Joined(
+        **view.model_dump(),
+        participation=round_schemas.ParticipationView.of(part),
+        assignment=assignments.of(device, found, part),
+    )
+
+
+@router.post("/{round_id}/submit")
+@needs(DEVICE)
+async def submit_update(round_id: RoundId, desk: TheSubmissionDesk) -> round_schemas.Submitted:
+    """Submit training results: an envelope as application/octet-stream, or as JSON (device endpoint).
+
+    The same envelope again gets the same receipt.
+    """
+    return round_schemas.Submitted.of(await desk.take(round_id))

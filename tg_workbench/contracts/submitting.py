@@ -1,0 +1,156 @@
+"""An update as it arrives: signed by its device, sealed to its round, kept only if it is whole.
+
+The body goes to the disk as it comes. Then its manifest is verified and every chunk of it opened, in a thread
+and in constant memory, so a sender hears at once of what was changed, cut off or meant for something else;
+nothing of what was opened is kept. What its numbers are worth the worker says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from tg_workbench.contracts.bodies import media_type
+from tg_workbench.contracts.failures import BodyTooLarge
+from tg_workbench.contracts.pieces import Pieces, chunks_of
+from tg_workbench.contracts.premises import Premises, premises_of
+from tg_workbench.contracts.providers import SignedInDevice
+from tg_workbench.crypto.envelopes import MOST_JSON_BYTES, from_json, open_payload, read_head
+from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateRejected, WorkbenchError
+from tg_workbench.events import Events, UpdateRefused, tenant_subject
+from tg_workbench.federation.rounds import Arrived, Part, Participation, Submissions
+from tg_workbench.federation.rounds.assignments import Signer
+from tg_workbench.federation.rounds.keys import RoundKeys
+from tg_workbench.federation.rounds.submissions import verifying_key
+from tg_workbench.federation.server_keys import ServerKeys
+from tg_workbench.federation.sign_in import SignedDevice
+from tg_workbench.storage import BlobWriter
+
+JSON = "application/json"
+VERDICT_SECONDS = 10.0
+"""How long an answer waits for the worker's verdict. The update is kept by then."""
+
+
+class SubmissionDesk:
+    """Takes in the update of one device, for one request."""
+
+    def __init__(self, request: Request, premises: Premises, device: SignedDevice) -> None:
+        self.request = request
+        self.premises = premises
+        self.device = device
+
+    async def take(self, round_id: str) -> Participation:
+        """The device's part once its update was looked into, or as it is after a while.
+
+        Raises RoundNotFound, RoundNotOpen, EnvelopeBroken, UpdateAlreadySubmitted, UpdateRejected,
+        BodyTooLarge, QuotaExceeded, StorageFull.
+        """
+        premises, device = self.premises, self.device.device
+        with premises.database.read() as session:
+            submissions = Submissions(session, premises.folder, premises.blobs)
+            round_, _, _ = submissions.rounds.for_device(device, round_id)
+            most = submissions.most_bytes(round_)
+        with premises.intake.place(device.id), premises.blobs.writer() as writer:
+            await self._receive(writer, most)
+            digest = await asyncio.to_thread(writer.finish)
+            try:
+                arrived = await asyncio.to_thread(self._checked, round_id, writer.path, digest, writer.size)
+            except EnvelopeBroken as failure:
+                self._note(round_id, failure)
+                raise
+            part = self._keep(round_id, arrived, writer)
+        return await self._verdict(part, round_.campaign_id)
+
+    async def _receive(self, writer: BlobWriter, most: int) -> None:
+        """The body, in the file, as an envelope. Raises BodyTooLarge, EnvelopeBroken, InvalidRequest."""
+        if media_type(self.request) == JSON:
+            text = bytearray()
+            async for chunk in chunks_of(self.request):
+                text += chunk
+                if len(text) > 2 * MOST_JSON_BYTES:
+                    raise BodyTooLarge("an update of this size is sent as application/octet-stream")
+            writer.write(from_json(bytes(text)))
+            return
+        announced = self.request.headers.get("content-length", "")
+        if announced.isascii() and announced.isdigit() and int(announced) > most:
+            raise BodyTooLarge(f"an update for this round has at most {most:,} bytes")
+        pieces, size = Pieces(writer.write), 0
+        async for chunk in chunks_of(self.request):
+            size += len(chunk)
+            if size > most:
+                raise BodyTooLarge(f"an update for this round has at most {most:,} bytes")
+            pieces.add(chunk)
+            await pieces.pass_on()
+        await pieces.pass_on(all_of_it=True)
+
+    def _checked(self, round_id: str, path: Path, digest: str, size: int) -> Arrived:
+        """An envelope that is whole, and this device's, for this round. Raises EnvelopeBroken."""
+        premises, device = self.premises, self.device.device
+        with path.open("rb") as file:
+            head = read_head(file)
+            with premises.database.read() as session:
+                submissions = Submissions(session, premises.folder, premises.blobs)
+                verified = head.verify(verifying_key(session, device.id, head.manifest.key_version))
+                round_ = submissions.admit(device, round_id, verified.manifest)
+                known = submissions.rounds.part_of(device, round_)
+                if known is not None and known.digest == digest:  # sent again: it was opened then
+                    return Arrived(digest, size, verified.manifest)
+                try:
+                    keys = RoundKeys.of(session, premises.settings.home, round_)
+                except SealBroken:
+                    raise EnvelopeBroken("its round is over, and its keys are destroyed") from None
+            for _ in open_payload(verified, file, keys.opening):
+                pass
+        return Arrived(digest, size, verified.manifest)
+
+    def _keep(self, round_id: str, arrived: Arrived, writer: BlobWriter) -> Participation:
+        premises = self.premises
+        with premises.database.write(durable=True) as session:
+            signer = signer_of(ServerKeys(session, premises.settings.home))
+            submissions = Submissions(session, premises.folder, premises.blobs)
+            part = submissions.keep(self.device.device, round_id, arrived, signer)
+            if part.blob is not None:  # one that was rejected, or whose round is over, is not brought back
+                writer.keep()
+        return part
+
+    async def _verdict(self, part: Participation, campaign_id: str) -> Participation:
+        """The part once the worker has looked into it. Raises UpdateRejected."""
+        bells, deadline = self.premises.bells, time.monotonic() + VERDICT_SECONDS
+        with bells.listening(campaign_id) as rung:
+            while part.status == Part.SUBMITTED and not self.premises.stopping.is_set():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                await bells.heard(rung, min(left, bells.FALLBACK_SECONDS))
+                rung.clear()
+                with self.premises.database.read() as session:
+                    part = session.get_one(Participation, part.id)
+        if part.status == Part.REJECTED:
+            raise UpdateRejected(part.reason or "")
+        return part
+
+    def _note(self, round_id: str, failure: WorkbenchError) -> None:
+        """What was refused at the door is told to those who watch over the organisation."""
+        device = self.device.device
+        reason = str(failure.details.get("reason", ""))
+        with self.premises.database.write() as session:
+            fact = UpdateRefused(round_id, device.id, reason)
+            Events(session).record(tenant_subject(device.organization_id), fact)
+
+
+def signer_of(keys: ServerKeys) -> Signer:
+    """What signs in the workbench's name now."""
+    key = keys.current()
+    return Signer(keys.signing_key(key), key.version)
+
+
+async def _desk(request: Request, device: SignedInDevice) -> SubmissionDesk:
+    return SubmissionDesk(request, premises_of(request), device)
+
+
+TheSubmissionDesk = Annotated[SubmissionDesk, Depends(_desk)]

@@ -1,0 +1,142 @@
+"""What QFLARE's document has no words for: campaigns, who took part in a round, and the model of a round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tg_workbench.contracts.accounts import utc
+from tg_workbench.contracts.downloads import Download
+from tg_workbench.contracts.providers import (
+    CampaignId,
+    CampaignsRoom,
+    Limit,
+    Offset,
+    RoundId,
+    RoundsRoom,
+    SignedIn,
+    SignedInDevice,
+)
+from tg_workbench.contracts.qflare.round_schemas import ParticipationView, RoundView
+from tg_workbench.contracts.route import FAILURES, needs
+from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
+from tg_workbench.federation.rounds import Campaign
+from tg_workbench.federation.rounds.submissions import version_name
+from tg_workbench.identity import DEVICE
+
+router = APIRouter(
+    prefix="/workbench/v1/federation", route_class=WorkbenchRoute, tags=["Federation"], responses=FAILURES
+)
+FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {}}, "description": "The sealed file."}
+}
+
+
+class CampaignView(BaseModel):
+    """A model that devices learn together."""
+
+    id: str
+    name: str
+    status: str
+    reason: str | None
+    architecture: str
+    strategy: str
+    rounds: int
+    rounds_done: int
+    model_version: str
+    model_digest: str | None
+    model_id: str | None
+    created_at: str
+    ended_at: str | None
+    config: dict[str, Any]
+
+    @classmethod
+    def of(cls, campaign: Campaign) -> CampaignView:
+        """A row, as it is shown."""
+        spec = campaign.spec
+        return cls(
+            id=campaign.id,
+            name=campaign.name,
+            status=campaign.status,
+            reason=campaign.reason,
+            architecture=spec["architecture"],
+            strategy=spec["strategy"],
+            rounds=spec["rounds"],
+            rounds_done=campaign.rounds_done,
+            model_version=version_name(campaign.model_version),
+            model_digest=campaign.model_digest,
+            model_id=campaign.model_id,
+            created_at=utc(campaign.created_at),
+            ended_at=None if campaign.ended_at is None else utc(campaign.ended_at),
+            config=spec,
+        )
+
+
+class CampaignList(BaseModel):
+    """The organisation's campaigns, the newest first."""
+
+    campaigns: Sequence[CampaignView]
+    total: int
+
+
+class CampaignRounds(CampaignView):
+    """A campaign with its rounds, in order."""
+
+    history: Sequence[RoundView]
+
+
+class Participations(BaseModel):
+    """Every device's part in a round, in the order they joined."""
+
+    participations: Sequence[ParticipationView]
+
+
+@router.get("/campaigns")
+async def list_campaigns(
+    owner: SignedIn, campaigns: CampaignsRoom, limit: Limit = 50, offset: Offset = 0
+) -> CampaignList:
+    """The campaigns of your organisation, the newest first."""
+    found, total = campaigns.list_page(owner, limit=limit, offset=offset)
+    return CampaignList(campaigns=[CampaignView.of(each) for each in found], total=total)
+
+
+@router.get("/campaigns/{campaign_id}")
+async def get_campaign(
+    campaign_id: CampaignId, owner: SignedIn, campaigns: CampaignsRoom, rounds: RoundsRoom
+) -> CampaignRounds:
+    """A campaign, and how each of its rounds went."""
+    campaign = campaigns.get(owner, campaign_id)
+    history = campaigns.rounds(campaign)
+    counts = rounds.counts(history)
+    shown = [RoundView.of(each, campaign, counts[each.id]) for each in history]
+    return CampaignRounds(**CampaignView.of(campaign).model_dump(), history=shown)
+
+
+@router.delete("/campaigns/{campaign_id}")
+async def cancel_campaign(
+    campaign_id: CampaignId, owner: SignedIn, campaigns: CampaignsRoom
+) -> CampaignView:
+    """End a campaign now. What it has come to so far stays."""
+    return CampaignView.of(campaigns.cancel(owner, campaign_id))
+
+
+@router.get("/rounds/{round_id}/participations")
+async def list_participations(round_id: RoundId, owner: SignedIn, rounds: RoundsRoom) -> Participations:
+    """Which devices take part in a round, and what became of their updates."""
+    parts = rounds.participations(rounds.get(owner, round_id))
+    return Participations(participations=[ParticipationView.of(part) for part in parts])
+
+
+@router.get("/rounds/{round_id}/model", response_class=Response, responses=FILE)
+@needs(DEVICE)
+async def fetch_model(
+    round_id: RoundId, device: SignedInDevice, rounds: RoundsRoom, request: Request
+) -> Response:
+    """The model that a round starts from, sealed: its key is in the device's assignment. Takes ranges."""
+    digest = rounds.download_of(device.device, round_id)
+    return Download(rounds.blobs.path(digest), digest, f"{round_id}.sealed").check(request)
