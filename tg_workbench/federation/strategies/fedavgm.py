@@ -31,8 +31,8 @@ class FedAvgM:
 
     name: ClassVar[str] = "fedavgm"
     summary: ClassVar[str] = (
-        "FedAvg with momentum at the server: fewer rounds where devices' data differ, but it overshoots when "
-        "momentum or learning rate are high."
+        "FedAvg with momentum at the server: fewer rounds where devices' data differ, but it overshoots "
+        "when momentum or learning rate are high."
     )
     needs_each_update: ClassVar[bool] = False
     local: ClassVar[LocalRule] = LocalRule()

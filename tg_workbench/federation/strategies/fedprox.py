@@ -24,8 +24,8 @@ class FedProx:
 
     name: ClassVar[str] = "fedprox"
     summary: ClassVar[str] = (
-        "FedAvg whose devices stay near the shared model: steadier where their data differ or some train for "
-        "longer than others. More proximal means slower."
+        "FedAvg whose devices stay near the shared model: steadier where their data differ or some train "
+        "for longer than others. More proximal means slower."
     )
     needs_each_update: ClassVar[bool] = False
     fewest: ClassVar[int] = 1

@@ -27,8 +27,8 @@ class Median:
 
     name: ClassVar[str] = "median"
     summary: ClassVar[str] = (
-        "Holds against up to half of the devices lying. Costs accuracy where devices' data differ: what only "
-        "a few devices know is taken for a lie. Cannot go together with secure aggregation."
+        "Holds against up to half of the devices lying. Costs accuracy where devices' data differ: what "
+        "only a few devices know is taken for a lie. Cannot go together with secure aggregation."
     )
     needs_each_update: ClassVar[bool] = True
     local: ClassVar[LocalRule] = LocalRule()

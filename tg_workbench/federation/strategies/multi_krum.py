@@ -35,8 +35,8 @@ class MultiKrum:
     name: ClassVar[str] = "multi-krum"
     summary: ClassVar[str] = (
         "Leaves out whole updates that lie far from the others: holds against a stated number of lying "
-        "devices. Costs accuracy where devices' data differ: honest outsiders are left out as well. Cannot go "
-        "together with secure aggregation."
+        "devices. Costs accuracy where devices' data differ: honest outsiders are left out as well. Cannot "
+        "go together with secure aggregation."
     )
     needs_each_update: ClassVar[bool] = True
     local: ClassVar[LocalRule] = LocalRule()

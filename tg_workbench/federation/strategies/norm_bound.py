@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tg_workbench.federation.strategies.mean import Mean, length, moved, require_single
+from tg_workbench.federation.strategies.mean import Mean, check, length, moved, require_single
 from tg_workbench.federation.strategies.registry import strategy
 from tg_workbench.federation.strategies.strategy import (
     Aggregation,
@@ -33,8 +33,8 @@ class NormBound:
     name: ClassVar[str] = "norm-bound"
     summary: ClassVar[str] = (
         "FedAvg in which no update is longer than a bound: a boosted, poisoned one loses its force. Costs "
-        "accuracy where devices' data differ and honest updates are longer than the bound. Cannot go together "
-        "with secure aggregation."
+        "accuracy where devices' data differ and honest updates are longer than the bound. Cannot go "
+        "together with secure aggregation."
     )
     needs_each_update: ClassVar[bool] = True
     local: ClassVar[LocalRule] = LocalRule()
@@ -63,6 +63,7 @@ class Bounded:
     def add(self, update: Update) -> None:
         """Take in one update, no longer than the bound."""
         require_single(update)
+        check(update.delta, len(self._parameters))
         excess = length(update.delta) / self._rule.bound
         if excess > 1.0 and self._rule.refuse:
             self._refused += 1

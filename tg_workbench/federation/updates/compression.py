@@ -1,7 +1,7 @@
 """How an update is made smaller on its way: not at all, to int8, or to its largest numbers.
 
 Whatever is chosen, what travels is safetensors, and the server decodes it exactly. What was lost on the way
-is the residual: the device keeps it, and adds it to its next update (error feedback: Stich, Cordonnier, Jaggi,
+is the residual: the device keeps it, and adds it to its next update (Stich, Cordonnier, Jaggi,
 "Sparsified SGD with Memory", NeurIPS 2018, Algorithm 1; Karimireddy, Rebjock, Stich, Jaggi, "Error Feedback
 Fixes SignSGD and other Gradient Compression Schemes", ICML 2019, Algorithm 2). Nothing is lost for good.
 
@@ -147,7 +147,8 @@ def _by_chance(steps: Vector, random: np.random.Generator) -> Vector:
     """Down or up, up with the probability of what is over: right on average."""
     import numpy as np
 
-    return np.floor(steps + random.random(len(steps), dtype=np.float32))
+    rounded: Vector = np.floor(steps + random.random(len(steps), dtype=np.float32))
+    return rounded
 
 
 def _from_int8(scales: Vector, small: NDArray[np.int8], layout: Layout) -> Vector:
@@ -171,8 +172,8 @@ def _to_largest(
         raise InvalidField("compression", "top-k would drop SCAFFOLD's control variate: use none or int8")
     kept = compression.kept(layout.size)
     places = np.argpartition(np.abs(vector), layout.size - kept)[layout.size - kept :]
-    places = np.sort(places).astype(np.uint32)
-    return vector[places], places
+    ascending = np.sort(places).astype(np.uint32)
+    return vector[ascending], ascending
 
 
 def _from_largest(values: Vector, places: NDArray[np.uint32], layout: Layout) -> Vector:
