@@ -35,7 +35,7 @@ from tg_workbench.federation.updates.bindings import (
     download_context,
     model_key_info,
 )
-from tg_workbench.federation.updates.compression import encode
+from tg_workbench.federation.updates.compression import Compression, compressed
 from tg_workbench.federation.updates.layout import CONTROL
 from tg_workbench.sdk.connection import Body, Connection
 
@@ -173,12 +173,14 @@ class TakingPart:
         vector, whole = learned.delta, layout
         if learned.control_delta is not None:
             vector, whole = np.concatenate([vector, learned.control_delta]), layout.with_control()
-        compression, campaign = assignment["compression"], assignment["campaign_id"]
+        asked, campaign = Compression(**assignment["compression"]), assignment["campaign_id"]
+        if asked.kind == "none":
+            return compressed(vector, whole, asked).payload
         residual = self.folder.remembered(RESIDUAL_KIND, campaign, whole.size)
-        content, rest = encode(vector, whole, compression, residual)
-        if compression != "none":
-            self.folder.remember(RESIDUAL_KIND, campaign, rest)
-        return content
+        made = compressed(vector, whole, asked, residual)
+        if made.residual is not None:
+            self.folder.remember(RESIDUAL_KIND, campaign, made.residual)
+        return made.payload
 
     def _sealed(self, assignment: Told, content: bytes, learned: Learned) -> bytes:
         identity = self.identity
@@ -190,7 +192,7 @@ class TakingPart:
             key_version=identity.key_version,
             sample_count=learned.samples,
             metrics=learned.metrics if assignment["reports_metrics"] else {},
-            compression=assignment["compression"],
+            compression=assignment["compression"]["kind"],
         )
         seal_to = SealingKey.from_bytes(base64.b64decode(assignment["seal_to"]))
         return b"".join(seal(claim, content, identity.signing_key, seal_to))

@@ -23,6 +23,7 @@ from tg_workbench.federation.rounds import (
 from tg_workbench.federation.rounds.phases import OVER
 from tg_workbench.federation.rounds.specs import MNIST_CLASSES, MNIST_SHAPE
 from tg_workbench.federation.rounds.submissions import version_name
+from tg_workbench.federation.updates.compression import Compression
 
 Status = Literal["in_progress", "completed", "failed"]
 
@@ -79,6 +80,7 @@ class StartRound(ExactForm):
     recruiting_seconds: float = CampaignSpec.recruiting_seconds
     training_seconds: float = CampaignSpec.training_seconds
     compression: Literal["none", "int8", "top-k"] = "none"
+    compression_keep: float = Compression.keep
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     def as_spec(self) -> CampaignSpec:
@@ -95,7 +97,7 @@ class StartRound(ExactForm):
             rounds=self.rounds,
             recruiting_seconds=self.recruiting_seconds,
             training_seconds=self.training_seconds,
-            compression=self.compression,
+            compression=Compression(self.compression, self.compression_keep),
             privacy=self.privacy_settings,
             seed=model.seed,
             name=self.name,

@@ -82,7 +82,7 @@ class Assignments:
                 "proximal": rule.proximal,
                 "control": rule.control,
             },
-            "compression": spec.compression,
+            "compression": {"kind": spec.compression.kind, "keep": spec.compression.keep},
             "reports_metrics": not (spec.privacy or {}).get("differential_privacy", False),
             "seal_to": _text(round_.public_key or b""),
         }

@@ -13,6 +13,7 @@ from typing import Any
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidField, UnknownModel
 from tg_workbench.execution import WorkKind
+from tg_workbench.federation.updates.compression import Compression
 from tg_workbench.settings import Settings
 from tg_workbench.training.specs import ROW_MODELS
 
@@ -119,7 +120,7 @@ class CampaignSpec:
     rounds: int = 1
     recruiting_seconds: float = 600.0
     training_seconds: float = 3600.0
-    compression: str = "none"
+    compression: Compression = field(default_factory=Compression)
     privacy: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     name: str | None = None
@@ -145,6 +146,7 @@ class CampaignSpec:
             "shape": made,
             "local": LocalTraining(**stored["local"]),
             "criteria": Criteria(**stored["criteria"]),
+            "compression": Compression(**stored["compression"]),
         }
         return cls(**{**stored, **nested})
 
