@@ -44,7 +44,8 @@ from tg_workbench.contracts.oauth import routes as oauth
 from tg_workbench.contracts.open_inference import routes as open_inference
 from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
-from tg_workbench.contracts.qflare import channels, monitoring
+from tg_workbench.contracts.qflare import channels, device_channel, monitoring
+from tg_workbench.contracts.qflare import devices as qflare_devices
 from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
@@ -54,12 +55,14 @@ from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import alerts, jobs, notifications, own_account, services, webhooks
 from tg_workbench.contracts.workbench import datasets as workbench_datasets
+from tg_workbench.contracts.workbench import devices as workbench_devices
 from tg_workbench.contracts.workbench import models as workbench_models
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
+from tg_workbench.federation import CertificateOffice
 from tg_workbench.models.serving import Pool, Triton
 from tg_workbench.observability.logs import where
 from tg_workbench.observability.metrics import Measured, Metrics
@@ -80,6 +83,8 @@ ROUTERS = (
     oauth.page_router,
     oauth.router,
     monitoring.router,
+    qflare_devices.router,
+    workbench_devices.router,
     deep_learning_datasets.router,
     deep_learning_training.router,
     coordination.router,
@@ -158,12 +163,13 @@ def create_app(settings: Settings) -> FastAPI:
         metrics=metrics,
         figures=(webhook_deliveries,),
         access_tokens=AccessTokens(settings.home),
+        certificates=CertificateOffice(settings.home),
     )
     app.state.cannot_open = False
     # Not `include_router`: it has a second copy of every route made, for what it could add, which takes 3 MB.
     app.router.routes.extend(route for router in ROUTERS for route in router.routes)
     _serve_documents(app)
-    app.router.routes.extend([*channels.routes(), *pages.routes()])
+    app.router.routes.extend([*channels.routes(), *device_channel.routes(), *pages.routes()])
     return app
 
 

@@ -86,7 +86,7 @@ class WrongPassword(Unauthenticated):
 
 
 class EnrollmentTokenExpired(Unauthenticated):
-    """An enrolment token that is unknown, used, revoked, past its time or another organisation's; unsaid which."""
+    """An enrolment token that is unknown, used, revoked, past its time or another's; which is not told."""
 
     def __init__(self) -> None:
         super().__init__("this enrollment token is not good, or no longer: ask for a new one")

@@ -92,7 +92,7 @@ class AlertChanged:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRegistered:
-    """A device came in. The subject of this, and of all that is about devices, is its organisation's tenant."""
+    """A device came in. The subject of all that is about devices is their organisation's tenant."""
 
     type: ClassVar[str] = "device_registered"
     device_id: str

@@ -72,6 +72,11 @@ class Settings:
     """`TG_WORKER_IDLE_SECONDS`: an idle worker saves itself and leaves after this long."""
     max_body_bytes: int = 64 * 1024 * 1024
     """`TG_MAX_BODY_BYTES`: the largest request body that is read."""
+    max_devices: int = 10_000
+    """`TG_MAX_DEVICES`: how many devices one organisation may have."""
+    require_device_keys: bool = False
+    """`TG_REQUIRE_DEVICE_KEYS`: whether a device must bring keys of its own to be enrolled; otherwise the
+    server makes them for one that brings none, and hands them over once."""
     rate_limits: RateLimits = "off"
     """`TG_RATE_LIMITS`: on, off, or relaxed (ten times as much). Unset, it is on in production only."""
     redis_url: str | None = None
@@ -121,6 +126,8 @@ class Settings:
                 _whole(values, "TG_WORKER_IDLE_SECONDS", int(default.worker_idle_seconds), 1, 10**7)
             ),
             max_body_bytes=_whole(values, "TG_MAX_BODY_BYTES", default.max_body_bytes, 1024, 2**40),
+            max_devices=_whole(values, "TG_MAX_DEVICES", default.max_devices, 1, 1_000_000),
+            require_device_keys=_flag(values, "TG_REQUIRE_DEVICE_KEYS", default.require_device_keys),
             rate_limits=_rate_limits(values.get("TG_RATE_LIMITS"), environment),
             redis_url=_redis_url(values.get("REDIS_URL", "").strip()),
             trusted_proxies=_networks(values.get("TG_TRUSTED_PROXIES", "")),

@@ -1,7 +1,7 @@
 """What the API does beside answering, from when its database is open until it ends.
 
 It keeps the audit log signed, tells people and delivers webhooks and e-mail, watches for what operators must
-know, and tells listeners.
+know, tells listeners, and misses devices that are not seen any more.
 A duty that fails begins again, later each time; one that keeps failing makes the workbench unhealthy.
 """
 
@@ -19,9 +19,11 @@ from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.datasets import Datasets, Uploads, sweep_checks
 from tg_workbench.errors import WorkbenchError
+from tg_workbench.federation import Devices, ServerKeys
 from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition
 from tg_workbench.observability.watch import Watch
+from tg_workbench.storage.database import now
 from tg_workbench.webhooks import Courier, Reach
 
 log = structlog.get_logger("tg_workbench")
@@ -30,6 +32,8 @@ SIGN_SECONDS = 1.0
 LEAST_PAUSE, MOST_PAUSE = 1.0, 60.0
 STEADY_SECONDS = 120.0
 """A duty that went on for so long is well: its next failure is a first one."""
+DEVICES_SECONDS = 2.0
+"""How often it is looked for devices that are not seen any more."""
 MOST_FAILURES = 3
 """How often a duty may fail in a row before the workbench is unhealthy."""
 Duty = Callable[[], Awaitable[None]]
@@ -49,6 +53,7 @@ async def on_duty(premises: Premises, opening: asyncio.Task[None]) -> AsyncItera
         begin("mail", lambda: _send_mail(premises)),
         begin("alerts", lambda: _watch(premises)),
         begin("broadcasts", lambda: _tell(premises)),
+        begin("devices", lambda: _mind_devices(premises)),
     ]
     try:
         yield
@@ -137,3 +142,25 @@ async def _watch(premises: Premises) -> None:
 
 async def _tell(premises: Premises) -> None:
     await premises.broadcasts.run(premises.database, premises.bells)
+
+
+async def _mind_devices(premises: Premises) -> None:
+    since = now()
+    while True:
+        await asyncio.to_thread(_look_after_devices, premises, since)
+        await asyncio.sleep(DEVICES_SECONDS)
+
+
+def _look_after_devices(premises: Premises, since: float) -> None:
+    """Miss those who are not seen any more, and give the server new keys when its own are due.
+
+    Most looks find nothing to do, and take no lock.
+    """
+    home = premises.settings.home
+    with premises.database.read() as session:
+        is_missing, is_due = Devices(session).is_missing(since), ServerKeys(session, home).is_due()
+    if not is_missing and not is_due:
+        return
+    with premises.database.write() as session:
+        Devices(session).miss(since)
+        ServerKeys(session, home).rotate_when_due()

@@ -16,6 +16,7 @@ from tg_workbench.contracts.password_queue import PasswordQueue
 from tg_workbench.contracts.watched import AuditScan
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.execution import AsyncBells
+from tg_workbench.federation import CertificateOffice
 from tg_workbench.models.serving import Pool, Triton
 from tg_workbench.observability.figures import More
 from tg_workbench.observability.load import Load
@@ -41,6 +42,7 @@ class Premises:
     audit: AuditLog
     scan: AuditScan
     access_tokens: AccessTokens
+    certificates: CertificateOffice
     pool: Pool
     triton: Triton | None = None
     metrics: Metrics = field(default_factory=Metrics)

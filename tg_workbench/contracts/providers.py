@@ -16,7 +16,18 @@ from starlette.requests import Request
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.datasets import Datasets, Ledger, Uploads
+from tg_workbench.errors import DeviceNotFound
 from tg_workbench.events import Events
+from tg_workbench.federation import (
+    DeviceKeys,
+    Devices,
+    DeviceSignIn,
+    Enrollment,
+    EnrollmentTokens,
+    ServerKeys,
+    SignedDevice,
+    Terms,
+)
 from tg_workbench.identity import (
     ApiKeys,
     Invitations,
@@ -146,6 +157,42 @@ async def _job_statistics(session: Transaction, owner: SignedIn) -> JobStatistic
     return JobStatistics(session, owner)
 
 
+async def _devices(session: Transaction) -> Devices:
+    return Devices(session)
+
+
+async def _device_keys(session: Transaction) -> DeviceKeys:
+    return DeviceKeys(session)
+
+
+async def _server_keys(session: Transaction, premises: ThePremises) -> ServerKeys:
+    return ServerKeys(session, premises.settings.home)
+
+
+async def _enrollment_tokens(session: Transaction) -> EnrollmentTokens:
+    return EnrollmentTokens(session)
+
+
+async def _enrollment(session: Transaction, premises: ThePremises) -> Enrollment:
+    terms = Terms(premises.settings.max_devices, premises.settings.require_device_keys)
+    return Enrollment(session, premises.certificates, terms)
+
+
+async def _device_sign_in(session: Transaction) -> DeviceSignIn:
+    return DeviceSignIn(session)
+
+
+async def _signed_in_device(request: Request, owner: SignedIn, sign_in: DeviceSignInRoom) -> SignedDevice:
+    """The device that the door has let in, looked at again in this transaction: it may be revoked since.
+
+    Where the path names a device, it is this one and no other.
+    """
+    found = sign_in.again(owner)
+    if request.path_params.get("device_id", found.device.id) != found.device.id:
+        raise DeviceNotFound
+    return found
+
+
 async def _inbox(session: Transaction) -> Inbox:
     return Inbox(session)
 
@@ -154,6 +201,14 @@ async def _preferences(session: Transaction, premises: ThePremises) -> Preferenc
     return Preferences(session, can_mail=premises.settings.smtp_url is not None)
 
 
+DevicesRoom = Annotated[Devices, Depends(_devices, scope="function")]
+DeviceKeysRoom = Annotated[DeviceKeys, Depends(_device_keys, scope="function")]
+ServerKeysRoom = Annotated[ServerKeys, Depends(_server_keys, scope="function")]
+EnrollmentTokensRoom = Annotated[EnrollmentTokens, Depends(_enrollment_tokens, scope="function")]
+EnrollmentRoom = Annotated[Enrollment, Depends(_enrollment, scope="function")]
+DeviceSignInRoom = Annotated[DeviceSignIn, Depends(_device_sign_in, scope="function")]
+SignedInDevice = Annotated[SignedDevice, Depends(_signed_in_device, scope="function")]
+"""Whoever is behind a door that `@needs(DEVICE)`."""
 ClientsRoom = Annotated[TrainingClients, Depends(_clients, scope="function")]
 OperationsRoom = Annotated[Operations, Depends(_operations, scope="function")]
 DatasetsRoom = Annotated[Datasets, Depends(_datasets, scope="function")]
@@ -198,6 +253,8 @@ WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-�
 DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
 JobId = Annotated[str, Path(pattern=_ID, description="A job's id (`job-…`).")]
 NotificationId = Annotated[str, Path(pattern=_ID, description="A notification's id (`ntf-…`).")]
+DeviceId = Annotated[str, Path(pattern=_ID, description="A device's id (`dev_…`).")]
+EnrollmentTokenId = Annotated[str, Path(pattern=_ID, description="An enrolment token's id (`enr_…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]
 AnyOrganization = Annotated[
     str | None, Query(pattern=_ID, description="Your own, or whichever the workbench's operator means.")

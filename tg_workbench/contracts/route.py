@@ -24,6 +24,7 @@ from tg_workbench.contracts.limits import CONTRACT, DEVICE_PATHS, PROBES
 from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.strict_json import StrictRequest
 from tg_workbench.contracts.trail import Subject, Trail
+from tg_workbench.identity import DEVICE
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -124,6 +125,12 @@ class ContractRoute(APIRoute):
         return getattr(self.endpoint, "tg_needs", "read" if self.methods == {"GET"} else "train")
 
     @property
+    def is_for_devices(self) -> bool:
+        """Whether its requests are counted as QFLARE counts those of devices, whatever contract it is of."""
+        of_document = self.contract.name == "qflare" and DEVICE_PATHS.fullmatch(self.path) is not None
+        return of_document or (not self.is_public and self.needed_scope == DEVICE)
+
+    @property
     def is_audited(self) -> bool:
         """Whether a request to it leaves an entry in the audit log."""
         if self.methods == {"GET"}:
@@ -140,10 +147,10 @@ class ContractRoute(APIRoute):
         handle = super().get_route_handler()
         subject = self.subject if self.is_audited else None
         door = Door(
-            contract=self.contract.name,
+            contract="qflare" if self.is_for_devices else self.contract.name,
             scope=None if self.is_public else self.needed_scope,
             counted=self.path not in PROBES and not getattr(self.endpoint, "tg_counts_callers", False),
-            for_devices=self.contract.name == "qflare" and bool(DEVICE_PATHS.fullmatch(self.path)),
+            for_devices=self.is_for_devices,
         )
 
         async def behind_the_door(request: Request) -> Response:

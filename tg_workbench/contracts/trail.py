@@ -32,6 +32,7 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from tg_workbench.errors import PermissionDenied, RateLimited, Unauthenticated, WorkbenchError
+from tg_workbench.federation import origin_of
 from tg_workbench.identity import LOCAL_PRINCIPAL, Organization, Principal
 from tg_workbench.identity.gifts import gift_of
 from tg_workbench.security import AuditLog, Deed, WrappedDataKey
@@ -42,7 +43,7 @@ log = structlog.get_logger("tg_workbench.audit")
 NOT_ALLOWED = (PermissionDenied, RateLimited, Unauthenticated)
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _OBJECT_ID = re.compile(
-    rf"(?:(?:tc|fut|art|ds|up|mdl|svc|job|key|inv|ses|wh|whd|msg|alert|ntf)-)?{_UUID}|(?:app|mem)_[0-9a-f]{{32}}"
+    rf"(?:(?:tc|fut|art|ds|up|mdl|svc|job|key|inv|ses|wh|whd|msg|alert|ntf)-)?{_UUID}|(?:app|mem|dev|enr)_[0-9a-f]{{32}}"
     rf"|org_[0-9a-f]{{16}}|{LOCAL_PRINCIPAL.tenant_id}"
 )
 """Every form of an id that this workbench gives. What else stands in its place may be a secret or a name."""
@@ -89,9 +90,10 @@ class Actor:
 
     @classmethod
     def of(cls, principal: Principal) -> Actor:
-        """A principal: the user if it is one's, and the key or the session they came with."""
+        """A principal: the user if it is one's, and the key, session or certificate they came with."""
         shown = principal.key_id or principal.session_id
         kind = "api_key" if principal.key_id else "application" if principal.client_id else "user"
+        kind = "device" if principal.is_device else kind
         return cls(principal.tenant_id, principal.user_id or principal.id, kind, shown)
 
 
@@ -144,7 +146,7 @@ class Trail:
         if made is not None and isinstance(getattr(made, "id", None), str):
             self.object_kind, self.object_id = made.__tablename__.removesuffix("s"), _plain(made.id)
         rows = [*made_in(session), *changed_in(session)]
-        self.gift = gift_of(rows)
+        self.gift = gift_of(rows) or origin_of(rows)
         deed = self.deed("done")
         for tenant_id in {deed.tenant_id: None} | dict.fromkeys(filter(None, map(_tenant_of, rows))):
             self.audit.record(session, replace(deed, tenant_id=tenant_id))

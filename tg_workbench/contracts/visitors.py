@@ -1,7 +1,8 @@
 """Who is at the door: from a request's headers to a principal.
 
 `X-API-Key` comes before `Authorization`, because a proxy may have used the latter for itself. What a bearer
-sends is an API key if it looks like one, and else an access token. Without a credential nobody enters, except
+sends is an API key if it looks like one, and else an access token: a person's, or a device's, which has one
+scope that nobody else has and opens nothing that is not for devices. Without a credential nobody enters, except
 where `TG_AUTH_DISABLED` allows it: in development, from this machine, under a name of this machine (a page on
 the internet that points its own name at 127.0.0.1 is turned away), and never from a page of another site.
 """
@@ -16,6 +17,7 @@ from tg_workbench.contracts.limits import is_unix
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import CredentialMissing, PermissionDenied, Unauthenticated
+from tg_workbench.federation import OF_DEVICES, DeviceSignIn
 from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Principal, Sessions
 
 UNKNOWN_KEY = "this API key is unknown, expired or revoked"
@@ -75,9 +77,14 @@ def person_of(request: Request) -> Principal | None:
 
 
 def bearer_of(text: str, premises: Premises) -> Principal:
-    """Whom an access token stands for. Raises Unauthenticated; TokenExpired when a new one would do."""
+    """Whom an access token stands for. Raises Unauthenticated; TokenExpired when a new one would do.
+
+    Raises DeviceRevoked for a device's that was revoked.
+    """
     token = premises.access_tokens.read(text)
     with premises.database.read() as session:
+        if token.scopes == OF_DEVICES:
+            return DeviceSignIn(session).by_token(token).principal
         principal = Sessions(session).principal_for(token)
     if principal is None:
         raise Unauthenticated("this session has ended: sign in again")

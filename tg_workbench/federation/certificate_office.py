@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlmodel import Session, col
 
+from tg_workbench.errors import AuthorityUnusable
 from tg_workbench.federation.tables import DeviceKey
 from tg_workbench.storage.database import now
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tg_workbench.crypto.signatures import VerifyingKey
 
 DAYS = 180
+FOLDER = "device-authority"
+"""Where the authority lies under `home/keys`."""
 LIST_SECONDS = 3600.0
 """How long a signed list of revoked certificates is given out, unless one more is revoked."""
 
@@ -49,6 +52,15 @@ class CertificateOffice:
         """The issuing authority's certificate, then the root's."""
         return self._authority.chain_pem
 
+    def is_well(self) -> bool | None:
+        """Whether the authority can certify; None while no device has ever needed it."""
+        if not (self.home / "keys" / FOLDER).exists():
+            return None
+        try:
+            return bool(self.chain_pem)
+        except AuthorityUnusable:
+            return False
+
     def revocation_list(self, session: Session) -> str:
         """The signed list (PEM) of certificates that were revoked and have not expired."""
         revoked = (col(DeviceKey.revoked_at).is_not(None), col(DeviceKey.certificate_expires_at) > now())
@@ -57,7 +69,9 @@ class CertificateOffice:
         with self._lock:
             known = self._list
             if known is None or known.of != (count, last) or known.until < time.monotonic():
-                rows = session.execute(sa.select(col(DeviceKey.serial), col(DeviceKey.revoked_at)).where(*revoked))
+                rows = session.execute(
+                    sa.select(col(DeviceKey.serial), col(DeviceKey.revoked_at)).where(*revoked)
+                )
                 entries = [(serial, moment) for serial, moment in rows]
                 known = _SignedList(self._signed(entries), (count, last), time.monotonic() + LIST_SECONDS)
                 self._list = known

@@ -64,7 +64,7 @@ class DeviceKeys:
         self.session = session
 
     def add(self, device: Device, pairs: KeyPairs, office: CertificateOffice) -> DeviceKey:
-        """The next version of a device's keys, with a certificate; the one before it begins its time of grace.
+        """The next version of a device's keys, with a certificate.
 
         The same keys again get a new certificate: `vN.M` becomes `vN.M+1`, and otherwise `vN+1.0`.
         """
@@ -108,7 +108,9 @@ class DeviceKeys:
         Outbox(self.session).put(device.organization_id, WebhookEvent.KEY_ROTATED, told)
         return key
 
-    def force(self, asking: Principal, device_id: str | None = None, grace_seconds: float = GRACE_SECONDS) -> Forced:
+    def force(
+        self, asking: Principal, device_id: str | None = None, grace_seconds: float = GRACE_SECONDS
+    ) -> Forced:
         """Have a device, or every device of the asker's organisation, bring new keys within a time of grace.
 
         What they have now is good until then. Without any grace a device has to be online, or it would be
@@ -124,7 +126,12 @@ class DeviceKeys:
         devices = self._begin_grace(deadline, *which)
         fact = KeyRotationForced(device_id, deadline)
         Events(self.session).record(tenant_subject(organization_id), fact)
-        told = {"organization_id": organization_id, "device_id": device_id, "forced": True, "devices": devices}
+        told = {
+            "organization_id": organization_id,
+            "device_id": device_id,
+            "forced": True,
+            "devices": devices,
+        }
         Outbox(self.session).put(organization_id, WebhookEvent.KEY_ROTATED, told)
         return Forced(devices, deadline)
 
@@ -153,9 +160,7 @@ class DeviceKeys:
         self, asking: Principal, query: KeyQuery, *, limit: int = 100, offset: int = 0
     ) -> tuple[list[DeviceKey], int]:
         """The versions of the devices that the asker sees, newest first, and how many there are."""
-        which: list[sa.ColumnElement[bool]] = []
-        if not asking.is_operator:
-            which.append(col(DeviceKey.organization_id) == asking.tenant_id)
+        which = [*_readable(asking)]
         if query.device_id is not None:
             which.append(col(DeviceKey.device_id) == query.device_id)
         if query.status is not None:
@@ -165,24 +170,20 @@ class DeviceKeys:
         found = select(DeviceKey).where(*which).order_by(*newest_first).limit(limit).offset(offset)
         return list(self.session.exec(found)), total
 
-    def last_rotation(self, organization_id: str | None = None) -> float | None:
-        """When a device of an organisation, or of any, last got new keys; None: never yet."""
-        query = sa.select(sa.func.max(col(DeviceKey.created_at)))
-        if organization_id is not None:
-            query = query.where(col(DeviceKey.organization_id) == organization_id)
+    def last_rotation(self, asking: Principal) -> float | None:
+        """When a device that the asker sees last got new keys; None: never yet."""
+        query = sa.select(sa.func.max(col(DeviceKey.created_at))).where(*_readable(asking))
         return self.session.execute(query).scalar()
 
-    def next_rotation(self, organization_id: str | None = None) -> float | None:
-        """When the next keys of an organisation's devices, or of any's, are due; None: there are none."""
+    def next_rotation(self, asking: Principal) -> float | None:
+        """When the next keys of the devices that the asker sees are due; None: there are none."""
         query = sa.select(sa.func.min(col(DeviceKey.created_at)))
-        query = query.where(col(DeviceKey.status) == KeyStatus.ACTIVE)
-        if organization_id is not None:
-            query = query.where(col(DeviceKey.organization_id) == organization_id)
+        query = query.where(*_readable(asking), col(DeviceKey.status) == KeyStatus.ACTIVE)
         oldest = self.session.execute(query).scalar()
         return None if oldest is None else oldest + INTERVAL_DAYS * DAY_SECONDS
 
     def _begin_grace(self, until: float, *which: sa.ColumnElement[bool]) -> int:
-        """What is active is rotating from now on; what was rotating beside it is retired. How many that were."""
+        """What is active is rotating from now on; what was rotating beside it is retired. How many they are."""
         active = select(DeviceKey.device_id).where(*which, col(DeviceKey.status) == KeyStatus.ACTIVE)
         replaced = sa.update(DeviceKey).where(
             col(DeviceKey.status) == KeyStatus.ROTATING, col(DeviceKey.device_id).in_(active)
@@ -206,6 +207,11 @@ class DeviceKeys:
         return device
 
 
+def _readable(asking: Principal) -> tuple[sa.ColumnElement[bool], ...]:
+    """Those of the asker's organisation; the operator's are all of them."""
+    return () if asking.is_operator else (col(DeviceKey.organization_id) == asking.tenant_id,)
+
+
 def is_good(key: DeviceKey, moment: float) -> bool:
     """Whether a version counts: its status, its age and its certificate."""
     return (
@@ -215,7 +221,7 @@ def is_good(key: DeviceKey, moment: float) -> bool:
     )
 
 
-def status_of(key: DeviceKey, moment: float) -> KeyStatus:
+def key_status_of(key: DeviceKey, moment: float) -> KeyStatus:
     """Where a version stands: one whose time of grace is over is retired, whatever its row still says."""
     if key.status == KeyStatus.ROTATING and not is_good(key, moment):
         return KeyStatus.RETIRED

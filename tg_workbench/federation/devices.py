@@ -81,8 +81,11 @@ class Devices:
     def list_page(
         self, asking: Principal, query: DeviceQuery, *, limit: int = 20, offset: int = 0
     ) -> tuple[list[Device], int]:
-        """The devices that the asker sees, newest first, and how many there are. Raises OrganizationNotFound."""
-        which = [*self._readable(asking)]
+        """The devices that the asker sees, newest first, and how many there are.
+
+        Raises OrganizationNotFound.
+        """
+        which: list[sa.ColumnElement[bool]] = [*self._readable(asking)]
         if query.organization_id is not None:
             which.append(col(Device.organization_id) == asking.meant(query.organization_id))
         if query.status is not None:
@@ -120,23 +123,25 @@ class Devices:
         self.session.add(device)
         self.session.flush()
 
+    def is_missing(self, since: float) -> bool:
+        """Whether there is anybody to miss."""
+        return self.session.exec(select(Device.id).where(*_late(since)).limit(1)).first() is not None
+
     def miss(self, since: float) -> int:
         """Take note of devices that were not seen for too long, each once; how many those were.
 
         Nobody is missed for the time before `since`, when nobody was here to see them.
         """
-        moment, patience = now(), MISSED_INTERVALS * col(Device.update_interval)
-        late = (
-            col(Device.is_online).is_(True),
-            col(Device.last_seen) + patience < moment,
-            patience < moment - since,
-        )
-        missed = list(self.session.exec(select(Device).where(*late).limit(MOST_AT_ONCE)))
+        missed = list(self.session.exec(select(Device).where(*_late(since)).limit(MOST_AT_ONCE)))
         for device in missed:
             device.is_online = False
             self.session.add(device)
             self._say(device, DeviceOffline(device.id, device.last_seen or 0.0))
-            told = {"device_id": device.id, "organization_id": device.organization_id, "device_name": device.name}
+            told = {
+                "device_id": device.id,
+                "organization_id": device.organization_id,
+                "device_name": device.name,
+            }
             Outbox(self.session).put(device.organization_id, WebhookEvent.DEVICE_OFFLINE, told)
         self.session.flush()
         return len(missed)
@@ -172,11 +177,23 @@ class Devices:
         return living if asking.is_operator else (*living, col(Device.organization_id) == asking.tenant_id)
 
 
-def status_of(device: Device) -> DeviceStatus:
+def told_of(device: Device) -> dict[str, str]:
+    """What other systems hear of a device: its name is what its people gave it."""
+    return {"device_id": device.id, "organization_id": device.organization_id, "device_name": device.name}
+
+
+def device_status_of(device: Device) -> DeviceStatus:
     """Where a device stands now."""
     if not device.is_online:
         return DeviceStatus.OFFLINE
     return DeviceStatus.ONLINE if device.current_round_id is None else DeviceStatus.TRAINING
+
+
+def _late(since: float) -> tuple[sa.ColumnElement[bool], ...]:
+    """Unseen for too long, by now and of the time since then."""
+    moment, patience = now(), MISSED_INTERVALS * col(Device.update_interval)
+    late = (col(Device.last_seen) + patience < moment, patience < moment - since)
+    return (col(Device.is_online).is_(True), *late)
 
 
 def _standing(status: DeviceStatus) -> tuple[sa.ColumnElement[bool], ...]:

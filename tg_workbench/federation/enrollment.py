@@ -13,6 +13,7 @@ from tg_workbench.errors import QuotaExceeded
 from tg_workbench.events import DeviceRegistered, Events, tenant_subject
 from tg_workbench.federation.certificate_office import CertificateOffice
 from tg_workbench.federation.device_keys import DeviceKeys
+from tg_workbench.federation.devices import told_of
 from tg_workbench.federation.enrollment_tokens import EnrollmentTokens
 from tg_workbench.federation.key_pairs import KeyPairs, Offer
 from tg_workbench.federation.tables import Device, DeviceKey
@@ -95,5 +96,4 @@ class Enrollment:
     def _tell(self, device: Device) -> None:
         fact = DeviceRegistered(device.id, device.organization_id, device.name)
         Events(self.session).record(tenant_subject(device.organization_id), fact)
-        told = {"device_id": device.id, "organization_id": device.organization_id, "device_name": device.name}
-        Outbox(self.session).put(device.organization_id, WebhookEvent.DEVICE_REGISTERED, told)
+        Outbox(self.session).put(device.organization_id, WebhookEvent.DEVICE_REGISTERED, told_of(device))

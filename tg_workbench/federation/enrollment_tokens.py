@@ -1,6 +1,7 @@
 """Enrolment tokens: each lets one device into one organisation, once, within a day.
 
-A token is 256 random bits and stored as SHA-256. It is good for as long as whoever issued it could do so again.
+A token is 256 random bits and stored as SHA-256. It is good for as long as whoever issued it could do so
+again.
 """
 
 from __future__ import annotations

@@ -1,19 +1,21 @@
-"""The keys of a device as they come in: a device's own, of which only the public halves are ever here, or made here.
+"""The keys of a device as they come in: its own, of which only the public halves are ever here, or made here.
 
-A device proves that it holds its signing key by a request for a certificate. Where it brings nothing, the server
-makes both pairs and hands the seeds over once: a weaker form, which is marked, and which may be forbidden.
+A device proves that it holds its signing key by a request for a certificate. Where it brings nothing, the
+server makes both pairs and hands the seeds over once: a weaker form, which is marked and may be forbidden.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tg_workbench.crypto.hpke import OpeningKey, SealingKey
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.errors import DeviceKeysRequired, InvalidField, QuantumKeyInvalid
+from tg_workbench.federation.tables import DeviceKey
 
 Origin = Literal["device", "server"]
 
@@ -62,6 +64,12 @@ class Offer:
         if self.signing is not None and _decoded(self.signing) != key.raw:
             raise QuantumKeyInvalid("public_keys.signing is another key than that of the csr")
         return KeyPairs(SealingKey.from_bytes(_decoded(self.encryption)).raw, key, "device")
+
+
+def origin_of(rows: Iterable[Any]) -> str | None:
+    """Where the keys in these rows come from, as the audit log says it; None: there are none."""
+    found = next((row for row in rows if isinstance(row, DeviceKey)), None)
+    return None if found is None else f"key_origin:{found.origin}"
 
 
 def _decoded(text: str) -> bytes:

@@ -1,6 +1,6 @@
-"""The server's own keys for devices: what they seal to, and what signs the server's receipts; every version of them.
+"""The server's own keys for devices: what they seal to, and what signs the server's receipts; every version.
 
-The seeds lie in the database, sealed under a data key. A version is good for a time of grace after the next one.
+The seeds lie in the database, sealed under a data key. A version is good for a time of grace after the next.
 """
 
 from __future__ import annotations
@@ -56,10 +56,17 @@ class ServerKeys:
 
     def rotate_when_due(self) -> ServerKey | None:
         """A new version if the newest is as old as keys may get; None when there is nothing to do."""
+        return self.rotate() if self.is_due() else None
+
+    def is_due(self) -> bool:
+        """Whether the newest version is as old as keys may get."""
+        due = self.next_rotation()
+        return due is not None and due <= now()
+
+    def next_rotation(self) -> float | None:
+        """When the next version is due; None while there is none."""
         newest = self.newest()
-        if newest is None or newest.created_at + INTERVAL_DAYS * DAY_SECONDS > now():
-            return None
-        return self.rotate()
+        return None if newest is None else newest.created_at + INTERVAL_DAYS * DAY_SECONDS
 
     def good(self) -> list[ServerKey]:
         """The versions that count now, the newest first."""

@@ -22,7 +22,8 @@ from tg_workbench.identity import DEVICE, Principal
 from tg_workbench.storage.database import now
 
 TOKEN_SECONDS = 3600
-SCOPES = frozenset({DEVICE})
+OF_DEVICES = frozenset({DEVICE})
+"""What a device may do, and nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class SignedDevice:
     @property
     def principal(self) -> Principal:
         """The device, as doors know whoever is asking."""
-        return Principal(self.device.id, self.device.organization_id, SCOPES, key_id=self.key.thumbprint)
+        return Principal(self.device.id, self.device.organization_id, OF_DEVICES, key_id=self.key.thumbprint)
 
     @property
     def token(self) -> AccessToken:
@@ -43,7 +44,7 @@ class SignedDevice:
         return AccessToken(
             user_id=self.device.id,
             tenant_id=self.device.organization_id,
-            scopes=SCOPES,
+            scopes=OF_DEVICES,
             session_id=self.key.thumbprint,
             lifetime_seconds=TOKEN_SECONDS,
         )

@@ -11,8 +11,8 @@ SCOPES = ("read", "train", "datasets", "devices", "keys", "webhooks", "audit", "
 
 `read` looks; `train` drives training clients; `datasets` adds and removes data; `devices` lets devices in and
 sends them away; `keys` issues API keys; `webhooks` subscribes to events; `audit` reads the audit log;
-`monitoring` reads the server's metrics, logs and alerts; `admin` looks after organisations, their members, and
-OAuth clients.
+`monitoring` reads the server's metrics, logs and alerts; `admin` looks after organisations, their members,
+and OAuth clients.
 """
 DEVICE = "device"
 """The one scope of a device. No person, key or application ever holds it, and a device holds no other."""

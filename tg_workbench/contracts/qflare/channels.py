@@ -1,5 +1,7 @@
 """QFLARE's WebSockets: /ws/dashboard, /ws/training and /ws/security (S2-29), also under /api/v1.
 
+`device_channel` has each device's own.
+
 Whoever listens says who they are in the subprotocol `tgw.bearer.TOKEN` (with `tgw.v1` beside it, which is
 chosen: a browser needs that), in a header as everywhere, or within five seconds in a first message `{"type":
 "auth", "token": …}`; never in the query. Another such message later takes the place of the first, so a token
@@ -58,21 +60,14 @@ def routes() -> list[BaseRoute]:
         WebSocketRoute(f"{prefix}/ws/{channel}", _endpoint(channel))
         for prefix in ("", "/api/v1")
         for channel in get_args(Channel)
+        if channel != "device"
     ]
 
 
 def _endpoint(channel: Channel) -> Any:
     async def listen(websocket: WebSocket) -> None:
         premises: Premises = websocket.app.state.premises
-        conversation = Conversation(websocket, premises, channel)
-        try:
-            with premises.broadcasts.door(address_in(websocket)):
-                principal = await conversation.open()
-        except QuotaExceeded:
-            await websocket.send_denial_response(Response(status_code=503, headers={"Retry-After": "5"}))
-            return
-        if principal is not None:
-            await conversation.go_on(principal)
+        await Conversation(websocket, premises, channel).run()
 
     return listen
 
@@ -96,6 +91,18 @@ class Conversation:
         self.token = _token_in(websocket.scope.get("subprotocols", ()))
         self.after = _event_id(websocket.query_params.get("last_event_id"))
         self._welcome_until = 0.0
+
+    async def run(self) -> None:
+        """From the opening to the end."""
+        try:
+            with self.premises.broadcasts.door(address_in(self.websocket)):
+                principal = await self.open()
+        except QuotaExceeded:
+            refusal = Response(status_code=503, headers={"Retry-After": "5"})
+            await self.websocket.send_denial_response(refusal)
+            return
+        if principal is not None:
+            await self.go_on(principal)
 
     async def open(self) -> Principal | None:
         """Find out who this is; None when it is over already."""
@@ -156,10 +163,14 @@ class Conversation:
         except CredentialMissing:
             raise Closed(NOT_SIGNED_IN, "sign in first") from None
 
+    def identify(self) -> Principal:
+        """Who this is now. Raises Unauthenticated, PermissionDenied, DatabaseUnavailable."""
+        return principal_of(_as_request(self.websocket, self.token), CHANNELS[self.channel])
+
     def _sign_in(self) -> Principal:
         """Who this is, by the same rules as at every route. Raises Closed, CredentialMissing."""
         try:
-            return principal_of(_as_request(self.websocket, self.token), CHANNELS[self.channel])
+            return self.identify()
         except CredentialMissing:
             raise
         except Unauthenticated as refusal:
@@ -201,18 +212,19 @@ class Conversation:
         await self._send("connected", {"channel": self.channel, "last_event_id": listener.position})
         if self.after is not None:
             for one in replay(self.premises.database, listener, self.after):
-                await self._say(one, listener)
+                await self.say(one, listener)
         while True:
             if self.channel == "dashboard":
-                await self._send("system_status", SystemStatus.of(self.premises).model_dump())
+                status = SystemStatus.of(self.premises, listener.principal)
+                await self._send("system_status", status.model_dump())
             until = loop.time() + WELCOME_SECONDS
             while (left := until - loop.time()) > 0:
                 await listener.waits(left)
                 missed, waiting = listener.take()
                 if missed is not None:
-                    await self._say(missed_message(*missed), listener)
+                    await self.say(missed_message(*missed), listener)
                 for announcement in waiting:
-                    await self._say(announcement, listener)
+                    await self.say(announcement, listener)
             self._still_welcome(listener)
 
     async def _hear(self, listener: Listener) -> None:
@@ -228,7 +240,7 @@ class Conversation:
         """Look at the credential again. A database that is away is no reason to hang up."""
         self._welcome_until = asyncio.get_running_loop().time() + WELCOME_SECONDS
         try:
-            listener.principal = principal_of(_as_request(self.websocket, self.token), CHANNELS[self.channel])
+            listener.principal = self.identify()
         except DatabaseUnavailable:
             return
         except Unauthenticated as refusal:
@@ -251,7 +263,7 @@ class Conversation:
                 if isinstance(value, dict):
                     yield value
 
-    async def _say(self, one: Announcement | dict[str, Any], listener: Listener) -> None:
+    async def say(self, one: Announcement | dict[str, Any], listener: Listener) -> None:
         """Say it, if they may still hear it: to tell somebody slow takes longer than a welcome lasts."""
         if asyncio.get_running_loop().time() > self._welcome_until:
             self._still_welcome(listener)

@@ -48,7 +48,7 @@ PROMETHEUS: dict[int | str, dict[str, Any]] = {
 @router.get("/status")
 async def read_status(owner: SignedIn, premises: ThePremises) -> views.SystemStatus:
     """Get detailed system status."""
-    return views.SystemStatus.of(premises)
+    return views.SystemStatus.of(premises, owner)
 
 
 @router.get("/monitoring/metrics", response_class=Response, responses=PROMETHEUS)

@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.premises import Premises
+from tg_workbench.federation import DeviceKeys, Devices
+from tg_workbench.identity import Principal
 from tg_workbench.observability.log_queries import LogLine
 from tg_workbench.observability.tables import Alert
 
@@ -43,13 +45,20 @@ class SystemStatus(BaseModel):
     performance: Performance
 
     @classmethod
-    def of(cls, premises: Premises) -> SystemStatus:
-        """How it is now. There are no devices and no rounds here yet, so none are counted."""
+    def of(cls, premises: Premises, asking: Principal) -> SystemStatus:
+        """How it is now, with the devices that the asker sees. There are no rounds yet: none are counted."""
+        with premises.database.read() as session:
+            devices = Devices(session).counts(None if asking.is_operator else asking.tenant_id)
+            rotated = DeviceKeys(session).last_rotation(asking)
         average = premises.metrics.average_seconds
         scan = utc(premises.scan.at) if premises.scan.at is not None else None
         return cls(
-            federated_learning=FederatedLearning(active_rounds=0, total_devices=0, online_devices=0),
-            security=Security(quantum_keys_rotation=None, last_security_scan=scan),
+            federated_learning=FederatedLearning(
+                active_rounds=0, total_devices=devices.total, online_devices=devices.online
+            ),
+            security=Security(
+                quantum_keys_rotation=None if rotated is None else utc(rotated), last_security_scan=scan
+            ),
             performance=Performance(
                 avg_response_time=round(1000 * average, 3) if average is not None else 0.0,
                 memory_usage=premises.load.memory_percent,

@@ -17,7 +17,7 @@ VERSION = "1.0.0"
 """The document's version: clients compare it."""
 State = Literal["healthy", "unhealthy"]
 Component = Literal["healthy", "unhealthy", "not configured"]
-REDIS: dict[bool | None, Component] = {True: "healthy", False: "unhealthy", None: "not configured"}
+STATES: dict[bool | None, Component] = {True: "healthy", False: "unhealthy", None: "not configured"}
 
 
 class Components(BaseModel):
@@ -39,16 +39,17 @@ class SystemHealth(BaseModel):
 
     @classmethod
     async def of(cls, premises: Premises) -> SystemHealth:
-        """How it is now. There are no devices yet, so there are no quantum keys to be well.
+        """How it is now. Quantum keys are well when devices can be certified; there are none before the first.
 
         Without Redis requests are still served and counted, so that makes nothing unhealthy.
         """
         database: State = "healthy" if await health.database_answers(premises.database) else "unhealthy"
-        redis = REDIS[await premises.limits.counters.shared_answers()]
+        redis = STATES[await premises.limits.counters.shared_answers()]
+        quantum_keys = STATES[premises.certificates.is_well()]
         return cls(
-            status=database,
+            status="healthy" if database == "healthy" and quantum_keys != "unhealthy" else "unhealthy",
             timestamp=timestamp(),
-            components=Components(database=database, redis=redis, quantum_keys="not configured"),
+            components=Components(database=database, redis=redis, quantum_keys=quantum_keys),
             uptime=int(time.monotonic() - premises.started),
         )
 
