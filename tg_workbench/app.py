@@ -46,6 +46,7 @@ from tg_workbench.contracts.openapi import Documents
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare import channels, device_channel, monitoring
 from tg_workbench.contracts.qflare import devices as qflare_devices
+from tg_workbench.contracts.qflare import rounds as qflare_rounds
 from tg_workbench.contracts.qflare import routes as qflare
 from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
@@ -54,6 +55,7 @@ from tg_workbench.contracts.trail import write_trail
 from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
 from tg_workbench.contracts.workbench import alerts, jobs, notifications, own_account, services, webhooks
+from tg_workbench.contracts.workbench import campaigns as workbench_campaigns
 from tg_workbench.contracts.workbench import datasets as workbench_datasets
 from tg_workbench.contracts.workbench import devices as workbench_devices
 from tg_workbench.contracts.workbench import models as workbench_models
@@ -85,6 +87,8 @@ ROUTERS = (
     monitoring.router,
     qflare_devices.router,
     workbench_devices.router,
+    qflare_rounds.router,
+    workbench_campaigns.router,
     deep_learning_datasets.router,
     deep_learning_training.router,
     coordination.router,

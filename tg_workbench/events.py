@@ -163,18 +163,41 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
-class RoundChanged:
-    """A federated round entered a phase, or an update for it was accepted. Its subject is a tenant."""
+class RoundStarted:
+    """A federated round recruits: devices may join it now. Its subject is a tenant."""
 
-    type: ClassVar[str] = "round"
+    type: ClassVar[str] = "round_started"
+    round_id: str
+    campaign_id: str
+    number: int
+    model_version: str
+    target_participants: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundProgressed:
+    """A federated round began to train or to aggregate, or an update for it was accepted or rejected."""
+
+    type: ClassVar[str] = "round_progress"
     round_id: str
     campaign_id: str
     number: int
     phase: str
-    participants: int
     completed_devices: int
     total_devices: int
-    model_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEnded:
+    """A federated round was completed, and there is another model, or it has failed."""
+
+    type: ClassVar[str] = "round_ended"
+    round_id: str
+    campaign_id: str
+    number: int
+    status: str
+    model_version: str
+    completed_devices: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +228,9 @@ Fact = (
     | AlertChanged
     | Logged
     | DeviceFact
-    | RoundChanged
+    | RoundStarted
+    | RoundProgressed
+    | RoundEnded
     | UpdateRefused
 )
 

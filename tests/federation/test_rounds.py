@@ -100,7 +100,9 @@ def test_the_documents_own_example_starts_a_round(fleet: Fleet) -> None:
     fleet.http.delete(f"/workbench/v1/federation/campaigns/{answer.json()['campaign_id']}")
 
 
-def test_a_round_without_enough_devices_fails_at_its_deadline(fleet: Fleet, pair: tuple[Device, Device]) -> None:
+def test_a_round_without_enough_devices_fails_at_its_deadline(
+    fleet: Fleet, pair: tuple[Device, Device]
+) -> None:
     started = fleet.start(participant_criteria={"min_participants": 3}, recruiting_seconds=2.0)
     fleet.recruiting(started["id"])
     for device in pair:
@@ -153,7 +155,9 @@ def test_devices_that_are_not_fit_are_not_taken(fleet: Fleet) -> None:
     assert fleet.over(started["id"])["status"] == "completed"
 
 
-def test_nobody_of_another_organisation_sees_or_joins_a_round(fleet: Fleet, pair: tuple[Device, Device]) -> None:
+def test_nobody_of_another_organisation_sees_or_joins_a_round(
+    fleet: Fleet, pair: tuple[Device, Device]
+) -> None:
     with pytest.raises(RoundNotFound):
         pair[0].join("round_00000000000000000000000000000000")
 

@@ -1,7 +1,7 @@
 """What the API does beside answering, from when its database is open until it ends.
 
 It keeps the audit log signed, tells people and delivers webhooks and e-mail, watches for what operators must
-know, tells listeners, and misses devices that are not seen any more.
+know, tells listeners, misses devices that are not seen any more, and wakes rounds at their deadlines.
 A duty that fails begins again, later each time; one that keeps failing makes the workbench unhealthy.
 """
 
@@ -20,6 +20,7 @@ from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.datasets import Datasets, Uploads, sweep_checks
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.federation import Devices, ServerKeys
+from tg_workbench.federation.rounds import Rounds
 from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition
 from tg_workbench.observability.watch import Watch
@@ -32,6 +33,8 @@ SIGN_SECONDS = 1.0
 LEAST_PAUSE, MOST_PAUSE = 1.0, 60.0
 STEADY_SECONDS = 120.0
 """A duty that went on for so long is well: its next failure is a first one."""
+ROUNDS_SECONDS = 0.5
+"""By how much a round may be late for its deadline."""
 DEVICES_SECONDS = 2.0
 """How often it is looked for devices that are not seen any more."""
 MOST_FAILURES = 3
@@ -54,6 +57,7 @@ async def on_duty(premises: Premises, opening: asyncio.Task[None]) -> AsyncItera
         begin("alerts", lambda: _watch(premises)),
         begin("broadcasts", lambda: _tell(premises)),
         begin("devices", lambda: _mind_devices(premises)),
+        begin("rounds", lambda: _mind_rounds(premises)),
     ]
     try:
         yield
@@ -149,6 +153,21 @@ async def _mind_devices(premises: Premises) -> None:
     while True:
         await asyncio.to_thread(_look_after_devices, premises, since)
         await asyncio.sleep(DEVICES_SECONDS)
+
+
+async def _mind_rounds(premises: Premises) -> None:
+    while True:
+        await asyncio.to_thread(_wake_rounds, premises)
+        await asyncio.sleep(ROUNDS_SECONDS)
+
+
+def _wake_rounds(premises: Premises) -> None:
+    """Have a worker look at every round that has come to a deadline. Most looks find none, and take no lock."""
+    with premises.database.read() as session:
+        if not Rounds(session, premises.folder, premises.blobs).is_due():
+            return
+    with premises.database.write() as session:
+        Rounds(session, premises.folder, premises.blobs).wake_due()
 
 
 def _look_after_devices(premises: Premises, since: float) -> None:

@@ -28,6 +28,7 @@ from tg_workbench.federation import (
     SignedDevice,
     Terms,
 )
+from tg_workbench.federation.rounds import Assignments, Campaigns, Rounds, Signer
 from tg_workbench.identity import (
     ApiKeys,
     Invitations,
@@ -193,6 +194,19 @@ async def _signed_in_device(request: Request, owner: SignedIn, sign_in: DeviceSi
     return found
 
 
+async def _campaigns(session: Transaction, premises: ThePremises) -> Campaigns:
+    return Campaigns(session, premises.folder, premises.blobs)
+
+
+async def _rounds(session: Transaction, premises: ThePremises) -> Rounds:
+    return Rounds(session, premises.folder, premises.blobs)
+
+
+async def _assignments(session: Transaction, premises: ThePremises) -> Assignments:
+    home = premises.settings.home
+    return Assignments(session, home, Signer.of(ServerKeys(session, home)))
+
+
 async def _inbox(session: Transaction) -> Inbox:
     return Inbox(session)
 
@@ -201,6 +215,9 @@ async def _preferences(session: Transaction, premises: ThePremises) -> Preferenc
     return Preferences(session, can_mail=premises.settings.smtp_url is not None)
 
 
+CampaignsRoom = Annotated[Campaigns, Depends(_campaigns, scope="function")]
+RoundsRoom = Annotated[Rounds, Depends(_rounds, scope="function")]
+TheAssignments = Annotated[Assignments, Depends(_assignments, scope="function")]
 DevicesRoom = Annotated[Devices, Depends(_devices, scope="function")]
 DeviceKeysRoom = Annotated[DeviceKeys, Depends(_device_keys, scope="function")]
 ServerKeysRoom = Annotated[ServerKeys, Depends(_server_keys, scope="function")]
@@ -253,6 +270,8 @@ WebhookId = Annotated[str, Path(pattern=_ID, description="A webhook's id (`wh-�
 DeliveryId = Annotated[str, Path(pattern=_ID, description="A delivery's id (`whd-…`).")]
 JobId = Annotated[str, Path(pattern=_ID, description="A job's id (`job-…`).")]
 NotificationId = Annotated[str, Path(pattern=_ID, description="A notification's id (`ntf-…`).")]
+RoundId = Annotated[str, Path(pattern=_ID, description="A round's id (`round_…`).")]
+CampaignId = Annotated[str, Path(pattern=_ID, description="A campaign's id (`camp_…`).")]
 DeviceId = Annotated[str, Path(pattern=_ID, description="A device's id (`dev_…`).")]
 EnrollmentTokenId = Annotated[str, Path(pattern=_ID, description="An enrolment token's id (`enr_…`).")]
 AnyId = Annotated[str | None, Query(pattern=_ID)]

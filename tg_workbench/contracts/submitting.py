@@ -23,12 +23,10 @@ from tg_workbench.contracts.providers import SignedInDevice
 from tg_workbench.crypto.envelopes import MOST_JSON_BYTES, from_json, open_payload, read_head
 from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateRejected, WorkbenchError
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
-from tg_workbench.federation.rounds import Arrived, Part, Participation, Submissions
-from tg_workbench.federation.rounds.assignments import Signer
+from tg_workbench.federation import ServerKeys, SignedDevice
+from tg_workbench.federation.rounds import Arrived, Part, Participation, Signer, Submissions
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.submissions import verifying_key
-from tg_workbench.federation.server_keys import ServerKeys
-from tg_workbench.federation.sign_in import SignedDevice
 from tg_workbench.storage import BlobWriter
 
 JSON = "application/json"
@@ -111,7 +109,7 @@ class SubmissionDesk:
     def _keep(self, round_id: str, arrived: Arrived, writer: BlobWriter) -> Participation:
         premises = self.premises
         with premises.database.write(durable=True) as session:
-            signer = signer_of(ServerKeys(session, premises.settings.home))
+            signer = Signer.of(ServerKeys(session, premises.settings.home))
             submissions = Submissions(session, premises.folder, premises.blobs)
             part = submissions.keep(self.device.device, round_id, arrived, signer)
             if part.blob is not None:  # one that was rejected, or whose round is over, is not brought back
@@ -141,12 +139,6 @@ class SubmissionDesk:
         with self.premises.database.write() as session:
             fact = UpdateRefused(round_id, device.id, reason)
             Events(session).record(tenant_subject(device.organization_id), fact)
-
-
-def signer_of(keys: ServerKeys) -> Signer:
-    """What signs in the workbench's name now."""
-    key = keys.current()
-    return Signer(keys.signing_key(key), key.version)
 
 
 async def _desk(request: Request, device: SignedInDevice) -> SubmissionDesk:

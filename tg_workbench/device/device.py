@@ -77,9 +77,7 @@ class Device:
         connection = Connection(Address(address.url, address.socket), patience=PATIENCE_SECONDS)
         try:
             body = Body.of_json({name: value for name, value in asked.items() if value is not None})
-            told = connection.send(
-                Call("POST", "/api/v1/devices/register", body=body, is_anonymous=True)
-            )
+            told = connection.send(Call("POST", "/api/v1/devices/register", body=body, is_anonymous=True))
         finally:
             connection.close()
         place.write(

@@ -125,5 +125,3 @@ def _file(kind: str, campaign_id: str) -> str:
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
-
-

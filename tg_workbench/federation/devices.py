@@ -97,7 +97,7 @@ class Devices:
 
     def counts(self, organization_id: str | None = None) -> DeviceCounts:
         """How many an organisation has, or all of them together."""
-        which = [col(Device.ended_at).is_(None)]
+        which: list[sa.ColumnElement[bool]] = [col(Device.ended_at).is_(None)]
         if organization_id is not None:
             which.append(col(Device.organization_id) == organization_id)
         online = sa.func.coalesce(sa.func.sum(sa.cast(col(Device.is_online), sa.Integer)), 0)

@@ -34,6 +34,8 @@ CHANNELS: Mapping[Channel, str] = {
 MONITORING = "monitoring"
 OF_EVERY_MEMBER = frozenset({"device_registered", "device_deregistered", "device_online", "device_offline"})
 """What every member of an organisation may hear of it: they can list its devices, too."""
+OF_ROUNDS = frozenset({"round_started", "training_progress", "round_ended"})
+"""What every member of an organisation, and each of its devices, may hear of its rounds."""
 ENDS_A_DEVICE = frozenset({"device_deregistered", "certificate_revoked"})
 """The last that a device hears."""
 CURVE = ("step", "epsilon", "noisy_loss")
@@ -75,7 +77,11 @@ class Announcement:
         """Whether this listener may hear it there."""
         if self.owner_id is not None:
             return channel in ("dashboard", "training") and self.owner_id == listener.id
-        if self.subject != tenant_subject(listener.tenant_id) or channel == "training":
+        if self.subject != tenant_subject(listener.tenant_id):
+            return False
+        if self.type in OF_ROUNDS:
+            return channel != "security"
+        if channel == "training":
             return False
         if channel == "device":
             return self.data.get("device_id", "") in (listener.id, None)
@@ -134,6 +140,12 @@ def _progress(data: Data) -> Data:
     }
 
 
+def _round_progress(data: Data) -> Data:
+    """The document's message, and where the round stands."""
+    done, total = data["completed_devices"], data["total_devices"]
+    return {**data, "progress_percentage": round(100 * done / total) if total else 0}
+
+
 def _end_of_run(data: Data) -> Data | None:
     if data["operation"] != OperationKind.TRAIN.value:
         return None
@@ -149,6 +161,16 @@ _OF_CLIENTS: Mapping[str, tuple[str, Callable[[Data], Data | None]]] = {
 }
 _DEVICE = ("device_id",)
 _OF_TENANTS: Mapping[str, tuple[str, Callable[[Data], Data | None]]] = {
+    "round_started": (
+        "round_started",
+        _only("round_id", "campaign_id", "number", "model_version", "target_participants"),
+    ),
+    "round_progress": ("training_progress", _round_progress),
+    "round_ended": (
+        "round_ended",
+        _only("round_id", "campaign_id", "number", "status", "model_version", "completed_devices"),
+    ),
+    "update_refused": ("update_refused", _only("round_id", "device_id", "reason")),
     "device_registered": ("device_registered", _only(*_DEVICE, "device_name")),
     "device_deregistered": ("device_deregistered", _only(*_DEVICE)),
     "device_online": ("device_online", _only(*_DEVICE)),

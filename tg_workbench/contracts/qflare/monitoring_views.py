@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.federation import DeviceKeys, Devices
+from tg_workbench.federation.rounds import count_active
 from tg_workbench.identity import Principal
 from tg_workbench.observability.log_queries import LogLine
 from tg_workbench.observability.tables import Alert
@@ -46,15 +47,16 @@ class SystemStatus(BaseModel):
 
     @classmethod
     def of(cls, premises: Premises, asking: Principal) -> SystemStatus:
-        """How it is now, with the devices that the asker sees. There are no rounds yet: none are counted."""
+        """How it is now, with the devices and rounds that the asker sees."""
         with premises.database.read() as session:
             devices = Devices(session).counts(None if asking.is_operator else asking.tenant_id)
             rotated = DeviceKeys(session).last_rotation(asking)
+            rounds = count_active(session, None if asking.is_operator else asking.tenant_id)
         average = premises.metrics.average_seconds
         scan = utc(premises.scan.at) if premises.scan.at is not None else None
         return cls(
             federated_learning=FederatedLearning(
-                active_rounds=0, total_devices=devices.total, online_devices=devices.online
+                active_rounds=rounds, total_devices=devices.total, online_devices=devices.online
             ),
             security=Security(
                 quantum_keys_rotation=None if rotated is None else utc(rotated), last_security_scan=scan

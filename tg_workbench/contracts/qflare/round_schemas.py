@@ -22,18 +22,21 @@ from tg_workbench.federation.rounds import (
 )
 from tg_workbench.federation.rounds.phases import OVER
 from tg_workbench.federation.rounds.specs import MNIST_CLASSES, MNIST_SHAPE
-from tg_workbench.federation.rounds.submissions import version_name
+from tg_workbench.federation.rounds.turns import newest_version, version_name
 from tg_workbench.federation.updates.compression import Compression
 
+LOCAL, CRITERIA, KEPT = LocalTraining(), Criteria(), Compression()
+USUAL = CampaignSpec(architecture="cnn")
+"""What is not said is as it is here."""
 Status = Literal["in_progress", "completed", "failed"]
 
 
 class Hyperparameters(ExactForm):
     """How each device learns between two rounds, by plain SGD."""
 
-    learning_rate: float = LocalTraining.learning_rate
-    batch_size: Whole = LocalTraining.batch_size
-    epochs: Whole = LocalTraining.epochs
+    learning_rate: float = LOCAL.learning_rate
+    batch_size: Whole = LOCAL.batch_size
+    epochs: Whole = LOCAL.epochs
 
 
 class RoundModel(ExactForm):
@@ -57,7 +60,7 @@ class DeviceCapabilities(ExactForm):
 class ParticipantCriteria(ExactForm):
     """Who may take part, and how many it takes."""
 
-    min_participants: Whole = Criteria.min_participants
+    min_participants: Whole = CRITERIA.min_participants
     max_participants: Whole | None = None
     target_participants: Whole | None = None
     quorum: Whole | None = None
@@ -77,10 +80,10 @@ class StartRound(ExactForm):
         default={}
     )
     rounds: Whole = 1
-    recruiting_seconds: float = CampaignSpec.recruiting_seconds
-    training_seconds: float = CampaignSpec.training_seconds
+    recruiting_seconds: float = USUAL.recruiting_seconds
+    training_seconds: float = USUAL.training_seconds
     compression: Literal["none", "int8", "top-k"] = "none"
-    compression_keep: float = Compression.keep
+    compression_keep: float = KEPT.keep
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     def as_spec(self) -> CampaignSpec:
@@ -142,7 +145,6 @@ class RoundView(BaseModel):
     def of(cls, round_: Round, campaign: Campaign, counts: Counts) -> RoundView:
         """A round's row, as the document shows it."""
         spec, figures = CampaignSpec.from_json(campaign.spec), round_.figures
-        version = round_.base_version if round_.result_version is None else round_.result_version
         return cls(
             id=round_.id,
             status=_status(round_.phase),
@@ -158,7 +160,7 @@ class RoundView(BaseModel):
             participants=counts.members,
             target_participants=spec.criteria.target,
             min_participants=spec.criteria.min_participants,
-            model_version=version_name(version),
+            model_version=version_name(newest_version(round_)),
             model_digest=round_.result_digest or round_.base_digest,
             architecture=spec.architecture,
             strategy=spec.strategy,

@@ -26,7 +26,7 @@ from tg_workbench.contracts.qflare.round_schemas import ParticipationView, Round
 from tg_workbench.contracts.route import FAILURES, needs
 from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
 from tg_workbench.federation.rounds import Campaign
-from tg_workbench.federation.rounds.submissions import version_name
+from tg_workbench.federation.rounds.turns import version_name
 from tg_workbench.identity import DEVICE
 
 router = APIRouter(
@@ -118,9 +118,7 @@ async def get_campaign(
 
 
 @router.delete("/campaigns/{campaign_id}")
-async def cancel_campaign(
-    campaign_id: CampaignId, owner: SignedIn, campaigns: CampaignsRoom
-) -> CampaignView:
+async def cancel_campaign(campaign_id: CampaignId, owner: SignedIn, campaigns: CampaignsRoom) -> CampaignView:
     """End a campaign now. What it has come to so far stays."""
     return CampaignView.of(campaigns.cancel(owner, campaign_id))
 

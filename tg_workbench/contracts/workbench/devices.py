@@ -23,6 +23,7 @@ from tg_workbench.contracts.providers import (
     EnrollmentTokensRoom,
     Limit,
     Offset,
+    RoundsRoom,
     ServerKeysRoom,
     SignedIn,
     SignedInDevice,
@@ -46,6 +47,7 @@ from tg_workbench.federation import (
     device_status_of,
     is_due,
 )
+from tg_workbench.federation.rounds import Round
 from tg_workbench.identity import DEVICE
 from tg_workbench.storage.database import now
 
@@ -164,6 +166,20 @@ class Beat(Form):
     capabilities: forms.Capabilities | None = None
 
 
+class RoundOffered(View):
+    """A round that the device may join now, or that it has joined and not served yet."""
+
+    id: str
+    phase: str
+    campaign_id: str
+    number: int
+
+    @classmethod
+    def of(cls, round_: Round) -> RoundOffered:
+        """A row, as it is shown."""
+        return cls(id=round_.id, phase=round_.phase, campaign_id=round_.campaign_id, number=round_.number)
+
+
 class HeartbeatView(View):
     """How the device stands, how it is to behave, whether it is to bring new keys, what it may join now."""
 
@@ -174,7 +190,7 @@ class HeartbeatView(View):
     key_version: str
     rotate_keys: bool
     rotate_by: str
-    rounds: list[dict[str, Any]]
+    rounds: list[RoundOffered]
 
 
 class RotatedKeys(View):
@@ -214,6 +230,7 @@ async def beat(
     device_id: DeviceId,
     signed_in: SignedInDevice,
     devices: DevicesRoom,
+    rounds: RoundsRoom,
     endpoint: forms.ServerEndpoint,
     body: Beat | None = None,
 ) -> HeartbeatView:
@@ -222,10 +239,11 @@ async def beat(
         said = body.capabilities.model_dump(exclude_unset=True)
         devices.change(signed_in.device, DeviceChange(capabilities=said))
     devices.seen(signed_in.device)
-    return _heartbeat(signed_in, endpoint)
+    offered = [RoundOffered.of(each) for each in rounds.open_to(signed_in.device)]
+    return _heartbeat(signed_in, endpoint, offered)
 
 
-def _heartbeat(signed_in: SignedDevice, endpoint: str) -> HeartbeatView:
+def _heartbeat(signed_in: SignedDevice, endpoint: str, rounds: list[RoundOffered]) -> HeartbeatView:
     device, key = signed_in.device, signed_in.key
     ends = (key.expires_at, key.certificate_expires_at, key.retires_at)
     return HeartbeatView(
@@ -236,7 +254,7 @@ def _heartbeat(signed_in: SignedDevice, endpoint: str) -> HeartbeatView:
         key_version=key.version,
         rotate_keys=is_due(key, now()) and device.key_version == key.version,
         rotate_by=utc(min(end for end in ends if end is not None)),
-        rounds=[],
+        rounds=rounds,
     )
 
 

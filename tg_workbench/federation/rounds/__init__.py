@@ -7,15 +7,17 @@ Pitfalls: every change of phase is stored before it is told, so a process that i
 not; what a round's keys have sealed can be opened by nobody once the round is over.
 """
 
+from tg_workbench.federation.rounds.assignments import Assignments, Signer
 from tg_workbench.federation.rounds.campaigns import Campaigns
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase
-from tg_workbench.federation.rounds.rounds import Rounds
+from tg_workbench.federation.rounds.rounds import Rounds, count_active
 from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria, LocalTraining, work_kinds
 from tg_workbench.federation.rounds.submissions import Arrived, Submissions
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 
 __all__ = [
     "Arrived",
+    "Assignments",
     "Campaign",
     "CampaignSpec",
     "Campaigns",
@@ -27,6 +29,8 @@ __all__ = [
     "Phase",
     "Round",
     "Rounds",
+    "Signer",
     "Submissions",
+    "count_active",
     "work_kinds",
 ]

@@ -20,6 +20,7 @@ from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.tables import Participation, Round
 from tg_workbench.federation.rounds.turns import spec_of
+from tg_workbench.federation.server_keys import ServerKeys
 from tg_workbench.federation.sign_in import SignedDevice
 from tg_workbench.federation.strategies import named
 from tg_workbench.federation.updates.bindings import ASSIGNMENT_CONTEXT, canonical, model_key_info
@@ -31,6 +32,12 @@ class Signer:
 
     key: SigningKey = field(repr=False)
     key_version: str
+
+    @classmethod
+    def of(cls, keys: ServerKeys) -> Signer:
+        """The newest version."""
+        key = keys.current()
+        return cls(keys.signing_key(key), key.version)
 
     def signed(self, told: Mapping[str, Any], context: bytes) -> dict[str, Any]:
         """The same with `key_version` and `signature`, which is about all the rest."""

@@ -70,13 +70,6 @@ class Rounds:
         query = select(Participation).where(Participation.round_id == round_.id)
         return list(self.session.exec(query.order_by(col(Participation.id))))
 
-    def active_count(self, tenant_id: str) -> int:
-        """How many of an organisation's rounds are under way."""
-        query = select(sa.func.count()).select_from(Round)
-        return self.session.exec(
-            query.where(Round.tenant_id == tenant_id, col(Round.phase).in_(ACTIVE))
-        ).one()
-
     # ------------------------------------------------------------------------- devices
     def open_to(self, device: Device) -> list[Round]:
         """The rounds that a device has joined and not yet served, and those it may join now; oldest first."""
@@ -156,6 +149,10 @@ class Rounds:
             campaign = self.session.get_one(Campaign, round_.campaign_id)
             ask_for_worker(self.session, self.folder, campaign)
 
+    def is_due(self) -> bool:
+        """Whether any phase has come to its deadline."""
+        return _DUE.first(self.session, moment=now()) is not None
+
     def wake_due(self) -> int:
         """Ask for a worker where a phase has come to its deadline; how many rounds that were."""
         found = {row[0] for row in _DUE.rows(self.session, moment=now())}
@@ -168,3 +165,11 @@ class Rounds:
         if round_ is None or round_.tenant_id != tenant_id:
             raise RoundNotFound
         return round_
+
+
+def count_active(session: Session, tenant_id: str | None) -> int:
+    """How many rounds of an organisation, or of all of them, are under way."""
+    active: list[sa.ColumnElement[bool]] = [col(Round.phase).in_(ACTIVE)]
+    if tenant_id is not None:
+        active.append(col(Round.tenant_id) == tenant_id)
+    return session.exec(select(sa.func.count()).select_from(Round).where(*active)).one()

@@ -20,11 +20,12 @@ from tg_workbench.errors import (
     RoundNotOpen,
     UpdateAlreadySubmitted,
 )
+from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds
-from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
+from tg_workbench.federation.rounds.turns import version_name
 from tg_workbench.federation.tables import Device, DeviceKey
 from tg_workbench.federation.updates import Layout
 from tg_workbench.federation.updates.bindings import RECEIPT_CONTEXT
@@ -115,11 +116,6 @@ def verifying_key(session: Session, device_id: str, key_version: str) -> Verifyi
         if key.version == key_version and key.status in GOOD:
             return VerifyingKey.from_bytes(key.signing_key)
     raise EnvelopeBroken("it names keys that this device has not, or has no longer")
-
-
-def version_name(version: int) -> str:
-    """What a version of a model is called: `v3`."""
-    return f"v{version}"
 
 
 def receipt_of(part: Participation, signer: Signer) -> dict[str, Any]:

@@ -6,16 +6,18 @@ Every turn is one transaction with the fact that tells of it, so a process that 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.events import Events, RoundChanged, tenant_subject
+from tg_workbench.events import Events, RoundEnded, RoundProgressed, RoundStarted, tenant_subject
 from tg_workbench.federation.rounds.keys import destroy_keys
-from tg_workbench.federation.rounds.phases import OVER, Counts, Part, Phase, Turn, next_turn
+from tg_workbench.federation.rounds.phases import Counts, Part, Phase, Turn, next_turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.tables import Device
+from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import after_commit, now
 
@@ -98,21 +100,49 @@ def end_campaign(session: Session, campaign: Campaign, status: str, reason: str 
 
 
 def tell(session: Session, round_: Round) -> None:
-    """State the fact of how a round stands."""
+    """State the fact of how a round stands, for those who listen here and for those outside."""
     session.flush()
     counts = counts_of(session, [round_.id])[round_.id]
-    spec = spec_of(session, round_)
-    fact = RoundChanged(
-        round_id=round_.id,
-        campaign_id=round_.campaign_id,
-        number=round_.number,
-        phase=round_.phase,
-        participants=counts.members,
-        completed_devices=counts.accepted,
-        total_devices=spec.criteria.target if round_.phase in OVER else max(counts.members, 1),
-        model_version=round_.result_version or round_.base_version,
-    )
-    Events(session).record(tenant_subject(round_.tenant_id), fact)
+    about: dict[str, Any] = {
+        "round_id": round_.id,
+        "campaign_id": round_.campaign_id,
+        "number": round_.number,
+    }
+    events, outbox = Events(session), Outbox(session)
+    subject, told = tenant_subject(round_.tenant_id), {**about, "organization_id": round_.tenant_id}
+    match Phase(round_.phase):
+        case Phase.RECRUITING:
+            target, version = spec_of(session, round_).criteria.target, version_name(round_.base_version)
+            fact = RoundStarted(**about, model_version=version, target_participants=target)
+            events.record(subject, fact)
+            outbox.put(round_.tenant_id, WebhookEvent.ROUND_STARTED, {**told, "target_participants": target})
+        case Phase.COMPLETED | Phase.FAILED:
+            version, devices = version_name(newest_version(round_)), counts.accepted
+            ended = RoundEnded(**about, status=round_.phase, model_version=version, completed_devices=devices)
+            events.record(subject, ended)
+            outbox.put(
+                round_.tenant_id,
+                WebhookEvent.ROUND_COMPLETED,
+                {**told, "status": round_.phase, "model_version": version, "completed_devices": devices},
+            )
+        case _:
+            told_so_far = RoundProgressed(
+                **about,
+                phase=round_.phase,
+                completed_devices=counts.accepted,
+                total_devices=counts.members,
+            )
+            events.record(subject, told_so_far)
+
+
+def version_name(version: int) -> str:
+    """What a version of a model is called: `v3`."""
+    return f"v{version}"
+
+
+def newest_version(round_: Round) -> int:
+    """The version that a round has made, or else started from."""
+    return round_.base_version if round_.result_version is None else round_.result_version
 
 
 def forget_after(session: Session, blobs: Blobs, names: Iterable[str]) -> None:

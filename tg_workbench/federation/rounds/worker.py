@@ -1,8 +1,8 @@
 """A worker that conducts one campaign: it prepares rounds, looks into updates, and makes models out of them.
 
 It is forked with torch in memory, does what is there to be done, and leaves. Whatever it was doing when it is
-lost, the next one does again, from what is stored, and comes to the same model: updates are added in the order
-of device ids, and noise is drawn from a seed that was stored when it was charged.
+lost, the next one does again, from what is stored, and comes to the same model: updates are added in the
+order of device ids, and noise is drawn from a seed that was stored when it was charged.
 """
 
 from __future__ import annotations

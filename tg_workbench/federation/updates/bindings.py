@@ -1,4 +1,4 @@
-"""What binds what is signed and sealed between devices and the server: the words that both sides must say alike."""
+"""What is signed or sealed between devices and the server is bound to: words that both sides must say alike."""
 
 from __future__ import annotations
 
