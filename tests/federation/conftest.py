@@ -41,14 +41,14 @@ class Fleet:
         """An enrolment token."""
         answer = self.http.post("/workbench/v1/enrollment-tokens", json={})
         assert answer.status_code == 201, answer.text
-        return str(answer.json()["token"])
+        return str(answer.json()["enrollment_token"])
 
     def enroll(self, name: str | None = None, **more: Any) -> Device:
         """A new device."""
         name = name or f"device {len(self.made)}"
         folder = self.folder / f"{len(self.made)}"
         device = Device.enroll(
-            socket=str(self.server.socket), enrollment_token=self.token(), folder=folder, name=name, **more
+            self.token(), "local", socket=str(self.server.socket), folder=folder, name=name, **more
         )
         self.made.append(device)
         return device
@@ -91,6 +91,14 @@ class Fleet:
     def campaign(self, campaign_id: str) -> dict[str, Any]:
         """A campaign with its rounds."""
         return dict(self.http.get(f"/workbench/v1/federation/campaigns/{campaign_id}").json())
+
+    def campaign_over(self, campaign_id: str, seconds: float = 60.0) -> dict[str, Any]:
+        """The campaign, once it is over."""
+        deadline = time.monotonic() + seconds
+        while (seen := self.campaign(campaign_id))["status"] == "active":
+            assert time.monotonic() < deadline, f"it goes on: {seen}"
+            time.sleep(0.05)
+        return seen
 
     def parts(self, round_id: str) -> dict[str, dict[str, Any]]:
         """Each device's part in a round, by the device's id."""

@@ -35,7 +35,7 @@ def test_two_devices_make_one_model(fleet: Fleet, pair: tuple[Device, Device]) -
     assert ended["participants"] == ended["progress"]["completed_devices"] == 2
     assert 0.5 < ended["progress"]["avg_accuracy"] <= 1
     assert ended["progress"]["convergence_metric"] > 0
-    campaign = fleet.campaign(started["campaign_id"])
+    campaign = fleet.campaign_over(started["campaign_id"])
     assert (campaign["status"], campaign["rounds_done"]) == ("completed", 1)
     assert campaign["model_digest"] == ended["model_digest"]
 
@@ -54,13 +54,13 @@ def test_a_campaign_learns_from_round_to_round_and_its_model_predicts(
         thread.start()
     for thread in threads:
         thread.join(120)
-    campaign = fleet.campaign(started["campaign_id"])
+    campaign = fleet.campaign_over(started["campaign_id"])
     assert [len(each) for each in done.values()] == [4, 4]
     assert [each["phase"] for each in campaign["history"]] == ["completed"] * 4
     accuracies = [each["progress"]["avg_accuracy"] for each in campaign["history"]]
     assert accuracies[-1] > 0.8
     assert accuracies[-1] >= accuracies[0]
-    model = fleet.http.get(f"/workbench/v1/models/{campaign['model_id']}").json()
+    model = fleet.http.get(f"/models/{campaign['model_id']}/card").json()
     assert model["lineage"] == {"campaign": started["campaign_id"], "model_version": 4}
     held_out = rows_of(99, 50)
     answer = fleet.http.post(
@@ -174,7 +174,7 @@ def test_nobody_of_another_organisation_sees_or_joins_a_round(
         ({"rounds": 0}, "rounds"),
         ({"recruiting_seconds": 0}, "recruiting_seconds"),
         ({"compression": "zip"}, "compression"),
-        ({"surprise": 1}, "surprise"),
+        ({"surprise": 1}, "not known here"),
     ],
 )
 def test_a_round_that_cannot_be_is_refused_with_the_reason(

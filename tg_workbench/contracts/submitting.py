@@ -19,11 +19,11 @@ from tg_workbench.contracts.bodies import media_type
 from tg_workbench.contracts.failures import BodyTooLarge
 from tg_workbench.contracts.pieces import Pieces, chunks_of
 from tg_workbench.contracts.premises import Premises, premises_of
-from tg_workbench.contracts.providers import SignedInDevice
+from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.crypto.envelopes import MOST_JSON_BYTES, from_json, open_payload, read_head
 from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateRejected, WorkbenchError
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
-from tg_workbench.federation import ServerKeys, SignedDevice
+from tg_workbench.federation import DeviceSignIn, ServerKeys, SignedDevice
 from tg_workbench.federation.rounds import Arrived, Part, Participation, Signer, Submissions
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.submissions import verifying_key
@@ -141,8 +141,12 @@ class SubmissionDesk:
             Events(session).record(tenant_subject(device.organization_id), fact)
 
 
-async def _desk(request: Request, device: SignedInDevice) -> SubmissionDesk:
-    return SubmissionDesk(request, premises_of(request), device)
+async def _desk(request: Request) -> SubmissionDesk:
+    """Whoever the door has let in, looked up by itself: a session held for the whole request would lock all."""
+    premises = premises_of(request)
+    with premises.database.read() as session:
+        device = DeviceSignIn(session).again(request.scope[PRINCIPAL])
+    return SubmissionDesk(request, premises, device)
 
 
 TheSubmissionDesk = Annotated[SubmissionDesk, Depends(_desk)]

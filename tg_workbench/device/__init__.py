@@ -2,7 +2,7 @@
 
     from tg_workbench.sdk.device import Device
 
-    device = Device.enroll("https://workbench.example", "tok_…", folder="ward-4")
+    device = Device.enroll("tok_…", "org_…", "https://workbench.example", folder="ward-4")
     device.learn({"features": x, "targets": y})     # takes part in rounds until none is left
 
 Pitfalls: the private keys lie in `folder` (0600); whoever copies it is this device. An update is computed from

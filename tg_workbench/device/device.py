@@ -40,11 +40,11 @@ class Device:
     @classmethod
     def enroll(
         cls,
+        enrollment_token: str,
+        organization_id: str,
         base_url: str | None = None,
-        enrollment_token: str = "",
         *,
         folder: Path | str,
-        organization_id: str | None = None,
         name: str | None = None,
         kind: str = "computer",
         capabilities: Mapping[str, Any] | None = None,
@@ -85,12 +85,12 @@ class Device:
                 base_url=address.url,
                 socket=address.socket,
                 device_id=told["device_id"],
-                organization_id=told["organization_id"],
+                organization_id=organization_id,
                 key_version=told["key_version"],
                 certificate=told["certificate"],
                 opening_key=opening,
                 signing_key=signing,
-                server_key=VerifyingKey.from_bytes(base64.b64decode(told["quantum_keys"]["signing_key"])),
+                server_key=VerifyingKey.from_bytes(base64.b64decode(told["server_keys"]["signing_key"])),
             )
         )
         return cls(folder)
