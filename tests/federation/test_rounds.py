@@ -60,11 +60,11 @@ def test_a_campaign_learns_from_round_to_round_and_its_model_predicts(
     accuracies = [each["progress"]["avg_accuracy"] for each in campaign["history"]]
     assert accuracies[-1] > 0.8
     assert accuracies[-1] >= accuracies[0]
-    model = fleet.http.get(f"/models/{campaign['model_id']}/card").json()
+    model = fleet.http.get(f"/workbench/v1/models/{campaign['model_id']}").json()
     assert model["lineage"] == {"campaign": started["campaign_id"], "model_version": 4}
     held_out = rows_of(99, 50)
     answer = fleet.http.post(
-        f"/workbench/v1/models/{campaign['model_id']}/predict", json={"inputs": held_out["features"].tolist()}
+        f"/models/{campaign['model_id']}/predict", json={"inputs": held_out["features"].tolist()}
     )
     assert answer.status_code == 200, answer.text
 
