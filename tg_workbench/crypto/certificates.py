@@ -22,7 +22,14 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
 
 from tg_workbench.crypto.authority_folder import FOLDER, AuthorityFolder
 from tg_workbench.crypto.certificate_parts import builder_for, name_of, points_to, time_of, usage
@@ -115,11 +122,12 @@ class Authority:
         if len(leaf) != 1:
             raise CertificateInvalid("send the device's own certificate, and no other")
         policy = PolicyBuilder().store(Store([self.root])).time(time_of(moment)).max_chain_depth(1)
+        policy = policy.extension_policies(ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=_DEVICES)
         try:
             policy.build_client_verifier().verify(leaf[0], [self.issuing])
-        except (VerificationError, *_NOT_READABLE) as failure:
+            return _facts(leaf[0])
+        except (VerificationError, QuantumKeyInvalid, *_NOT_READABLE) as failure:
             raise CertificateInvalid(self._why_not(leaf[0], moment)) from failure
-        return _facts(leaf[0])
 
     def crl(self, revoked: Iterable[Revocation], moment: float, *, hours: int = CRL_HOURS) -> str:
         """The signed list of certificates that no longer count, for those who cannot ask us (PEM)."""
@@ -189,6 +197,17 @@ def _facts(leaf: x509.Certificate) -> Certificate:
         thumbprint=hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest(),
         key=VerifyingKey.of(leaf.public_key()),
     )
+
+
+def _for_clients(policy: Policy, leaf: x509.Certificate, usage: x509.ExtendedKeyUsage) -> None:
+    if list(usage) != [ExtendedKeyUsageOID.CLIENT_AUTH]:
+        raise ValueError("its key is not for a client, or not only")
+
+
+_DEVICES = ExtensionPolicy.webpki_defaults_ee().require_present(
+    x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_clients
+)
+"""As certificates of the web are checked, and what they are for has to be said."""
 
 
 def _entry(revocation: Revocation) -> x509.RevokedCertificate:

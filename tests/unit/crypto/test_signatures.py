@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tg_workbench.crypto.signatures import FILE, SigningKey, VerifyingKey
-from tg_workbench.errors import SigningKeyUnreadable
+from tg_workbench.errors import QuantumKeyInvalid, SigningKeyUnreadable
 
 
 def test_the_key_is_made_at_first_use_and_survives(tmp_path: Path) -> None:
@@ -84,3 +84,26 @@ def test_without_ml_dsa_nothing_is_started_and_nothing_verified(command: list[st
     ended = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert ended.stderr.startswith("tg-workbench: the audit log is signed with ML-DSA-65")
+
+
+def test_a_device_keeps_its_key_as_a_seed_and_gives_the_public_half_as_bytes() -> None:
+    key = SigningKey.generate()
+    public = VerifyingKey.from_bytes(key.public.raw)
+    assert (len(key.seed), len(key.public.raw)) == (32, 1952)
+    assert public.verifies(
+        SigningKey.from_seed(key.seed).sign(b"message", b"context"), b"message", b"context"
+    )
+    assert public.pem == key.public.pem
+    assert repr(key.seed) not in repr(key)
+
+
+@pytest.mark.parametrize("length", [0, 32, 1951, 1953, 1984])
+def test_bytes_that_are_no_public_key_are_refused(length: int) -> None:
+    with pytest.raises(QuantumKeyInvalid, match="1,952 bytes"):
+        VerifyingKey.from_bytes(bytes(length))
+
+
+def test_a_workbench_may_have_keys_for_several_purposes(tmp_path: Path) -> None:
+    receipts = SigningKey.open(tmp_path, "receipt-signing-key.pem")
+    assert receipts.public.raw == SigningKey.open(tmp_path, "receipt-signing-key.pem").public.raw
+    assert receipts.public.raw != SigningKey.open(tmp_path).public.raw
