@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install system browser redis lab test check compatibility bench pins
+.PHONY: help install system browser redis lab test check compatibility bench flower pins
 
 SHELL = /bin/sh
 BIN = .venv/bin
@@ -20,6 +20,7 @@ help:
 	@echo 'make check    ruff, mypy --strict, the floors'
 	@echo 'make compatibility   write COMPATIBILITY.md from a run of the contract tests'
 	@echo 'make bench    measure beside plain torch and Opacus           (BENCH_ARGS="dp_step")'
+	@echo 'make flower   install Flower into .flower, for the tests and benches that compare with it'
 	@echo 'make install  make the environment in .venv'
 	@echo 'make pins     take the newest versions that work together, and write constraints.txt'
 
@@ -130,3 +131,9 @@ compatibility: redis install
 
 bench: install
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+# Flower's pins do not agree with ours, so it gets an environment of its own, and only tests and benches run it.
+flower: system
+	@[ .flower/installed -nt tests/flower/requirements.txt ] || { \
+		$(FIND_PYTHON); "$$python" -m venv --clear .flower && .flower/bin/pip install -qq '$(NEW_PIP)' && \
+		.flower/bin/pip install -qq -r tests/flower/requirements.txt && touch .flower/installed; }

@@ -13,9 +13,12 @@ import tempfile
 _home = tempfile.mkdtemp(prefix="tgw-test-home-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 
+_kept = os.environ.pop("TG_FLOWER_PYTHON", None)  # where a peer is that some tests compare with
 for _name in list(os.environ):
     if _name.startswith(("TG_", "JUPYTER_", "VOILA_")) or _name in ("DATABASE_URL", "PORT"):
         del os.environ[_name]
+if _kept:
+    os.environ["TG_FLOWER_PYTHON"] = _kept
 
 os.environ.update(
     TG_HOME=_home,

@@ -1,13 +1,15 @@
 """The weighted mean of deltas, in constant memory: one sum, however many devices add to it.
 
-Σ wᵢ·Δᵢ is kept in float32 and divided once. It is added block by block, so that the product wᵢ·Δᵢ never
-leaves the processor's cache: one pass over the delta, one over the sum, as fast as memory allows.
+Σ wᵢ·Δᵢ is kept in float32 and divided once. It is added by torch, whose `add_(…, alpha=w)` reads each delta
+once and makes no second array; with one thread, for two on shared processors are slower, and so that the bits
+are the same on every run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tg_workbench.errors import TooFewUpdates, UpdateInvalid
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from tg_workbench.federation.strategies.strategy import Vector
 
 BLOCK = 1 << 15
-"""Numbers at a time: 128 KiB, which fits into the second cache of anything that runs this."""
+"""Numbers at a time where they are widened to float64: they fit into the processor's second cache."""
 
 
 class Mean:
@@ -27,22 +29,16 @@ class Mean:
         import numpy as np
 
         self._sum = np.zeros(size, dtype=np.float32)
-        self._product = np.empty(min(size, BLOCK), dtype=np.float32)
         self.weight = 0.0
         self.devices = 0
 
     def add(self, vector: Vector, weight: float, devices: int = 1, factor: float = 1.0) -> None:
         """Take in one vector times a factor; it is not kept."""
-        import numpy as np
+        import torch
 
         check(vector, len(self._sum))
-        scale = np.float32(weight * factor)
-        for start in range(0, len(vector), BLOCK):
-            part = vector[start : start + BLOCK]
-            product = self._product[: len(part)]
-            np.multiply(part, scale, out=product)
-            held = self._sum[start : start + BLOCK]
-            np.add(held, product, out=held)
+        with one_thread():
+            torch.from_numpy(self._sum).add_(torch.from_dlpack(vector), alpha=weight * factor)
         self.weight += weight
         self.devices += devices
 
@@ -83,23 +79,45 @@ def moved(parameters: Vector, step: Vector, state: State, figures: Mapping[str, 
     import numpy as np
 
     check(parameters, len(step))
-    step_norm = length(step)
-    np.add(step, parameters, out=step)
-    if not math.isfinite(length(step)):
+    squares = after = 0.0
+    for start in range(0, len(step), BLOCK):
+        block = step[start : start + BLOCK]
+        squares += _squares(block)
+        np.add(block, parameters[start : start + BLOCK], out=block)
+        after += _squares(block)
+    if not math.isfinite(after):
         raise UpdateInvalid("together these updates lead to numbers that are not finite")
     told = {name: float(figure) for name, figure in figures.items()}
-    return Outcome(step, state, {**told, "step_norm": step_norm})
+    return Outcome(step, state, {**told, "step_norm": math.sqrt(squares)})
 
 
 def length(vector: Vector) -> float:
     """‖x‖₂ in float64, block by block; NaN or infinite only if a number is."""
+    return math.sqrt(sum(_squares(vector[n : n + BLOCK]) for n in range(0, len(vector), BLOCK)))
+
+
+def _squares(block: Vector) -> float:
+    """Σ x², in float64: the square of a float32 is far inside it."""
     import numpy as np
 
-    total = 0.0
-    for start in range(0, len(vector), BLOCK):
-        wide = vector[start : start + BLOCK].astype(np.float64)
-        total += float(wide @ wide)
-    return math.sqrt(total) if total == total else math.nan
+    wide = block.astype(np.float64)
+    return float(wide @ wide)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch works with one thread until the block ends."""
+    import torch
+
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def require_single(update: Update) -> None:

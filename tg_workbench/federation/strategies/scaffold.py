@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tg_workbench.federation.strategies.strategy import Vector
 
 CONTROL = "control"
-"""The server's control variate in the state, given to devices with the model; before the first round: zeros."""
+"""The state's control variate, given to devices with the model; before the first round: zeros."""
 
 
 @strategy
