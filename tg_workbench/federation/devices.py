@@ -87,9 +87,9 @@ class Devices:
         """
         which: list[sa.ColumnElement[bool]] = [*self._readable(asking)]
         if query.organization_id is not None:
-            which.append(col(Device.organization_id) == asking.meant(query.organization_id))
+            which = [*which, col(Device.organization_id) == asking.meant(query.organization_id)]
         if query.status is not None:
-            which.extend(_standing(query.status))
+            which = [*which, *_standing(query.status)]
         total = self.session.exec(select(sa.func.count()).select_from(Device).where(*which)).one()
         newest_first = (col(Device.created_at).desc(), col(Device.id))
         found = select(Device).where(*which).order_by(*newest_first).limit(limit).offset(offset)
@@ -97,7 +97,7 @@ class Devices:
 
     def counts(self, organization_id: str | None = None) -> DeviceCounts:
         """How many an organisation has, or all of them together."""
-        which = [col(Device.ended_at).is_(None)]
+        which: list[sa.ColumnElement[bool]] = [col(Device.ended_at).is_(None)]
         if organization_id is not None:
             which.append(col(Device.organization_id) == organization_id)
         online = sa.func.coalesce(sa.func.sum(sa.cast(col(Device.is_online), sa.Integer)), 0)
