@@ -221,7 +221,7 @@ OF_DEVICES = {
     "POST /workbench/v1/devices/{device_id}/heartbeat",
     "POST /workbench/v1/devices/{device_id}/keys",
 }
-"""What a device's own token opens and nothing else does; `test_devices` tries these with other devices' ids."""
+"""What a device's own token opens and nothing else does; `test_devices` tries these with other ids."""
 OF_THE_OPERATOR = {
     "POST /workbench/v1/alerts/{alert_id}/acknowledge",
     "POST /workbench/v1/alert_rules/{rule_id}",
