@@ -36,6 +36,10 @@ PUBLIC = {
     "POST /workbench/v1/account",
     "POST /workbench/v1/sessions",
     "POST /workbench/v1/sessions/refresh",
+    "POST /api/v1/devices/register",
+    "POST /workbench/v1/devices/token",
+    "GET /workbench/v1/federation/ca",
+    "GET /workbench/v1/federation/crl",
 }
 SCOPES = {
     "read": {
@@ -45,6 +49,10 @@ SCOPES = {
         "GET /api/v1/futures/{future_id}/result",
         "GET /api/v1/auth/me",
         "GET /api/v1/status",
+        "GET /api/v1/devices",
+        "GET /api/v1/devices/{device_id}",
+        "GET /workbench/v1/devices/{device_id}/keys",
+        "GET /api/v1/security/keys",
         "GET /api/training/stats",
         "GET /api/v1/organizations",
         "GET /api/v1/organizations/{org_id}",
@@ -158,6 +166,14 @@ SCOPES = {
         "POST /datasets/upload",
         "DELETE /datasets/{dataset_id}",
     },
+    "devices": {
+        "PUT /api/v1/devices/{device_id}",
+        "DELETE /api/v1/devices/{device_id}",
+        "POST /workbench/v1/devices/{device_id}/revoke",
+        "POST /workbench/v1/enrollment-tokens",
+        "GET /workbench/v1/enrollment-tokens",
+        "DELETE /workbench/v1/enrollment-tokens/{enrollment_token_id}",
+    },
     "keys": {
         "POST /workbench/v1/api_keys",
         "GET /workbench/v1/api_keys",
@@ -198,8 +214,14 @@ SCOPES = {
         "DELETE /workbench/v1/invitations/{invitation_id}",
         "DELETE /workbench/v1/members/{user_id}",
         "POST /workbench/v1/alert_rules/{rule_id}",
+        "POST /api/v1/security/keys/rotate",
     },
 }
+OF_DEVICES = {
+    "POST /workbench/v1/devices/{device_id}/heartbeat",
+    "POST /workbench/v1/devices/{device_id}/keys",
+}
+"""What a device's own token opens and nothing else does; `test_devices` tries these with other ids."""
 OF_THE_OPERATOR = {
     "POST /workbench/v1/alerts/{alert_id}/acknowledge",
     "POST /workbench/v1/alert_rules/{rule_id}",
@@ -211,8 +233,15 @@ FOR_PEOPLE = {
     "DELETE /workbench/v1/sessions/{session_id}",
 }
 """What no API key opens, whatever its scopes."""
-NEEDED = {door: scope for scope, doors in SCOPES.items() for door in doors}
-AMONG_MEMBERS = {"GET /api/v1/organizations/{org_id}", "GET /api/v1/users/{user_id}"}
+NEEDED = {door: scope for scope, doors in SCOPES.items() for door in doors} | dict.fromkeys(
+    OF_DEVICES, "device"
+)
+AMONG_MEMBERS = {
+    "GET /api/v1/organizations/{org_id}",
+    "GET /api/v1/users/{user_id}",
+    "GET /api/v1/devices/{device_id}",
+    "GET /workbench/v1/devices/{device_id}/keys",
+}
 """What the members of one organisation see of each other; everything else is one member's own."""
 BODIES: dict[str, Any] = {
     f"POST {CLIENT}/forward_backward": {"batch": ROWS},
@@ -225,6 +254,7 @@ BODIES: dict[str, Any] = {
     f"PATCH {HOOK}": {"description": "taken over"},
     f"POST {HOOK}/rotate_secret": {},
     "PUT /api/v1/organizations/{org_id}": {"name": "taken over"},
+    "PUT /api/v1/devices/{device_id}": {"name": "taken over"},
     "POST /models/{model_id}/predict": {"input": [1.0, 2.0, 3.0, 4.0]},
     "POST /workbench/v1/services/{service_id}/predict": {"input": [1.0, 2.0, 3.0, 4.0]},
     **{f"POST {model}/infer": TENSORS for model in OIP_MODELS},

@@ -29,7 +29,7 @@ from tg_workbench.security.refusals import ONE_BY_ONE
 RECORDED = [route for route in contract_routes() if route.is_audited]
 READ = {"download_dataset", "export_artifact", "export_model", "read_audit_log"}
 QUESTIONS = {
-    *("introspect", "plan_run", "validate_dataset", "predict", "predict_by_service"),
+    *("introspect", "plan_run", "validate_dataset", "predict", "predict_by_service", "beat"),
     *("infer", "infer_version", "generate", "generate_version", "generate_stream", "generate_stream_version"),
 }
 DATASET = f"ds-{uuid.uuid4()}"

@@ -23,12 +23,14 @@ from tests.contracts.doors import (
     FOR_PEOPLE,
     NAMED_ELSEWHERE,
     NEEDED,
+    OF_DEVICES,
     OF_THE_OPERATOR,
     PUBLIC,
     SCOPES,
     name_of,
 )
 from tests.contracts.envelopes import refusal
+from tests.contracts.machines import Machine
 from tests.contracts.people import PASSWORD, People, Person
 from tests.learned import principal_of, put_model
 from tests.workbench_server import WorkbenchServer
@@ -38,7 +40,9 @@ from tg_workbench.crypto.access_tokens import AccessToken, AccessTokens
 from tg_workbench.identity import ROLES
 
 CLOSED = [route for route in contract_routes() if name_of(route) not in PUBLIC]
-WITH_IDS = [route for route in CLOSED if "{" in route.path and name_of(route) not in OF_THE_OPERATOR]
+WITH_IDS = [
+    route for route in CLOSED if "{" in route.path and name_of(route) not in OF_THE_OPERATOR | OF_DEVICES
+]
 
 
 def ask(http: httpx.Client, route: ContractRoute, **headers: str) -> httpx.Response:
@@ -182,11 +186,15 @@ def alices(workbench_server: WorkbenchServer, people: People, alice: Person) -> 
         )
     }
     hook = made["webhooks"]["webhook_id"]
+    token = alice.http.post("/workbench/v1/enrollment-tokens", json={}).json()
+    device = Machine.enroll(alice)
     model = put_model(workbench_server, principal_of(workbench_server, alice))
     service = alice.http.post("/api/v1/inference/services", json={"name": "letters", "model_id": model})
     service_id = service.json()["data"]["id"]
     alice.http.post(f"/api/v1/inference/services/{service_id}/start")
     return {
+        "device_id": device.id,
+        "enrollment_token_id": token["enrollment_token_id"],
         "notification_id": first_notification(alice),
         "job_id": finished_job(alice),
         "webhook_id": hook,

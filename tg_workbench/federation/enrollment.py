@@ -61,8 +61,11 @@ class Enrollment:
     def register(self, secret: str, organization_id: str, new: NewDevice, offer: Offer) -> Enrolled:
         """A new device for a token, which is used up only if all goes well.
 
+        A device that lost the answer may ask again: with the keys it was certified for, it gets the same one.
         Raises EnrollmentTokenExpired, QuotaExceeded, QuantumKeyInvalid, CertificateInvalid, InvalidField.
         """
+        if (known := self._known(secret, organization_id, offer)) is not None:
+            return known
         device_id = f"dev_{secrets.token_hex(16)}"
         token = EnrollmentTokens(self.session).take(secret, organization_id, device_id)
         self._check_quota(token.organization_id)
@@ -85,6 +88,23 @@ class Enrollment:
         self.session.flush()
         key = DeviceKeys(self.session).add(device, pairs, self.office)
         self._tell(device)
+        return Enrolled(device, key, pairs)
+
+    def _known(self, secret: str, organization_id: str, offer: Offer) -> Enrolled | None:
+        """The device that this token and these very keys have made."""
+        used_for = EnrollmentTokens(self.session).used_for(secret, organization_id)
+        device = None if used_for is None else self.session.get(Device, used_for)
+        if (
+            device is None
+            or offer.csr is None
+            or device.revoked_at is not None
+            or device.ended_at is not None
+        ):
+            return None
+        key, pairs = DeviceKeys(self.session).newest(device.id), offer.pairs(must_bring=True)
+        brought = (pairs.signing.raw, pairs.encryption)
+        if key is None or (key.signing_key, key.encryption_key) != brought:
+            return None
         return Enrolled(device, key, pairs)
 
     def _check_quota(self, organization_id: str) -> None:

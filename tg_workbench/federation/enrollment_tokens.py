@@ -96,6 +96,15 @@ class EnrollmentTokens:
             raise EnrollmentTokenExpired
         return token
 
+    def used_for(self, secret: str, organization_id: str) -> str | None:
+        """The device that a token was used up for, while it would be good otherwise."""
+        mine = (
+            col(EnrollmentToken.hash) == tokens.digest(secret),
+            col(EnrollmentToken.organization_id) == organization_id,
+            col(EnrollmentToken.expires_at) > now(),
+        )
+        return self.session.exec(select(EnrollmentToken.device_id).where(*mine)).first()
+
     def _stands(self, token: EnrollmentToken) -> bool:
         """Whether who issued it is still there, and may still let devices in."""
         if token.created_by == LOCAL:

@@ -50,6 +50,18 @@ FACTS: list[Fact] = [
     events.ClientInterrupted(f"at {RAW}", 5, 3, 2),
     events.CheckpointSaved("art-1", 5, automatic=True),
 ]
+OF_DEVICES: list[Fact] = [
+    events.DeviceRegistered("dev_1", "acme", "Edge Device 001"),
+    events.DeviceCameOnline("dev_1"),
+    events.DeviceOffline("dev_1", 1.5),
+    events.KeyRotated("dev_1", "v2.0", "server"),
+    events.KeyRotationForced(None, 2.5),
+    events.CertificateRevoked("dev_1", "stolen"),
+    events.DeviceDeregistered("dev_1"),
+]
+DEVICE_1 = Principal("dev_1", "acme", frozenset({"device"}))
+DEVICE_2 = Principal("dev_2", "acme", frozenset({"device"}))
+DEVICE_OF_EVE = Principal("dev_1", "eves", frozenset({"device"}))
 ALERT = AlertChanged("alert-1", "budget_near_cap", "firing", "warning", "ds-1", 0.9, 0.8, "nearly spent")
 
 
@@ -109,7 +121,7 @@ def test_progress_without_an_end_in_sight_has_no_percentage(
 def test_a_fact_that_nobody_has_looked_at_is_not_said(database: Database) -> None:
     """Every kind of fact is here, so a new one is silent until somebody has decided on it."""
     line = Logged("INFO", "Epoch 1/1")  # of a job's own log, which its owner reads there
-    assert {type(fact) for fact in [*FACTS, ALERT, line]} == set(get_args(Fact))
+    assert {type(fact) for fact in [*FACTS, *OF_DEVICES, ALERT, line]} == set(get_args(Fact))
     assert say(database, line) == []
     class_of_its_own: Any = type("Rumour", (StatusChanged,), {"type": "rumour"})
     assert say(database, class_of_its_own("ready", 1)) == []
@@ -137,3 +149,40 @@ def test_each_hears_what_is_theirs(
     (status,) = say(database, FACTS[0])
     (alert,) = say(database, ALERT, subject=tenant_subject("acme"))
     assert (status.is_for(who, where), alert.is_for(who, where)) == (training, alerts)
+
+
+def test_what_is_said_of_devices_is_their_ids_and_states(database: Database) -> None:
+    said = say(database, *OF_DEVICES, subject=tenant_subject("acme"))
+    assert [(one.type, one.data) for one in said] == [
+        ("device_registered", {"device_id": "dev_1", "device_name": "Edge Device 001"}),
+        ("device_online", {"device_id": "dev_1"}),
+        ("device_offline", {"device_id": "dev_1", "last_seen": 1.5}),
+        ("key_rotated", {"device_id": "dev_1", "key_version": "v2.0"}),
+        ("key_rotation_forced", {"device_id": None, "deadline": 2.5}),
+        ("certificate_revoked", {"device_id": "dev_1", "reason": "stolen"}),
+        ("device_deregistered", {"device_id": "dev_1"}),
+    ]
+
+
+def heard(said: list[Announcement], who: Principal, where: Channel) -> set[str]:
+    return {one.type for one in said if one.is_for(who, where)}
+
+
+def test_each_hears_of_devices_what_concerns_them(database: Database) -> None:
+    said = say(database, *OF_DEVICES, subject=tenant_subject("acme"))
+    everything = {one.type for one in said}
+    members = {"device_registered", "device_online", "device_offline", "device_deregistered"}
+    assert heard(said, ALICE, "dashboard") == heard(said, ALICE, "security") == everything
+    assert heard(said, READER, "dashboard") == members
+    assert heard(said, READER, "security") == heard(said, ALICE, "training") == set()
+    assert heard(said, EVE, "dashboard") == heard(said, EVE, "security") == set()
+
+
+def test_a_device_hears_of_itself_and_of_what_all_must_do(database: Database) -> None:
+    said = say(database, *OF_DEVICES, ALERT, subject=tenant_subject("acme"))
+    assert heard(said, DEVICE_1, "device") == {one.type for one in said} - {"security_alert"}
+    assert heard(said, DEVICE_2, "device") == {"key_rotation_forced"}
+    assert heard(said, DEVICE_OF_EVE, "device") == set()
+    assert heard(said, DEVICE_1, "training") == set()
+    (status,) = say(database, FACTS[0])
+    assert not status.is_for(DEVICE_1, "device")

@@ -39,7 +39,7 @@ class SystemHealth(BaseModel):
 
     @classmethod
     async def of(cls, premises: Premises) -> SystemHealth:
-        """How it is now. Quantum keys are well when devices can be certified; there are none before the first.
+        """How it is now. Quantum keys are well when devices can be certified; until one comes there are none.
 
         Without Redis requests are still served and counted, so that makes nothing unhealthy.
         """
