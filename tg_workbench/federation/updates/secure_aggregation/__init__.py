@@ -22,6 +22,7 @@ from tg_workbench.federation.updates.secure_aggregation.messages import (
 )
 from tg_workbench.federation.updates.secure_aggregation.participant import Participant
 from tg_workbench.federation.updates.secure_aggregation.quantising import Quantiser
+from tg_workbench.federation.updates.secure_aggregation.wire import members_of, message_of
 
 __all__ = [
     "Advertisement",
@@ -37,5 +38,7 @@ __all__ = [
     "Total",
     "Unmasking",
     "degree_for",
+    "members_of",
+    "message_of",
     "threshold",
 ]
