@@ -20,6 +20,7 @@ WorkbenchError
 │                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
 │                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, DeviceNotOnline,
 │                              DeviceUnfit, RoundNotOpen, UpdateAlreadySubmitted, UpdateRejected, TooFewUpdates
+│   ├── SecureAggregationRefused   TooFewSurvivors
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -712,6 +713,23 @@ class EnvelopeBroken(InvalidRequest):
     def __init__(self, reason: str) -> None:
         super().__init__(f"this envelope is refused: {reason}")
         self.reason = reason
+
+
+class SecureAggregationRefused(Refused):
+    """A step of secure aggregation that would break its promise, or cannot be right. `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"secure aggregation goes no further: {reason}")
+        self.reason = reason
+
+
+class TooFewSurvivors(SecureAggregationRefused):
+    """Too many devices have dropped out: what is left cannot be, or must not be, put together."""
+
+    def __init__(self, *, present: int, needed: int) -> None:
+        super().__init__(f"devices that are left: {present}, that are needed: {needed}")
+        self.present = present
+        self.needed = needed
 
 
 # ----------------------------------------------------------------------------- checkpoints
