@@ -10,8 +10,9 @@ from scipy import stats
 
 from tg_workbench.privacy import curves
 from tg_workbench.privacy.adaptive_clipping import AdaptiveClip
-from tg_workbench.privacy.tree_noise import Tree
-from tg_workbench.privacy.trees import TreePlan
+from tg_workbench.privacy.tree_noise import grow
+from tg_workbench.privacy.tree_plans import TreePlan
+from tg_workbench.privacy.trees import Tree
 from tg_workbench.privacy.user_level import ClippedDeltas, Vector, noisy_mean
 
 RARE = 1e-6
@@ -81,7 +82,7 @@ def test_a_prefix_of_a_tree_carries_the_noise_of_its_nodes_and_shares_them() -> 
     tree = Tree.begin(TreePlan(steps), NOISE, CLIP)
     prefixes, total = [], np.zeros(size)
     for step in range(steps):
-        moved, tree = tree.grow(ClippedDeltas(size, CLIP).finish(), str(step).encode(), DEVICES)
+        moved, tree = grow(tree, ClippedDeltas(size, CLIP).finish(), str(step).encode(), DEVICES)
         total = total + moved.astype(np.float64)
         prefixes.append(total / (NOISE * CLIP / DEVICES))
     found = np.cov(np.array(prefixes))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from tg_workbench.errors import InvalidRequest, WorkbenchError
 from tg_workbench.privacy import accounting
 from tg_workbench.privacy.accounting import Accountant, Odometer
 from tg_workbench.privacy.steps import GaussianStep
-from tg_workbench.privacy.trees import TreePlan
+from tg_workbench.privacy.tree_plans import TreePlan
 
 POINTS = 24
 BEYOND = 1.5
@@ -41,6 +42,13 @@ class Question:
     """How many records (or units) are drawn from; needed for a `truncated_batch_size`."""
     tree: TreePlan | None = None
     """Noise in trees: a step is then a whole tree, and `noise_multiplier` that of a node."""
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Question:
+        """The question as it is sent. Raises InvalidRequest."""
+        spent = tuple((GaussianStep(*kind), int(count)) for kind, count in told.get("spent", ()))
+        tree = TreePlan(**told["tree"]) if told.get("tree") else None
+        return cls(**{**told, "spent": spent, "tree": tree})
 
     @property
     def step_noise(self) -> float | None:
@@ -116,9 +124,7 @@ def main() -> None:
     """Answer the question on standard input, or say in `error` why it has no answer."""
     told: dict[str, Any] = json.load(sys.stdin)
     try:
-        spent = tuple((GaussianStep(*kind), int(count)) for kind, count in told.pop("spent", ()))
-        tree = told.pop("tree", None)
-        said = asdict(answer(Question(**told, spent=spent, tree=TreePlan(**tree) if tree else None)))
+        said = asdict(answer(Question.from_json(told)))
     except WorkbenchError as refusal:
         said = {"error": str(refusal)}
     json.dump(said, sys.stdout)

@@ -1,78 +1,93 @@
-"""TreePlan: how far one device moves everything that a tree of noise releases, and so what the tree costs.
+"""Tree: how far one tree of noise has grown, and the secret that its noise is derived from.
 
-In tree aggregation (Dwork, Naor, Pitassi and Rothblum 2010; Chan, Shi and Song 2011; DP-FTRL: Kairouz,
-McMahan, Song, Thakkar, Thakurta and Xu 2021) step t completes one node, that of the last 2^j steps, 2^j being
-the largest power of two that divides t. A noisy prefix sum is the sum of a few nodes, so what is released are
-the nodes. All of them together are one Gaussian release, also when later sums depend on earlier ones
-(Denisov, McMahan, Rush, Smith and Thakurta 2022), whose sensitivity is √S · clip_norm with S = Σ (how often a
-device is in a node)².
+A prefix sum is made of a few nodes. The noise of a node is derived from the seed, the step that completes it
+and all that this step adds up; so the state is a seed and a few digests, it is kept as JSON, sealed, and a
+step that a crash interrupts comes out the same. A step that is done again with other deltas has other noise.
 
-A device that is in one step of a tree is in one node per level at most: S = ⌊log₂ T⌋ + 1, as in the paper's
-appendix D and in `dp_accounting`. For several, S is bounded level by level from how often it may come and how
-far apart.
-
-What is hidden is what a device's deltas were, against their having been zero (`REPLACE_SPECIAL` in that
-library): not that it took part, because leaving it out could move everybody after it to another step.
-
-Pitfalls: no sampling is assumed, nor helps. Who came when must be held to the plan while the tree grows.
+Pitfalls: whoever has the seed can subtract all noise. It is kept until the tree is done, sealed, and then
+destroyed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field, replace
 
-from tg_workbench.errors import InvalidRequest, PrivacyRefused
-from tg_workbench.privacy.steps import GaussianStep
-
-MOST_TREE_STEPS = 1 << 16
+from tg_workbench.errors import InvalidRequest
+from tg_workbench.privacy.randomness import ReplayableRandom
+from tg_workbench.privacy.tree_plans import TreePlan
 
 
 @dataclass(frozen=True, slots=True)
-class TreePlan:
-    """A tree of `steps` steps, in which a device takes part `participations` times, `separation` steps apart.
+class Tree:
+    """One tree, grown as far as `step`. Its seed is a secret."""
 
-    Afterwards a new tree begins, and is charged anew.
-    """
-
-    steps: int
-    participations: int = 1
-    separation: int = 1
+    plan: TreePlan
+    noise_multiplier: float
+    """Of a node: its noise is N(0, (noise_multiplier · clip_norm)²)."""
+    clip_norm: float
+    seed: bytes = field(repr=False)
+    step: int = 0
+    nodes: tuple[tuple[int, str], ...] = ()
+    """What the last prefix is made of: the step that completed each node, and what that step added up."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= MOST_TREE_STEPS:
-            raise InvalidRequest(f"a tree has from 1 to {MOST_TREE_STEPS} steps")
-        if not 1 <= self.participations <= self.steps or not 1 <= self.separation <= self.steps:
-            raise InvalidRequest("participations and separation lie between 1 and the steps of the tree")
+        if not 0.0 < self.noise_multiplier < math.inf or not 0.0 < self.clip_norm < math.inf:
+            raise InvalidRequest("a tree needs a noise_multiplier and a clip_norm above 0, both finite")
 
-    @property
-    def squared_sensitivity(self) -> int:
-        """S: the square of how many clipping norms a device moves all nodes of the tree by, at most."""
-        return sum(self._of_level(1 << level) for level in range(self.steps.bit_length()))
+    @classmethod
+    def begin(cls, plan: TreePlan, noise_multiplier: float, clip_norm: float) -> Tree:
+        """A tree of a seed of its own."""
+        return cls(plan, noise_multiplier, clip_norm, ReplayableRandom.new_seed())
 
-    def _of_level(self, length: int) -> int:
-        """Σ over the nodes of `length` steps of (how often a device is in it)², at most."""
-        in_one = min(self.participations, -(-length // self.separation))
-        nodes = self.steps // length
-        full, rest = divmod(self.participations, in_one)
-        if full >= nodes:
-            return nodes * in_one**2
-        return full * in_one**2 + rest**2
+    def after(self, context: bytes) -> Tree:
+        """The tree with one step more, whose node is its last. `context` names all that the step adds up.
 
-    def as_one_step(self, noise_multiplier: float) -> GaussianStep:
-        """The whole tree, to the accountant: one release without sampling. `noise_multiplier`: of a node."""
-        return GaussianStep(noise_multiplier / self.squared_sensitivity**0.5, 1.0)
+        Raises InvalidRequest when it has as many as were planned.
+        """
+        if self.step >= self.plan.steps:
+            raise InvalidRequest(f"this tree has {self.plan.steps} steps: begin another one")
+        step = self.step + 1
+        begins = step - (step & -step)  # the new node covers the steps after this one
+        kept = tuple(node for node in self.nodes if node[0] <= begins)
+        new = (step, hashlib.sha256(context).hexdigest())
+        return replace(self, step=step, nodes=(*kept, new))
 
-    def node_noise(self, noise_multiplier: float) -> float:
-        """What a node gets where the whole tree is to be a release of `noise_multiplier`."""
-        return noise_multiplier * float(self.squared_sensitivity**0.5)
+    def stream(self, node: tuple[int, str]) -> ReplayableRandom:
+        """What the noise of a node is drawn from, from its start."""
+        completed, digest = node
+        return ReplayableRandom(self.seed, f"tree|{completed}|{digest}".encode())
 
-    def require_turn(self, joined: Sequence[int], step: int) -> None:
-        """Raises PrivacyRefused if a device that was in the steps `joined` may not be in `step` as well."""
-        if not 1 <= step <= self.steps:
-            raise InvalidRequest(f"this tree has {self.steps} steps: begin another one")
-        if len(joined) >= self.participations or any(abs(step - one) < self.separation for one in joined):
-            raise PrivacyRefused(
-                f"a device takes part at most {self.participations} time(s) in {self.steps} rounds, "
-                f"{self.separation} rounds apart: that is what this campaign's epsilon is computed for"
+    def as_bytes(self) -> bytes:
+        """JSON, with the seed: for under a seal only."""
+        plan = [self.plan.steps, self.plan.participations, self.plan.separation]
+        kept = {
+            "format": 1,
+            "plan": plan,
+            "noise_multiplier": self.noise_multiplier,
+            "clip_norm": self.clip_norm,
+            "seed": self.seed.hex(),
+            "step": self.step,
+            "nodes": self.nodes,
+        }
+        return json.dumps(kept).encode()
+
+    @classmethod
+    def from_bytes(cls, kept: bytes) -> Tree:
+        """What `as_bytes` said. Raises InvalidRequest."""
+        try:
+            told = json.loads(kept)
+            if told["format"] != 1:
+                raise ValueError("another format")
+            return cls(
+                TreePlan(*map(int, told["plan"])),
+                float(told["noise_multiplier"]),
+                float(told["clip_norm"]),
+                bytes.fromhex(told["seed"]),
+                int(told["step"]),
+                tuple((int(completed), str(digest)) for completed, digest in told["nodes"]),
             )
+        except (TypeError, ValueError, KeyError) as failure:
+            raise InvalidRequest("this is no tree") from failure

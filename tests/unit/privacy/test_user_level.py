@@ -74,8 +74,8 @@ def test_a_round_that_is_done_again_comes_out_the_same_and_with_other_deltas_it_
 
     assert np.array_equal(mean(b"these"), mean(b"these"))
     assert not np.isclose(mean(b"these"), mean(b"others")).any()
-    fresh = [noisy_mean(clipped(DELTAS), 1.0, 5, generator=SecureRandom()) for _ in range(2)]
-    assert not np.isclose(*fresh).any()
+    one, other = (noisy_mean(clipped(DELTAS), 1.0, 5, generator=SecureRandom()) for _ in range(2))
+    assert not np.isclose(one, other).any()
 
 
 def test_a_seed_is_long_enough_and_is_never_shown() -> None:

@@ -8,10 +8,10 @@ import dp_accounting
 import pytest
 from dp_accounting.rdp import RdpAccountant
 
-from tg_workbench.errors import InvalidRequest, PrivacyRefused
+from tg_workbench.errors import InvalidRequest
 from tg_workbench.privacy import curves, planner
 from tg_workbench.privacy.accounting import Odometer
-from tg_workbench.privacy.trees import TreePlan
+from tg_workbench.privacy.tree_plans import TreePlan
 
 ZERO_OUT = dp_accounting.NeighboringRelation.REPLACE_SPECIAL
 
@@ -62,17 +62,6 @@ def test_trees_that_are_restarted_add_up_as_dp_accounting_says() -> None:
     exactly = Odometer(delta).epsilon({step: 5})
     assert exactly == pytest.approx(curves.gaussian_epsilon((5 * 7) ** 0.5 / 9.0, delta))
     assert exactly < by_renyi
-
-
-def test_a_device_takes_its_turn() -> None:
-    plan = TreePlan(16, participations=2, separation=5)
-    plan.require_turn([], 16)
-    plan.require_turn([3], 8)
-    for joined, step in (([3], 7), ([3, 9], 16)):
-        with pytest.raises(PrivacyRefused, match="2 time"):
-            plan.require_turn(joined, step)
-    with pytest.raises(InvalidRequest, match="begin another"):
-        plan.require_turn([], 17)
 
 
 @pytest.mark.parametrize("plan", [(0, 1, 1), (4, 0, 1), (4, 5, 1), (4, 1, 0), (1 << 17, 1, 1)], ids=str)
