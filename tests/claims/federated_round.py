@@ -1,7 +1,6 @@
-"""One federated round in a process of its own, which dies where it is told to: after a charge, a draw, a model.
+"""One federated round in a process of its own, which dies where it is told to.
 
-`python -m tests.claims.federated_round FOLDER WHERE`: it writes the model it made to `FOLDER/model.npy` and says
-`released`.
+`python -m tests.claims.federated_round FOLDER WHERE`: it writes the model it made to `FOLDER/model.npy`.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tg_workbench.federation.budgets import FleetBudget
+from tg_workbench.federation.noisy_means import mean_of_round
 from tg_workbench.federation.releases import Release
-from tg_workbench.privacy.user_level import ClippedDeltas, noisy_mean
 from tg_workbench.security import Vault
 from tg_workbench.storage import Blobs, Database
 
@@ -42,15 +41,11 @@ def main(folder: Path, where: str) -> None:
         charged = FleetBudget(session, vault).charge(RELEASE)
         die_if(where == "before the charge is stored")
     die_if(where == "after the charge")
-    summed = ClippedDeltas(SIZE, RELEASE.clip_norm)
-    for number in range(DEVICES):
-        summed.add(np.random.default_rng(number).normal(size=SIZE).astype(np.float32))
-    mean = noisy_mean(
-        summed.finish(),
-        charged.noise_multiplier,
-        charged.expected_devices,
-        generator=charged.generator(),
+    deltas = (
+        (device, np.random.default_rng(number).normal(size=SIZE).astype(np.float32))
+        for number, device in enumerate(charged.devices)
     )
+    mean = mean_of_round(charged, deltas, SIZE)
     np.save(folder / f"drawn {where}.npy", mean)
     die_if(where == "after the noise is drawn")
     with database.write(durable=True) as session:

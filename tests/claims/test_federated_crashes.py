@@ -1,4 +1,4 @@
-"""A worker that is killed anywhere in a round is followed by one that charges nothing twice and draws the same."""
+"""Whoever follows a worker that was killed in a round charges nothing twice, and draws the same."""
 
 from __future__ import annotations
 

@@ -164,6 +164,8 @@ class FleetBudget:
             sample_rate=rate,
             expected_devices=row.expected_devices,
             attempt=row.attempt,
+            clip_norm=release.clip_norm,
+            devices=release.devices,
             context=bytes.fromhex(row.context),
             seed=open_sealed(key.key, row.sealed or b"", _belongs_to(row)),
         )

@@ -14,6 +14,8 @@ from typing import Any
 from tg_workbench.errors import InvalidField, PrivacyRefused
 
 DEFAULT_NOISE = 1.0
+LEAST_NOISE = 0.05
+"""ε is in the hundreds there, and with less of it takes accountants minutes to say how large it is."""
 UNIT = "device"
 ZERO_OUT, ADD_OR_REMOVE = "zero_out_one", "add_or_remove_one"
 WEAK_EPSILON = 20.0
@@ -186,10 +188,8 @@ class PrivacySettings:
     def _check_together(self) -> None:
         if self.noise_level is not None and self.target_epsilon is not None:
             raise InvalidField("target_epsilon", "cannot go with a noise_level: one of them says the other")
-        if self.noise_level == 0:
-            raise InvalidField(
-                "noise_level", "must be above 0: without noise there is no differential privacy"
-            )
+        if self.noise_level is not None and self.noise_level < LEAST_NOISE:
+            raise InvalidField("noise_level", f"must be at least {LEAST_NOISE:g}: less noise hides nothing")
         if (self.sampling == "poisson") != (self.sample_rate < 1):
             raise InvalidField(
                 "sample_rate", "must be below 1 where sampling is poisson, and is for nothing else"
@@ -221,8 +221,9 @@ def require_affordable(total: float, cap: float | None, spent: float) -> None:
     """Raises PrivacyRefused when the planner's `total_epsilon` passes what the fleet may spend."""
     if cap is not None and not total <= cap + 1e-9:
         raise PrivacyRefused(
-            f"these rounds would take the fleet to ε = {total:.2f}, past its cap of "
-            f"{cap:.2f} ({spent:.2f} is spent): ask for more noise or fewer rounds, or have an administrator raise the cap"
+            f"these rounds would take the fleet to ε = {total:.2f}, past its cap of {cap:.2f} "
+            f"({spent:.2f} is spent): ask for more noise or fewer rounds, or have an administrator "
+            "raise the cap"
         )
 
 

@@ -41,6 +41,11 @@ class Release:
         if self.quorum < 1:
             raise InvalidRequest("the public number of devices is 1 or more")
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Whose updates are added up, in the order they are added in."""
+        return tuple(sorted(device_id for device_id, _ in self.contributions))
+
     def context(self, expected_devices: float) -> bytes:
         """What names all that the noise is added to, and how it is scaled."""
         said = [
@@ -66,6 +71,9 @@ class Charged:
     expected_devices: float
     """What the noisy sum is divided by."""
     attempt: int
+    clip_norm: float
+    devices: tuple[str, ...]
+    """Whose updates are added up, in the order they are added in."""
     context: bytes
     seed: bytes = field(repr=False)
 
@@ -86,6 +94,8 @@ class PaidTree:
     delta: float
     number: int
     expected_devices: float
+    devices: tuple[str, ...]
+    """Whose updates are added up, in the order they are added in."""
     context: bytes
     tree: Tree
     """For `privacy.tree_noise.grow`, with this `context` and these `expected_devices`."""

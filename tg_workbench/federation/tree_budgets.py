@@ -52,6 +52,7 @@ class TreeBudget:
             delta=fleet.delta,
             number=row.number,
             expected_devices=float(release.quorum),
+            devices=release.devices,
             context=release.context(release.quorum),
             tree=Tree.from_bytes(open_sealed(key.key, row.sealed or b"", _belongs_to(row))),
         )

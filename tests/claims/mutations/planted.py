@@ -223,14 +223,51 @@ MUTATIONS = {
     "a round's charge is written after its noise": Mutation(
         "tg_workbench.federation.budgets",
         """        event_id = self.charging.write(fleet, release, step, cost, (release.round_id, attempt))
-""",
-        """        event_id = 0
-        from tg_workbench.storage.database import after_commit
-
-        after_commit(
-            self.session,
-            lambda: self.charging.write(fleet, release, step, cost, (release.round_id, attempt)),
+        if held is not None:
+            held.sealed = None
+            self.session.add(held)
+        key = self.vault.key_for(self.session, release.tenant_id)
+        row = RoundCharge(
+            round_id=release.round_id,
+            attempt=attempt,
+            fleet_id=fleet.id,
+            campaign_id=release.campaign_id,
+            event_id=event_id,
+            context=context.hex(),
+            expected_devices=expected,
+            epsilon=cost.epsilon,
+            round_epsilon=cost.round_epsilon,
+            fleet_epsilon=cost.fleet_epsilon,
+            accountant=cost.accountant,
+            key_id=key.key_id,
         )
+        row.sealed = seal(key.key, ReplayableRandom.new_seed(), _belongs_to(row))
+        self.session.add(row)
+        self.session.flush()
+""",
+        """        if held is not None:
+            held.sealed = None
+            self.session.add(held)
+        key = self.vault.key_for(self.session, release.tenant_id)
+        row = RoundCharge(
+            round_id=release.round_id,
+            attempt=attempt,
+            fleet_id=fleet.id,
+            campaign_id=release.campaign_id,
+            event_id=0,
+            context=context.hex(),
+            expected_devices=expected,
+            epsilon=cost.epsilon,
+            round_epsilon=cost.round_epsilon,
+            fleet_epsilon=cost.fleet_epsilon,
+            accountant=cost.accountant,
+            key_id=key.key_id,
+        )
+        row.sealed = seal(key.key, ReplayableRandom.new_seed(), _belongs_to(row))
+        self.session.add(row)
+        self.session.flush()
+        row.event_id = self.charging.write(fleet, release, step, cost, (release.round_id, attempt))
+        self.session.flush()
 """,
         "tests/unit/federation/test_budgets.py::test_a_charge_is_on_the_disk_before_its_noise_is_handed_out",
     ),

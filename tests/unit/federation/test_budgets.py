@@ -142,7 +142,7 @@ def test_a_seed_that_somebody_has_moved_does_not_open(
     charge(database, vault, release)
     charge(database, vault, replace(release, round_id="round_2", contributions=OTHERS))
     with database.write() as session:
-        one, other = session.exec(select(RoundCharge).order_by(RoundCharge.round_id))  # type: ignore[arg-type]
+        one, other = session.exec(select(RoundCharge).order_by(RoundCharge.round_id))
         one.sealed = other.sealed
         session.add(one)
     with pytest.raises(SealBroken):

@@ -41,7 +41,7 @@ def test_every_answer_says_what_epsilon_needs_to_mean_something() -> None:
     assert (view["epsilon"], view["delta"], view["warning"]) == (2.0, 1e-6, None)
     assert PrivacySettings.of(PRIVATE).relation == "zero_out_one"
     assert PrivacySettings().view(delta=1e-6, noise_multiplier=0.0, epsilon=0.0) == NO_GUARANTEE
-    json.dumps(settings.view(delta=1e-6, noise_multiplier=0.01, epsilon=float("inf")), allow_nan=False)
+    json.dumps(settings.view(delta=1e-6, noise_multiplier=0.05, epsilon=float("inf")), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,7 @@ def test_every_answer_says_what_epsilon_needs_to_mean_something() -> None:
         ({"noise_level": 1.0}, "differential_privacy"),
         ({**PRIVATE, "noise_level": 0}, "noise_level"),
         ({**PRIVATE, "noise_level": -1}, "noise_level"),
+        ({**PRIVATE, "noise_level": 0.049}, "noise_level"),
         ({**PRIVATE, "noise_level": True}, "noise_level"),
         ({**PRIVATE, "noise_level": float("nan")}, "noise_level"),
         ({**PRIVATE, "noise_level": float("inf")}, "noise_level"),
