@@ -46,12 +46,12 @@ class FleetBudget:
 
     def plan(self, tenant_id: str, settings: PrivacySettings) -> planner.Answer:
         """What the rounds would cost on top of what was spent, and the noise for a `target_epsilon`."""
-        fleet = self.fleets.of(tenant_id)
+        fleet = self.fleets.look(tenant_id)
         return planner.answer(planner.Question.from_json(self.fleets.question(fleet, settings)))
 
     def admit(self, tenant_id: str, settings: PrivacySettings, devices: int) -> planner.Answer:
         """The plan of rounds that may begin. Raises PrivacyRefused with the reason; nothing is spent yet."""
-        fleet = self.fleets.of(tenant_id)
+        fleet = self.fleets.look(tenant_id)
         self.fleets.require_policy(fleet, settings, devices)
         answer = self.plan(tenant_id, settings)
         require_affordable(answer.total_epsilon, fleet.epsilon_cap, fleet.spent_epsilon)
@@ -59,7 +59,7 @@ class FleetBudget:
 
     def spent(self, tenant_id: str) -> Spent:
         """What the ledger says was spent on the fleet."""
-        fleet = self.fleets.of(tenant_id)
+        fleet = self.fleets.look(tenant_id)
         reading = Odometer(fleet.delta).epsilon(as_steps(self.charging.ledger.of_subject(fleet.id)))
         return Spent(max(reading, fleet.spent_epsilon), fleet.delta, fleet.epsilon_cap, fleet.plain_rounds)
 
@@ -68,7 +68,7 @@ class FleetBudget:
 
         Asked in a session of its own before, it makes `charge` quick, which holds the writing lock.
         """
-        fleet = self.fleets.of(release.tenant_id)
+        fleet = self.fleets.look(release.tenant_id)
         rate, _ = self._sampling(fleet, release)
         self.charging.cost(fleet, release, GaussianStep(release.noise_multiplier, rate))
 

@@ -37,17 +37,20 @@ class Fleets:
 
     def of(self, tenant_id: str) -> Fleet:
         """The organisation's fleet, made now if there is none: the caller holds a writing session."""
-        found = self.find(tenant_id)
-        if found is None:
-            found = Fleet(
-                id=f"fleet-{uuid.uuid4()}",
-                tenant_id=tenant_id,
-                delta=DEFAULT_DELTA,
-                epsilon_cap=self.default_cap,
-            )
-            self.session.add(found)
+        fleet = self.look(tenant_id)
+        if fleet not in self.session:
+            self.session.add(fleet)
             self.session.flush()
-        return found
+        return fleet
+
+    def look(self, tenant_id: str) -> Fleet:
+        """The organisation's fleet, or what it would be: nothing is stored."""
+        return self.find(tenant_id) or Fleet(
+            id=f"fleet-{uuid.uuid4()}",
+            tenant_id=tenant_id,
+            delta=DEFAULT_DELTA,
+            epsilon_cap=self.default_cap,
+        )
 
     def change(
         self,

@@ -178,6 +178,16 @@ def test_the_round_that_would_pass_the_cap_is_refused_and_nothing_is_written(
         assert len(session.exec(select(RoundCharge)).all()) == 2
 
 
+def test_to_ask_stores_nothing(database: Database, vault: Vault, release: Release) -> None:
+    with database.write() as session:
+        budget = FleetBudget(session, vault)
+        budget.require_room(release)
+        assert budget.plan("org-1", PrivacySettings(differential_privacy=True)).epsilon < 10
+        assert budget.spent("org-1").epsilon == 0
+        session.flush()
+        assert session.exec(select(Fleet)).all() == []
+
+
 def test_a_campaign_stops_at_its_target(database: Database, vault: Vault, release: Release) -> None:
     aimed = replace(release, target_epsilon=gaussian_epsilon(1 / 2.0, 1e-5))
     charge(database, vault, aimed)
