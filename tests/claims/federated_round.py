@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tg_workbench.federation.budgets import FleetBudget
-from tg_workbench.federation.noisy_means import mean_of_round
-from tg_workbench.federation.releases import Release
+from tg_workbench.federation.fleets.budgets import FleetBudget
+from tg_workbench.federation.fleets.noisy_means import mean_of_round
+from tg_workbench.federation.fleets.releases import Release
 from tg_workbench.security import Vault
 from tg_workbench.storage import Blobs, Database
 

@@ -11,7 +11,7 @@ import pytest
 from sqlmodel import select
 
 from tg_workbench.datasets import LedgerEvent
-from tg_workbench.federation.fleet_tables import RoundCharge
+from tg_workbench.federation.fleets.tables import RoundCharge
 from tg_workbench.storage import Database
 
 KILLED = -9

@@ -19,7 +19,7 @@ from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.datasets import Datasets, Uploads, sweep_checks
 from tg_workbench.errors import WorkbenchError
-from tg_workbench.federation import Devices, ServerKeys
+from tg_workbench.federation.devices import Devices, ServerKeys
 from tg_workbench.federation.rounds import Rounds
 from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition

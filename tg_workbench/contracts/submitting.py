@@ -23,7 +23,7 @@ from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.crypto.envelopes import MOST_JSON_BYTES, from_json, open_payload, read_head
 from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateRejected, WorkbenchError
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
-from tg_workbench.federation import DeviceSignIn, ServerKeys, SignedDevice
+from tg_workbench.federation.devices import DeviceSignIn, ServerKeys, SignedDevice
 from tg_workbench.federation.rounds import Arrived, Part, Participation, Signer, Submissions
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.submissions import verifying_key

@@ -196,32 +196,32 @@ MUTATIONS = {
         "tests/claims/test_federated_noise.py::test_what_a_tree_hands_out_costs_what_is_charged",
     ),
     "devices come to a tree as often as they like": Mutation(
-        "tg_workbench.federation.fleet_tables",
+        "tg_workbench.federation.fleets.tables",
         "if len(joined) >= self.participations or any(",
         "if False and any(",
-        "tests/unit/federation/test_tree_budgets.py::"
+        "tests/unit/federation/fleets/test_tree_budgets.py::"
         "test_a_device_that_comes_too_soon_or_too_often_is_refused",
     ),
     "devices that came by themselves are amplified": Mutation(
-        "tg_workbench.federation.budgets",
+        "tg_workbench.federation.fleets.budgets",
         "return 1.0, float(release.quorum)",
         "return 0.05, float(release.quorum)",
-        "tests/unit/federation/test_budgets.py::test_sampling_counts_only_where_the_server_has_drawn",
+        "tests/unit/federation/fleets/test_budgets.py::test_sampling_counts_only_where_the_server_has_drawn",
     ),
     "a round's noise meets another sum": Mutation(
-        "tg_workbench.federation.budgets",
+        "tg_workbench.federation.fleets.budgets",
         "held.context == context.hex() and ",
         "",
-        "tests/unit/federation/test_budgets.py::test_another_sum_is_another_release_with_other_noise",
+        "tests/unit/federation/fleets/test_budgets.py::test_another_sum_is_another_release_with_other_noise",
     ),
     "a round is charged every time it is done again": Mutation(
-        "tg_workbench.federation.budgets",
+        "tg_workbench.federation.fleets.budgets",
         "if held is not None and held.context == context.hex()",
         "if False and held is not None and held.context == context.hex()",
         "tests/claims/test_federated_crashes.py",
     ),
     "a round's charge is written after its noise": Mutation(
-        "tg_workbench.federation.budgets",
+        "tg_workbench.federation.fleets.budgets",
         """        event_id = self.charging.write(fleet, release, step, cost, (release.round_id, attempt))
         if held is not None:
             held.sealed = None
@@ -269,7 +269,7 @@ MUTATIONS = {
         row.event_id = self.charging.write(fleet, release, step, cost, (release.round_id, attempt))
         self.session.flush()
 """,
-        "tests/unit/federation/test_budgets.py::test_a_charge_is_on_the_disk_before_its_noise_is_handed_out",
+        "tests/unit/federation/fleets/test_budgets.py::test_a_charge_is_on_the_disk_before_its_noise_is_handed_out",
     ),
 }
 

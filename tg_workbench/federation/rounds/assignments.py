@@ -16,12 +16,12 @@ from sqlmodel import Session
 
 from tg_workbench.crypto.hpke import SealingKey
 from tg_workbench.crypto.signatures import SigningKey
+from tg_workbench.federation.devices.server_keys import ServerKeys
+from tg_workbench.federation.devices.sign_in import SignedDevice
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.tables import Participation, Round
 from tg_workbench.federation.rounds.turns import spec_of
-from tg_workbench.federation.server_keys import ServerKeys
-from tg_workbench.federation.sign_in import SignedDevice
 from tg_workbench.federation.strategies import named
 from tg_workbench.federation.updates.bindings import ASSIGNMENT_CONTEXT, canonical, model_key_info
 

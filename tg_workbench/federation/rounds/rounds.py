@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from tg_workbench.errors import DeviceUnfit, RoundNotFound, RoundNotOpen
+from tg_workbench.federation.devices.tables import Device
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.phases import ACTIVE, Counts, Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import advance, counts_of, spec_of
-from tg_workbench.federation.tables import Device
 from tg_workbench.identity import Principal
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import now

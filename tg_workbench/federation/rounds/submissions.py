@@ -20,13 +20,13 @@ from tg_workbench.errors import (
     RoundNotOpen,
     UpdateAlreadySubmitted,
 )
+from tg_workbench.federation.devices.tables import Device, DeviceKey
 from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import version_name
-from tg_workbench.federation.tables import Device, DeviceKey
 from tg_workbench.federation.updates import Layout
 from tg_workbench.federation.updates.bindings import RECEIPT_CONTEXT
 from tg_workbench.storage import Blobs

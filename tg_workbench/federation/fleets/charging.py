@@ -12,8 +12,8 @@ from sqlmodel import Session
 
 from tg_workbench.datasets import Charge, Kind, Ledger
 from tg_workbench.errors import BudgetExhausted
-from tg_workbench.federation.fleet_tables import Fleet
-from tg_workbench.federation.releases import Release
+from tg_workbench.federation.fleets.releases import Release
+from tg_workbench.federation.fleets.tables import Fleet
 from tg_workbench.privacy import GaussianStep, Odometer
 from tg_workbench.storage.database import is_durable
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tg_workbench.errors import InvalidField, PrivacyRefused
-from tg_workbench.federation.privacy_settings import (
+from tg_workbench.federation.fleets.privacy_settings import (
     NO_GUARANTEE,
     PrivacySettings,
     require_affordable,
@@ -109,8 +109,8 @@ def test_a_small_epsilon_is_no_warning() -> None:
     assert warning_of(3.0) is None
 
 
-@pytest.mark.parametrize("module", ["privacy_settings", "fleets", "fleet_tables"])
+@pytest.mark.parametrize("module", ["privacy_settings", "fleets", "tables"])
 def test_what_the_api_asks_needs_no_arithmetic(module: str) -> None:
-    script = f"import sys, tg_workbench.federation.{module}; print(*sys.modules)"
+    script = f"import sys, tg_workbench.federation.fleets.{module}; print(*sys.modules)"
     held = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert {"numpy", "scipy", "torch", "dp_accounting"}.isdisjoint(held.stdout.split())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tg_workbench.federation.releases import Release
+from tg_workbench.federation.fleets.releases import Release
 from tg_workbench.security import Vault
 from tg_workbench.storage import Blobs, Database
 

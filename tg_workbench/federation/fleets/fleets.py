@@ -14,8 +14,8 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.datasets import Ledger, LedgerEvent
 from tg_workbench.errors import InvalidField, PermissionDenied, PrivacyRefused
-from tg_workbench.federation.fleet_tables import Fleet, NoiseTree, RoundDraw
-from tg_workbench.federation.privacy_settings import PrivacySettings
+from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
+from tg_workbench.federation.fleets.tables import Fleet, NoiseTree, RoundDraw
 from tg_workbench.identity import Principal
 
 DEFAULT_DELTA = 1e-5

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tg_workbench.errors import PrivacyRefused
-from tg_workbench.federation.releases import Charged, PaidTree
+from tg_workbench.federation.fleets.releases import Charged, PaidTree
 from tg_workbench.privacy.adaptive_clipping import AdaptiveClip
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.tree_noise import grow

@@ -9,9 +9,9 @@ import pytest
 from sqlmodel import Session
 
 from tg_workbench.errors import InvalidField, PermissionDenied, PrivacyRefused
-from tg_workbench.federation.budgets import FleetBudget
-from tg_workbench.federation.fleets import Fleets
-from tg_workbench.federation.releases import Release
+from tg_workbench.federation.fleets.budgets import FleetBudget
+from tg_workbench.federation.fleets.fleets import Fleets
+from tg_workbench.federation.fleets.releases import Release
 from tg_workbench.identity import Principal
 from tg_workbench.security import Vault
 from tg_workbench.storage import Database

@@ -22,11 +22,11 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.crypto import open_sealed, seal
 from tg_workbench.errors import PrivacyRefused
-from tg_workbench.federation.charging import Charging, as_steps
-from tg_workbench.federation.fleet_tables import Fleet, RoundCharge, RoundDraw
-from tg_workbench.federation.fleets import DEFAULT_EPSILON_CAP, Fleets, require_delta
-from tg_workbench.federation.privacy_settings import PrivacySettings, require_affordable
-from tg_workbench.federation.releases import Charged, Release, Spent
+from tg_workbench.federation.fleets.charging import Charging, as_steps
+from tg_workbench.federation.fleets.fleets import DEFAULT_EPSILON_CAP, Fleets, require_delta
+from tg_workbench.federation.fleets.privacy_settings import PrivacySettings, require_affordable
+from tg_workbench.federation.fleets.releases import Charged, Release, Spent
+from tg_workbench.federation.fleets.tables import Fleet, RoundCharge, RoundDraw
 from tg_workbench.privacy import GaussianStep, Odometer, planner
 from tg_workbench.privacy.randomness import ReplayableRandom
 from tg_workbench.security import Vault

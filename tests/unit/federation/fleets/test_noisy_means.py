@@ -9,11 +9,15 @@ import pytest
 from scipy import stats
 
 from tg_workbench.errors import InvalidRequest, PrivacyRefused
-from tg_workbench.federation.budgets import FleetBudget
-from tg_workbench.federation.noisy_means import adaptive_mean_of_round, mean_of_round, mean_of_tree_round
-from tg_workbench.federation.privacy_settings import PrivacySettings
-from tg_workbench.federation.releases import Charged, Release
-from tg_workbench.federation.tree_budgets import TreeBudget
+from tg_workbench.federation.fleets.budgets import FleetBudget
+from tg_workbench.federation.fleets.noisy_means import (
+    adaptive_mean_of_round,
+    mean_of_round,
+    mean_of_tree_round,
+)
+from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
+from tg_workbench.federation.fleets.releases import Charged, Release
+from tg_workbench.federation.fleets.tree_budgets import TreeBudget
 from tg_workbench.privacy.adaptive_clipping import AdaptiveClip
 from tg_workbench.privacy.user_level import Vector
 from tg_workbench.security import Vault

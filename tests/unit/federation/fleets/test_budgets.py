@@ -12,11 +12,11 @@ from sqlmodel import select
 from tg_workbench.datasets import LedgerEvent
 from tg_workbench.datasets.tables import Dataset
 from tg_workbench.errors import BudgetExhausted, InvalidRequest, PrivacyRefused, SealBroken
-from tg_workbench.federation.budgets import FleetBudget
-from tg_workbench.federation.fleet_tables import Fleet, RoundCharge
-from tg_workbench.federation.fleets import Fleets
-from tg_workbench.federation.privacy_settings import PrivacySettings
-from tg_workbench.federation.releases import Charged, Release
+from tg_workbench.federation.fleets.budgets import FleetBudget
+from tg_workbench.federation.fleets.fleets import Fleets
+from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
+from tg_workbench.federation.fleets.releases import Charged, Release
+from tg_workbench.federation.fleets.tables import Fleet, RoundCharge
 from tg_workbench.identity import Principal
 from tg_workbench.privacy.curves import gaussian_epsilon
 from tg_workbench.security import Vault

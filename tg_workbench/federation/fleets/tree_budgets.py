@@ -11,11 +11,11 @@ from sqlmodel import Session, select
 
 from tg_workbench.crypto import open_sealed, seal
 from tg_workbench.errors import PrivacyRefused
-from tg_workbench.federation.charging import Charging
-from tg_workbench.federation.fleet_tables import Fleet, NoiseTree
-from tg_workbench.federation.fleets import DEFAULT_EPSILON_CAP, Fleets
-from tg_workbench.federation.privacy_settings import PrivacySettings
-from tg_workbench.federation.releases import PaidTree, Release
+from tg_workbench.federation.fleets.charging import Charging
+from tg_workbench.federation.fleets.fleets import DEFAULT_EPSILON_CAP, Fleets
+from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
+from tg_workbench.federation.fleets.releases import PaidTree, Release
+from tg_workbench.federation.fleets.tables import Fleet, NoiseTree
 from tg_workbench.privacy.tree_plans import TreePlan
 from tg_workbench.privacy.trees import Tree
 from tg_workbench.security import Vault

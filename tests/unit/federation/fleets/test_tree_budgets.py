@@ -10,10 +10,10 @@ from sqlmodel import select
 
 from tg_workbench.datasets import LedgerEvent
 from tg_workbench.errors import BudgetExhausted, PrivacyRefused
-from tg_workbench.federation.fleet_tables import NoiseTree
-from tg_workbench.federation.privacy_settings import PrivacySettings
-from tg_workbench.federation.releases import PaidTree, Release
-from tg_workbench.federation.tree_budgets import TreeBudget
+from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
+from tg_workbench.federation.fleets.releases import PaidTree, Release
+from tg_workbench.federation.fleets.tables import NoiseTree
+from tg_workbench.federation.fleets.tree_budgets import TreeBudget
 from tg_workbench.privacy.curves import gaussian_epsilon
 from tg_workbench.privacy.tree_noise import grow
 from tg_workbench.privacy.trees import Tree

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import EnrollmentTokenExpired, EnrollmentTokenNotFound, QuotaExceeded
-from tg_workbench.federation.tables import EnrollmentToken
+from tg_workbench.federation.devices.tables import EnrollmentToken
 from tg_workbench.identity import LOCAL, Membership, Organizations, Principal, scopes_of
 from tg_workbench.storage.database import now
 
