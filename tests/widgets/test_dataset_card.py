@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -56,6 +57,13 @@ def test_its_owner_sees_what_the_columns_hold_and_that_it_is_not_covered() -> No
         "level": "calm",
     }
     assert ["Unit", "one example"] in [fact[:2] for fact in face["facts"]]
+    assert "Budget" not in [fact[0] for fact in face["facts"]]
+
+
+def test_whose_budget_it_shares_is_told_and_why() -> None:
+    later = replace(CLINIC, version=2, population="ds-0", population_because="same_name")
+    facts = {label: value for label, value, _ in face_of(later, PROFILE, [])["facts"]}
+    assert facts["Budget"] == "One budget with ds-0, because it is a new version"
 
 
 def test_a_published_card_of_protected_data_says_nothing_about_its_rows() -> None:

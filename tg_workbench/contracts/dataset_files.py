@@ -29,6 +29,10 @@ from tg_workbench.identity import Principal
 from tg_workbench.storage import BlobWriter
 
 NUMBERS, OBJECTS = ("delta", "epsilon_cap"), ("classes", "ranges", "categories")
+POPULATION = (
+    "A dataset that is about the same people: they share one budget. Left out, a new version of a protected "
+    "name shares that of the version before; `new` says that it is about other people."
+)
 Column = Annotated[str, Field(min_length=1, max_length=128)]
 Word = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -176,7 +180,8 @@ FORM: dict[str, Any] = {
         "dataset_type": {"type": "string", "description": "classification, regression, …"},
         "privacy": {"type": "string", "enum": ["protected", "public"], "default": "protected"},
         **{name: {"type": "number"} for name in NUMBERS},
-        **{name: {"type": "string"} for name in ("population", "unit", "unit_column", "text_column")},
+        "population": {"type": "string", "description": POPULATION},
+        **{name: {"type": "string"} for name in ("unit", "unit_column", "text_column")},
         "target": {"type": "string", "description": "The column to predict."},
         "classes": {"type": "string", "description": "JSON: all class names there can be, in order."},
         "ranges": {"type": "string", "description": "JSON: the smallest and largest value by column."},

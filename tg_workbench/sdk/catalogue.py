@@ -75,10 +75,13 @@ class Datasets:
         stay here).
 
         `privacy` is protected (default: never trained on without differential privacy) or public.
-        `population` names a dataset that is about the same people: they share one budget. Identical rows, in
-        the same order and number types, always do; a larger `epsilon_cap` raises the cap they share. `unit`
-        is what a unit is called: "patient". Raises DatasetInvalid, InvalidBatch, InvalidRequest,
-        PrivacyRefused, DatasetNotFound, StorageFull, FileNotFoundError.
+        `population` names a dataset that is about the same people: they share one budget. Left out, a new
+        version of a protected name shares that of the version before; "new" says that it is about other
+        people. Identical rows, in the same order and number types, always share theirs; a larger
+        `epsilon_cap` raises the cap they share. `unit` is what a unit is called: "patient".
+
+        Raises DatasetInvalid, InvalidBatch, InvalidRequest, PrivacyRefused, DatasetNotFound, StorageFull,
+        FileNotFoundError.
         """
         tensors = _given(
             features=features,

@@ -16,6 +16,11 @@ from tg_workbench.sdk.values import Value
 from tg_workbench.sdk.wire_errors import rebuilt
 
 DATASETS = "/workbench/v1/datasets"
+_SHARED = {
+    "named": "as was said",
+    "same_rows": "because the rows are the same",
+    "same_name": "because it is a new version",
+}
 FIRST_LOOK_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 PROCESSING, READY, FAILED = "processing", "ready", "failed"
 
@@ -32,6 +37,8 @@ class Dataset(Value):
     name: str = ""
     privacy: str = "protected"
     population: str = ""
+    population_because: str | None = None
+    """Why it shares a budget: named, same_rows or same_name; new when it has one of its own."""
     unit: str = "example"
     relation: str = "add_or_remove_one"
     delta: float | None = None
@@ -164,7 +171,14 @@ class Dataset(Value):
             return f"{named}: {self.size} rows, public"
         cap = "" if self.epsilon_cap is None else f" of {self.epsilon_cap:g}"
         owners = "" if self.units is None else f" of {self.units} units ({self.unit})"
-        return f"{named}: {self.size} rows{owners}, protected, ε = {self.spent_epsilon:.2f}{cap} spent"
+        told = f"{named}: {self.size} rows{owners}, protected, ε = {self.spent_epsilon:.2f}{cap} spent"
+        return f"{told}; {self.shared_budget}" if self.shared_budget else told
+
+    @property
+    def shared_budget(self) -> str:
+        """Whose budget it shares, and why; empty when it has one of its own."""
+        why = _SHARED.get(self.population_because or "")
+        return "" if why is None else f"one budget with {self.population}, {why}"
 
     def __repr__(self) -> str:
         """The same, and its id; asks nobody."""

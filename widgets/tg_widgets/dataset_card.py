@@ -126,11 +126,13 @@ def _policy(dataset: Dataset) -> list[list[str]]:
     if dataset.privacy == "public":
         return [["Target", dataset.target or "–", "The column to predict."]]
     cap = "–" if dataset.epsilon_cap is None else f"ε {dataset.epsilon_cap:g}"
+    shared = dataset.shared_budget[:1].upper() + dataset.shared_budget[1:]
     return [
         ["Unit", f"one {dataset.unit}", "What is protected: all that one of them changed."],
         ["Relation", _RELATIONS.get(dataset.relation, dataset.relation), "How two neighbouring sets differ."],
         ["δ", scientific(dataset.delta), "The chance that the bound ε does not hold."],
         ["Cap", cap, "What all training on it together may spend."],
+        *([["Budget", shared, "What is spent on them counts together."]] if shared else []),
         ["Target", dataset.target or "–", "The column to predict."],
     ]
 
