@@ -70,12 +70,22 @@ class JobTimedOut(WorkbenchError):
 
 
 class Fit:
-    """One job in a worker. `control` is asked at every step border: go on, hold, stop or leave."""
+    """One job in a worker. `control` is asked at every step border: go on, hold, stop or leave.
 
-    def __init__(self, operator: Operator, operation: Operation, control: Callable[[], str]) -> None:
+    `prepared_in` are the seconds that its worker has taken to load it: they are part of its time.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        operation: Operation,
+        control: Callable[[], str],
+        prepared_in: float = 0.0,
+    ) -> None:
         self.operator = operator
         self.operation = operation
         self.control = control
+        self.prepared_in = prepared_in
         with operator.database.read() as session:
             self.job: Job = job_of(session, operator.client.id)
         self.spec = JobSpec.from_json(self.job.spec)
@@ -119,9 +129,10 @@ class Fit:
             if order == "stop":
                 self._save()
                 raise OperationCancelled(f"it was stopped and saved at step {self.step}")
-            if self.spec.timeout_seconds is not None and self.seconds > self.spec.timeout_seconds:
+            most = self.spec.timeout_seconds
+            if most is not None and self.prepared_in + self.seconds > most:
                 self._save()
-                raise JobTimedOut(self.spec.timeout_seconds)
+                raise JobTimedOut(most)
             if order == "go":
                 self._take_step()
             else:  # held: what was taken is told and kept before the waiting
