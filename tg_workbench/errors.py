@@ -28,7 +28,7 @@ WorkbenchError
 ├── AuditUnreadable            there is no audit log to verify
 ├── ModelNotReady              no worker of a model answers yet; ModelBusy: too many ask it
 ├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
-├── DeadlineExceeded           ValidationUnfinished
+├── DeadlineExceeded           UploadTooSlow, ValidationUnfinished
 ├── JobFailed                  (SDK) a training job that was waited for came to no model
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
@@ -715,6 +715,17 @@ class DeadlineExceeded(WorkbenchError):
     def __init__(self, future_id: str, message: str | None = None) -> None:
         super().__init__(message or f"not finished yet; ask for future {future_id} again")
         self.future_id = future_id
+
+
+class UploadTooSlow(DeadlineExceeded):
+    """What is sent comes so slowly that it keeps others from sending."""
+
+    def __init__(self, bytes_per_second: int) -> None:
+        WorkbenchError.__init__(
+            self,
+            f"it comes too slowly, or stopped coming: {bytes_per_second} bytes a second are the least. "
+            "An upload in pieces goes on from where it is",
+        )
 
 
 class ValidationUnfinished(DeadlineExceeded):

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from starlette.requests import Request
 
 from tg_workbench.contracts.multipart import FormReader, read_form_with_file
+from tg_workbench.contracts.pieces import Pace
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import IdempotencyKey, SignedIn, ThePremises
 from tg_workbench.contracts.strict_json import parse
@@ -132,10 +133,10 @@ async def receiving(
 ) -> AsyncIterator[tuple[DatasetFields, str, BlobWriter]]:
     """What is said in a form, the file's name, and the file, on disk; if the block fails, nothing stays.
 
-    Raises InvalidRequest, RequestValidationError, BodyTooLarge, QuotaExceeded, StorageFull.
+    Raises InvalidRequest, RequestValidationError, BodyTooLarge, UploadTooSlow, QuotaExceeded, StorageFull.
     """
     with premises.intake.place(owner.id), premises.blobs.writer() as writer:
-        form = await read_form_with_file(request, writer.write)
+        form = await read_form_with_file(request, Pace.of(premises.settings), writer.write)
         fields = fields_of(form, required=required)
         if not writer.size:
             raise InvalidRequest("the file is empty")
