@@ -22,7 +22,7 @@ from tg_workbench.datasets.files import Prepared
 from tg_workbench.datasets.processing import Processing
 from tg_workbench.datasets.specs import FileSpec
 from tg_workbench.datasets.tables import Dataset
-from tg_workbench.errors import DatabaseUnavailable, DatasetInvalid, WorkbenchError
+from tg_workbench.errors import DatabaseUnavailable, DatasetInvalid, InvalidField, WorkbenchError
 from tg_workbench.execution import Assignment, Fence, Fenced, Work, ring, run_folder
 from tg_workbench.execution.work import LifeLock, keep_renewed
 from tg_workbench.settings import Settings
@@ -163,7 +163,7 @@ class CheckWorker(FileWorker):
             return
         try:
             found = self.prepared(check.file, check.spec)
-        except DatasetInvalid as failure:
+        except (DatasetInvalid, InvalidField) as failure:
             self._tell(check, {"valid": False, "errors": failure.problems})
         except (Fenced, DatabaseUnavailable):
             raise
