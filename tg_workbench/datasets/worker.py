@@ -12,6 +12,7 @@ import shutil
 import signal
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def run(assignment: Assignment) -> None:
     worker(assignment, settings).run()
 
 
-class FileWorker:
+class FileWorker(ABC):
     """One assignment, from taking the lock to the outcome."""
 
     def __init__(self, assignment: Assignment, settings: Settings) -> None:
@@ -77,13 +78,13 @@ class FileWorker:
         finally:
             self.database.close()
 
+    @abstractmethod
     def look(self) -> None:
         """Look at the file, and store what was found."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lose(self, how: str) -> None:
         """Give up on it."""
-        raise NotImplementedError
 
     def prepared(self, source: Path, spec: FileSpec) -> Prepared:
         """The file in a form that training reads. Raises WorkbenchError."""

@@ -16,8 +16,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlmodel import col, select
-
 from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.datasets import Dataset, require_ready
 from tg_workbench.engine.trainer import Trainer
@@ -30,9 +28,8 @@ from tg_workbench.errors import (
     WorkerLost,
 )
 from tg_workbench.events import ClientInterrupted
-from tg_workbench.execution import Assignment, Bell, Fence, Fenced, Watched, run_folder
+from tg_workbench.execution import Assignment, Bell, Fence, Fenced, RollCall, run_folder
 from tg_workbench.execution.bells import bell_name
-from tg_workbench.execution.tables import DispatcherLease
 from tg_workbench.execution.work import LifeLock, keep_renewed
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
@@ -55,10 +52,8 @@ from tg_workbench.training.tables import Job, Operation, TrainingClient
 from tg_workbench.training.trainers import trainer_spec
 
 log = logging.getLogger(__name__)
-ORPHAN_SECONDS = 30.0
 WAIT_SECONDS = 0.5
 SETTLE_SECONDS = 0.05
-ROLL_CALL_SECONDS = 5.0
 
 
 def run(assignment: Assignment) -> None:
@@ -82,8 +77,7 @@ class Worker:
         self.yielding = threading.Event()
         self.last_active = time.monotonic()
         self._last_look = 0.0
-        self._last_roll_call = 0.0
-        self._watched = Watched()
+        self._roll_call = RollCall(self.database)
         self._order = "go"
         self._is_held = False
         self._preparing: Preparing | None = None
@@ -340,9 +334,8 @@ class Worker:
                 self._order = "stop"
             elif paused:
                 self._order = "hold"
-        if time.monotonic() - self._last_roll_call > ROLL_CALL_SECONDS:
-            self._last_roll_call = time.monotonic()
-            self._leave_when_orphaned()
+        if self._roll_call.is_orphaned():  # save and go: the next dispatcher starts another worker
+            self.leaving.set()
         return self._order
 
     def _control_run(self) -> str:
@@ -384,15 +377,6 @@ class Worker:
     def _clear_stop(self) -> None:
         self.queue.record(client_values={"stop_requested": False})
         self._order = "go"
-
-    def _leave_when_orphaned(self) -> None:
-        """Without a dispatcher nobody knows of this process: save and go, the next one starts another."""
-        with self.database.read() as session:
-            until = session.exec(
-                select(DispatcherLease.until).where(col(DispatcherLease.id) == 1)
-            ).one_or_none()
-        if until is not None and self._watched.seconds("dispatcher", until) > ORPHAN_SECONDS:
-            self.leaving.set()
 
     # ------------------------------------------------------------------------------- saving and leaving
     def _fail_client(self, failure: WorkbenchError) -> None:
