@@ -66,8 +66,9 @@ def test_whose_budget_it_shares_is_told_and_why() -> None:
     assert facts["Budget"] == "One budget with ds-0, because it is a new version"
 
 
-def test_a_published_card_of_protected_data_says_nothing_about_its_rows() -> None:
+def test_a_published_card_of_protected_data_tells_the_number_of_its_rows_and_nothing_else_of_them() -> None:
     face = face_of(CLINIC, PROFILE, [{"age": 17}], published=True)
+    assert face.pop("summary") == ["1,234 rows"]
     assert face["columns"][0] == {"name": "age", "type": "number", "is_target": False}
     assert face["classes"] == [{"name": "no"}, {"name": "yes"}]
     assert (face["preview"], face["warnings"], face["note"]) == ({}, [], "")
@@ -104,7 +105,8 @@ def test_a_published_card_never_sends_what_the_rows_hold(wire: Wire, clinic: Dat
     shown_by(wire, card)
     said = wire.told(card)
     assert "smokes" in said
-    assert not [word for word in ("101.25", "300.25", "missing", "200") if word in said]
+    assert "200 rows" in said
+    assert not [word for word in ("101.25", "300.25", "missing") if word in said]
     card.close()
 
 
