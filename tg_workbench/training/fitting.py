@@ -188,7 +188,8 @@ class Fit:
         return self.reason is not None or self.step >= self.course.total_steps
 
     def _take_step(self) -> None:
-        outcome = self.operator.learn(self.rows.take_members(self._drawn()), allow_empty=True)
+        batch = self.rows.take_members(self._drawn())
+        outcome = self.operator.learn(batch, allow_empty=True, check_gradient=False)
         try:
             taken = self.operator.apply(self.operation, learning_rate=self._learning_rate())
         except BudgetExhausted as end:
@@ -206,17 +207,15 @@ class Fit:
             self._report()
             self._keep()
 
-    def _drawn(self) -> list[int]:
+    def _drawn(self) -> Numbers:
         """Whom the next step learns from: a Poisson draw, or without privacy the next of a shuffled pass."""
         if self._sampler is not None:
-            drawn: list[int] = self.course.learned[self._sampler.draw()].tolist()
-            return drawn
+            return self.course.learned[self._sampler.draw()]
         epoch, number = divmod(self.step, self.course.steps_per_epoch)
         if self._pass is None or self._pass[0] != epoch:
             self._pass = (epoch, self.course.pass_over(epoch, self.state["order"]))
         first = number * self.spec.batch_size
-        some: list[int] = self._pass[1][first : first + self.spec.batch_size].tolist()
-        return some
+        return self._pass[1][first : first + self.spec.batch_size]
 
     def _learning_rate(self) -> float:
         return self.schedule.learning_rate(self.step, self.spec.learning_rate)
@@ -244,8 +243,10 @@ class Fit:
     def _measured(self) -> dict[str, Any]:
         """Loss and accuracy of the rows held out, and of the first of those learned from.
 
-        Broken off in the middle, the next worker measures anew.
+        Broken off in the middle, the next worker measures anew. Raises InvalidBatch for weights that are not
+        finite.
         """
+        self.operator.trainer.require_finite()
         measure, should_stop = self.operator.trainer.measure, self.operator.should_stop
         try:
             seen = measure(self._looked_at, should_stop)
