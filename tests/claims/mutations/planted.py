@@ -144,6 +144,18 @@ MUTATIONS = {
         "if self.rule is None:",
         "tests/claims/test_jobs.py::test_nothing_raw_of_a_protected_dataset_steers_the_training",
     ),
+    "a new version has a budget of its own": Mutation(
+        "tg_workbench.datasets.populations",
+        'if asked.privacy == "protected" and asked.population is None:',
+        "if False:",
+        "tests/unit/datasets/test_populations.py::test_one_more_row_under_the_same_name_is_no_fresh_budget",
+    ),
+    "a deleted version is forgotten": Mutation(
+        "tg_workbench.datasets.populations",
+        "            Dataset.name == dataset.name,\n",
+        "            Dataset.name == dataset.name,\n            col(Dataset.deleted_at).is_(None),\n",
+        "tests/unit/datasets/test_populations.py::test_one_more_row_under_the_same_name_is_no_fresh_budget",
+    ),
     "a protected job may be seeded": Mutation(
         "tg_workbench.training.job_admission",
         "if is_protected and spec.seed is not None:",

@@ -44,7 +44,7 @@ class RoundModel(ExactForm):
 
     architecture: Annotated[str, Field(min_length=1, max_length=100)]
     hyperparameters: Hyperparameters = Hyperparameters()
-    input_shape: Annotated[list[Whole], Field(min_length=1, max_length=8)] = list(MNIST_SHAPE)
+    input_shape: Annotated[list[Whole], Field(min_length=1, max_length=8)] = Field(default=list(MNIST_SHAPE))
     output_size: Whole = MNIST_CLASSES
     hidden_sizes: Annotated[list[Whole], Field(max_length=64)] = Field(default=[])
     seed: Whole = 0

@@ -1,7 +1,7 @@
 """Fleets: the devices of an organisation as one population, whose ε all its rounds spend together.
 
-Pitfalls: whatever a round tells about its updates beside the model is not covered by ε: losses, accuracies and
-counts of samples. A fleet is charged before its noise is drawn, and never gets anything back.
+Pitfalls: whatever a round tells about its updates beside the model is not covered by ε: losses, accuracies
+and counts of samples. A fleet is charged before its noise is drawn, and never gets anything back.
 """
 
 from tg_workbench.federation.fleets.fleets import Fleets

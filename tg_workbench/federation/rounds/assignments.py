@@ -1,7 +1,7 @@
 """Assignments: what a device is told to do in a round, signed, so that nobody else tells it whom to seal to.
 
-The key of the round's model comes sealed to the device's own key: who records the traffic today opens it at no
-later time, whatever the line was protected by.
+The key of the round's model comes sealed to the device's own key: who records the traffic today opens it at
+no later time, whatever the line was protected by.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Submissions: the sealed updates that devices send, from their manifest to the receipt.
 
-What comes in order: whose it is and for what (the manifest, signed), whether it is whole (every tag, the length
-and the digest), and last, in the worker, whether its numbers can be used. A submission that was kept once is
+What comes in order: whose it is and for what (the manifest, signed), whether it is whole (every tag, the
+length and the digest), and last, in the worker, whether its numbers can be used. A submission that was kept once is
 kept for good: the same envelope again gets the same receipt, another one is refused.
 """
 

@@ -1,6 +1,6 @@
 """A round's turns: what each change of phase writes, whoever makes it, the API or the worker.
 
-Every turn is one transaction with the fact that tells of it, so a process that dies has either made it or not.
+Every turn is one transaction with the fact that tells of it: a process that dies has either made it or not.
 """
 
 from __future__ import annotations
