@@ -162,7 +162,7 @@ async def _mind_rounds(premises: Premises) -> None:
 
 
 def _wake_rounds(premises: Premises) -> None:
-    """Have a worker look at each round that has come to a deadline. Most looks find none, and take no lock."""
+    """Have a worker look at each round that is at a deadline. Most looks find none, and take no lock."""
     with premises.database.read() as session:
         if not Rounds(session, premises.folder, premises.blobs).is_due():
             return

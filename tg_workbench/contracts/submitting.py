@@ -142,7 +142,7 @@ class SubmissionDesk:
 
 
 async def _desk(request: Request) -> SubmissionDesk:
-    """Whoever the door has let in, looked up by itself: a session held as long as the request would lock all."""
+    """Whoever the door has let in, in a session of its own: one as long as the request would lock all."""
     premises = premises_of(request)
     with premises.database.read() as session:
         device = DeviceSignIn(session).again(request.scope[PRINCIPAL])

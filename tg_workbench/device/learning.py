@@ -118,7 +118,7 @@ class LocalTrainer:
         given: list[torch.Tensor],
         controls: tuple[list[torch.Tensor], list[torch.Tensor]] | None,
     ) -> None:
-        """One step of SGD; what a strategy adds to the gradient is a second one, which for SGD is the same."""
+        """One step of SGD; what a strategy adds to the gradient is a second one: the same for SGD."""
         extra = [torch.zeros_like(parameter) for parameter in self._parameters]
         with torch.no_grad():
             if self.task.proximal:

@@ -90,7 +90,7 @@ class Assignments:
                 "control": rule.control,
             },
             "compression": {"kind": spec.compression.kind, "keep": spec.compression.keep},
-            "reports_metrics": not (spec.privacy or {}).get("differential_privacy", False),
+            "reports_metrics": not spec.privacy.differential_privacy,
             "seal_to": _text(round_.public_key or b""),
         }
         return self.signer.signed(told, ASSIGNMENT_CONTEXT)

@@ -1,8 +1,8 @@
 """Submissions: the sealed updates that devices send, from their manifest to the receipt.
 
 What comes in order: whose it is and for what (the manifest, signed), whether it is whole (every tag, the
-length and the digest), and last, in the worker, whether its numbers can be used. A submission that was kept once is
-kept for good: the same envelope again gets the same receipt, another one is refused.
+length and the digest), and last, in the worker, whether its numbers can be used. What was kept once is kept
+for good: the same envelope again gets the same receipt, another one is refused.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Submissions:
 
         Raises RoundNotFound, RoundNotOpen, UpdateAlreadySubmitted.
         """
-        round_, _, part = self.rounds.for_device(device, round_id)
+        round_, spec, part = self.rounds.for_device(device, round_id)
         if part.digest is not None:
             if part.digest == arrived.blob:
                 return part
@@ -96,7 +96,8 @@ class Submissions:
         part.status, part.submitted_at = Part.SUBMITTED, now()
         part.blob = part.digest = arrived.blob
         part.size_bytes, part.sample_count = arrived.size_bytes, arrived.manifest.sample_count
-        part.metrics = dict(arrived.manifest.metrics)
+        if not spec.privacy.differential_privacy:  # else what a device says of itself is covered by no ε
+            part.metrics = dict(arrived.manifest.metrics)
         part.receipt = receipt_of(part, signer)
         self.session.add(part)
         ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))

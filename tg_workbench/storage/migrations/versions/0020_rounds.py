@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("model_digest", sa.String(), nullable=True),
         sa.Column("model_id", sa.String(), nullable=True),
         sa.Column("key_id", sa.String(), nullable=True),
+        sa.Column("clip", sa.JSON(), nullable=True),
         sa.Column("idempotency_key", sa.String(), nullable=True),
         sa.Column("fingerprint", sa.String(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.errors import DeviceNotFound
 from tg_workbench.events import EventRow
-from tg_workbench.federation import Device, DeviceQuery, Devices, DeviceStatus, device_status_of
+from tg_workbench.federation.devices import Device, DeviceQuery, Devices, DeviceStatus, device_status_of
 from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
 from tg_workbench.outbox import Notice
 from tg_workbench.storage.database import now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlmodel import Session
 
-from tg_workbench.federation import (
+from tg_workbench.federation.devices import (
     CertificateOffice,
     Device,
     DeviceKeys,
@@ -16,7 +16,7 @@ from tg_workbench.federation import (
     is_due,
     key_status_of,
 )
-from tg_workbench.federation.device_keys import DAY_SECONDS, MOST_VERSIONS, is_good
+from tg_workbench.federation.devices.device_keys import DAY_SECONDS, MOST_VERSIONS, is_good
 from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
 from tg_workbench.storage.database import now
 

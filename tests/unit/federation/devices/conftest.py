@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session
 
-from tg_workbench.federation import (
+from tg_workbench.federation.devices import (
     CertificateOffice,
     Device,
     Enrolled,

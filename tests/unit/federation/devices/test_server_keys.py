@@ -10,8 +10,8 @@ from sqlmodel import Session
 from tg_workbench.crypto.hpke import SealingKey
 from tg_workbench.crypto.signatures import VerifyingKey
 from tg_workbench.errors import SealBroken
-from tg_workbench.federation import ServerKeys
-from tg_workbench.federation.device_keys import DAY_SECONDS
+from tg_workbench.federation.devices import ServerKeys
+from tg_workbench.federation.devices.device_keys import DAY_SECONDS
 
 
 @pytest.fixture
