@@ -21,4 +21,5 @@ def main(url: str, token: str, folder: str, part: int, of: int, rounds: int) -> 
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], *map(int, sys.argv[4:7]))
+    where, (number, all_of_them, wanted) = sys.argv[1:4], map(int, sys.argv[4:7])
+    main(where[0], where[1], where[2], number, all_of_them, wanted)

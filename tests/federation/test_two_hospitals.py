@@ -16,7 +16,7 @@ from tg_workbench.engine.architectures import build
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.federation.updates import Layout
 
-ROUNDS = 8
+ROUNDS = 5
 SHAPE = Architecture((64,), 10, (32,))
 
 

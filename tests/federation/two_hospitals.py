@@ -56,7 +56,12 @@ def main(folder: Path, port: int, rounds: int) -> dict[str, Any]:
 def _workbench(stack: ExitStack, folder: Path, port: int) -> httpx.Client:
     """A workbench that listens on every address of this network."""
     key = f"tgw-{secrets.token_urlsafe(32)}"
-    variables = {"TG_HOME": str(folder / "home"), "TG_API_KEY": key, "HOST": "0.0.0.0", "PORT": str(port)}  # noqa: S104
+    home = folder / "home"
+    variables = {
+        "TG_HOME": str(home),
+        "DATABASE_URL": f"sqlite:///{folder / 'tgsp.db'}",
+        "TG_API_KEY": key,
+    }
     command = [sys.executable, "-m", "tg_workbench", "serve", "--host", "0.0.0.0", "--port", str(port)]  # noqa: S104
     with (folder / "server.log").open("ab") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **variables})
