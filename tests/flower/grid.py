@@ -2,10 +2,12 @@
 
     python -I grid.py equal NAME OPTIONS input.npz output.npz
     python -I grid.py speed DEVICES NUMBERS
+    python -I grid.py simulate DEVICES ROUNDS NUMBERS
     python -I grid.py version
 
 `input.npz` holds `parameters`, `deltas` (rounds × devices × numbers) and `samples` (devices); `output.npz`
-the parameters after each round. `speed` prints seconds and peak KiB of one `aggregate_train`.
+the parameters after each round. `speed` prints seconds and peak KiB of one `aggregate_train`; `simulate` the
+seconds of so many rounds on Ray: without and with measuring on the devices, and of its start.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,7 @@ STRATEGIES = {
 }
 
 
-class Devices(Grid):  # type: ignore[misc]
+class Devices(Grid):
     """Devices that answer at once, each with the update that it was given beforehand."""
 
     def __init__(self, deltas: np.ndarray, samples: np.ndarray) -> None:
@@ -115,6 +117,41 @@ def speed(devices: str, numbers: str) -> None:
     )
 
 
+def simulate(devices: str, rounds: str, numbers: str) -> None:
+    """FedAvg on Ray, as Flower has it by default, over devices that give back what they were given."""
+    from flwr.app import Context
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import ServerApp
+    from flwr.simulation import run_simulation
+
+    server, client = ServerApp(), ClientApp()
+    took: dict[str, float] = {}
+
+    @server.main()
+    def main(grid: Grid, context: Context) -> None:
+        for name, part in (("learning", 0.0), ("measuring", 1.0)):
+            rule = strategy.FedAvg(fraction_evaluate=part, min_available_nodes=int(devices))
+            began = time.perf_counter()
+            rule.start(grid, start, num_rounds=int(rounds))
+            took[name] = time.perf_counter() - began
+
+    @client.train()
+    def train(message: Message, context: Context) -> Message:
+        return replying(message, message.content["arrays"]["all"].numpy(), 10)
+
+    @client.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        metrics = MetricRecord({"num-examples": 10, "accuracy": 0.5})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    start = ArrayRecord({"all": Array(np.zeros(int(numbers), np.float32))})
+    resources = {"client_resources": {"num_cpus": 1}}
+    began = time.perf_counter()
+    run_simulation(server, client, num_supernodes=int(devices), backend_config=resources)
+    took["start"] = time.perf_counter() - began - sum(took.values())
+    print(json.dumps({**took, "ray": importlib.metadata.version("ray")}))
+
+
 def version() -> None:
     """Which Flower this is."""
     print(importlib.metadata.version("flwr"))
@@ -122,4 +159,10 @@ def version() -> None:
 
 if __name__ == "__main__":
     TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1  # else Message() refuses to be made
-    {"equal": equal, "speed": speed, "version": version}[sys.argv[1]](*sys.argv[2:])
+    commands: dict[str, Callable[..., None]] = {
+        "equal": equal,
+        "speed": speed,
+        "simulate": simulate,
+        "version": version,
+    }
+    commands[sys.argv[1]](*sys.argv[2:])
