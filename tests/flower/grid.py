@@ -127,7 +127,7 @@ def simulate(devices: str, rounds: str, numbers: str) -> None:
     server, client = ServerApp(), ClientApp()
     took: dict[str, float] = {}
 
-    @server.main()
+    @server.main()  # type: ignore[untyped-decorator]
     def main(grid: Grid, context: Context) -> None:
         for name, part in (("learning", 0.0), ("measuring", 1.0)):
             rule = strategy.FedAvg(fraction_evaluate=part, min_available_nodes=int(devices))
@@ -135,11 +135,11 @@ def simulate(devices: str, rounds: str, numbers: str) -> None:
             rule.start(grid, start, num_rounds=int(rounds))
             took[name] = time.perf_counter() - began
 
-    @client.train()
+    @client.train()  # type: ignore[untyped-decorator]
     def train(message: Message, context: Context) -> Message:
         return replying(message, message.content["arrays"]["all"].numpy(), 10)
 
-    @client.evaluate()
+    @client.evaluate()  # type: ignore[untyped-decorator]
     def evaluate(message: Message, context: Context) -> Message:
         metrics = MetricRecord({"num-examples": 10, "accuracy": 0.5})
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
