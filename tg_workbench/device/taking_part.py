@@ -1,7 +1,7 @@
 """Taking part in one round: join, wait, fetch the model, learn, seal, submit.
 
-Each of these may be interrupted and done again: joining twice is joining once, and an update that was sealed is
-kept until its receipt is here, so that it is sent again and not made again.
+Each of these may be interrupted and done again: joining twice is joining once, and the same rows and round
+give the same update.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class TakingPart:
             time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def checked(self, assignment: Told) -> Told:
-        """An assignment that the server has signed, for this device and this round. Raises AssignmentInvalid."""
+        """An assignment that the server has signed, for this device and round. Raises AssignmentInvalid."""
         _require_signed(assignment, self.identity.server_key, ASSIGNMENT_CONTEXT)
         expected = {
             "v": 1,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tg_workbench.contracts.providers import (
-    CampaignsRoom,
     IdempotencyKey,
     RoundId,
     RoundsRoom,
@@ -16,7 +15,9 @@ from tg_workbench.contracts.providers import (
 from tg_workbench.contracts.qflare import accounts, round_schemas
 from tg_workbench.contracts.qflare.errors import QFLARE_FAILURES, QflareRoute
 from tg_workbench.contracts.route import needs
+from tg_workbench.contracts.starting import TheStartDesk
 from tg_workbench.contracts.submitting import TheSubmissionDesk
+from tg_workbench.federation.rounds import Counts
 from tg_workbench.identity import DEVICE
 
 router = APIRouter(
@@ -40,13 +41,12 @@ async def list_rounds(
 async def start_round(
     body: round_schemas.StartRound,
     owner: SignedIn,
-    campaigns: CampaignsRoom,
-    rounds: RoundsRoom,
+    desk: TheStartDesk,
     key: IdempotencyKey = None,
 ) -> round_schemas.RoundView:
     """Start a new training round; with `rounds`, the first of a campaign."""
-    campaign, first = campaigns.start(owner, body.as_spec(), idempotency_key=key)
-    return round_schemas.RoundView.of(first, campaign, rounds.counts([first])[first.id])
+    campaign, first = await desk.start(body.as_spec(), key)
+    return round_schemas.RoundView.of(first, campaign, Counts())
 
 
 @router.get("/{round_id}")
