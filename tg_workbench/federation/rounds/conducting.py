@@ -17,6 +17,7 @@ from tg_workbench.crypto.envelopes import open_payload, read_head
 from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateInvalid
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence, release_work
+from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.campaigns import new_round
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
 from tg_workbench.federation.rounds.harvests import figures_of, harvest
@@ -34,7 +35,7 @@ from tg_workbench.federation.rounds.turns import (
     forget_after,
     tell,
 )
-from tg_workbench.federation.strategies import Update, named
+from tg_workbench.federation.strategies import Update
 from tg_workbench.federation.updates import Layout, read_update
 from tg_workbench.models import Models
 from tg_workbench.storage import Blobs, Database
@@ -146,7 +147,7 @@ class Conductor:
 
     def _open(self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec) -> Update:
         """The update in an envelope. Raises EnvelopeBroken, SealBroken, UpdateInvalid."""
-        strategy = named(spec.strategy, **spec.strategy_options)
+        strategy = strategy_named(spec.strategy, **spec.strategy_options)
         with self.blobs.path(part.blob or "").open("rb") as file:
             head = read_head(file)
             with self.database.read() as session:
