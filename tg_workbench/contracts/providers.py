@@ -18,7 +18,7 @@ from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.datasets import Datasets, Ledger, Uploads
 from tg_workbench.errors import DeviceNotFound
 from tg_workbench.events import Events
-from tg_workbench.federation.devices.devices import (
+from tg_workbench.federation.devices import (
     DeviceKeys,
     Devices,
     DeviceSignIn,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.federation.devices import Devices
-from tg_workbench.federation.fleets.fleets import Fleets
+from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.fleets.privacy_settings import require_affordable
 from tg_workbench.federation.rounds import Campaign, Campaigns, CampaignSpec, Round
 from tg_workbench.federation.rounds.campaigns import check

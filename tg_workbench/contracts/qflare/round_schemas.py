@@ -193,15 +193,15 @@ class ParticipationView(BaseModel):
     sample_count: int | None
 
     @classmethod
-    def of(cls, part: Participation) -> ParticipationView:
-        """A row, as it is shown."""
+    def of(cls, part: Participation, *, tells: bool = True) -> ParticipationView:
+        """A row, as it is shown; how many samples a device has only where that `tells` nothing ε hides."""
         return cls(
             device_id=part.device_id,
             status=part.status,
             reason=part.reason,
             joined_at=utc(part.joined_at),
             submitted_at=_moment(part.submitted_at),
-            sample_count=part.sample_count,
+            sample_count=part.sample_count if tells else None,
         )
 
 

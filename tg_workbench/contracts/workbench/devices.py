@@ -37,7 +37,7 @@ from tg_workbench.contracts.tg_tinker.schemas import ExactForm, Form, Id
 from tg_workbench.contracts.tg_tinker.views import View, iso
 from tg_workbench.contracts.trail import Actor, acts
 from tg_workbench.contracts.workbench.schemas import Deleted
-from tg_workbench.federation.devices.devices import (
+from tg_workbench.federation.devices import (
     Assertion,
     DeviceChange,
     DeviceKey,

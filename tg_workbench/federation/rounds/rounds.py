@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.errors import DeviceUnfit, RoundNotFound, RoundNotOpen
 from tg_workbench.federation.devices.tables import Device
-from tg_workbench.federation.fleets.fleets import Fleets
+from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.phases import ACTIVE, Counts, Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
