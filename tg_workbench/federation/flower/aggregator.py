@@ -1,8 +1,8 @@
 """Run by Flower's own Python, never by ours: one round of one strategy of Flower, over updates from a pipe.
 
 Frames go both ways: 8 bytes with the length of a JSON header, the header, and as many float32 vectors as it
-names, each of `size` numbers. In: `begin` with the parameters and what the strategy remembers, an `update` for
-each device, `end`. Out: `done` with the same, or `failed`. There is no pickle, and nothing is written to disk.
+names, each of `size` numbers. In: `begin` with the parameters and what the strategy remembers, an `update`
+for each device, `end`. Out: `done` with the same, or `failed`. No pickle, and nothing is written to disk.
 
 The strategy is driven as its own `start` does it: configure, send and receive by a grid, aggregate. What it
 remembers is read from its attributes; one that remembers anything but numbers and parameters is refused.
@@ -20,7 +20,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-import numpy as np
+NO_FLOWER = 3
+try:
+    import numpy as np
+    from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+    from flwr.serverapp import Grid, strategy
+    from flwr.supercore.task_identity import TaskIdentity
+except ImportError:
+    sys.exit(NO_FLOWER)
 
 MOST_HEADER = 1 << 16
 ALL = "all"
@@ -102,102 +109,92 @@ def take(source: BinaryIO) -> Asked:
 
 
 # ------------------------------------------------------------------------------------------- Flower
+class Devices(Grid):  # type: ignore[misc]
+    """The devices whose updates are here, and no others: a strategy never waits for one that is not."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+
+    def set_run(self, run: Any) -> None:
+        """There is one."""
+
+    @property
+    def run(self) -> Any:
+        """Nobody asks."""
+        raise NotImplementedError
+
+    def create_message(self, content: Any, message_type: str, dst_node_id: int, **more: Any) -> Any:
+        """A message to a device."""
+        return Message(content, dst_node_id, message_type, **more)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Numbers, in the order of the devices' ids."""
+        return range(1, len(self._asked.updates) + 1)
+
+    def push_messages(self, messages: Iterable[Any]) -> Iterable[str]:
+        """Updates are here before they are asked for: there is nothing to be pushed now and pulled later."""
+        raise NotImplementedError
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Any]:
+        """As `push_messages`."""
+        raise NotImplementedError
+
+    def send_and_receive(self, messages: Iterable[Any], *, timeout: float | None = None) -> list[Any]:
+        """What each device has handed in; an error from whoever has nothing to say to a message."""
+        ordered = sorted(messages, key=lambda message: message.metadata.dst_node_id)
+        return [self._reply(message) for message in ordered]
+
+    def _reply(self, message: Any) -> Any:
+        device = message.metadata.dst_node_id - 1
+        if message.metadata.message_type != "train" or not 0 <= device < len(self._asked.updates):
+            return Message(Error(1, "this device has not handed in anything"), reply_to=message)
+        delta, weight = self._asked.updates[device]
+        metrics = MetricRecord({"num-examples": weight})
+        content = {"arrays": record(self._asked.parameters + delta), "metrics": metrics}
+        return Message(RecordDict(content), reply_to=message)
+
+
 def aggregated(asked: Asked) -> tuple[np.ndarray, dict[str, float], dict[str, np.ndarray]]:
     """The new parameters, and what the strategy remembers. Raises Refused, and whatever Flower raises."""
-    try:
-        from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
-        from flwr.serverapp import Grid, strategy
-        from flwr.supercore.task_identity import TaskIdentity
-    except ImportError as failure:
-        raise Refused("the Python that TG_FLOWER_PYTHON names has no Flower that will do") from failure
-
-    class Devices(Grid):
-        """The devices whose updates are here, and no others: a strategy never waits for one that is not."""
-
-        def set_run(self, run: Any) -> None:
-            """There is one."""
-
-        @property
-        def run(self) -> Any:
-            """Nobody asks."""
-            raise NotImplementedError
-
-        def create_message(
-            self, content: Any, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-        ) -> Any:
-            """A message to a device."""
-            return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-        def get_node_ids(self) -> Iterable[int]:
-            """Numbers, in the order of the devices' ids."""
-            return range(1, len(asked.updates) + 1)
-
-        def push_messages(self, messages: Iterable[Any]) -> Iterable[str]:
-            """Updates are here before they are asked for: there is nothing to be pushed and pulled later."""
-            raise NotImplementedError
-
-        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Any]:
-            """As `push_messages`."""
-            raise NotImplementedError
-
-        def send_and_receive(self, messages: Iterable[Any], *, timeout: float | None = None) -> list[Any]:
-            """What each device has handed in; an error from whoever has nothing to say to a message."""
-            ordered = sorted(messages, key=lambda message: message.metadata.dst_node_id)
-            return [self._reply(message) for message in ordered]
-
-        def _reply(self, message: Any) -> Any:
-            device = message.metadata.dst_node_id - 1
-            if message.metadata.message_type != "train" or not 0 <= device < len(asked.updates):
-                return Message(Error(1, "this device has not handed in anything"), reply_to=message)
-            delta, weight = asked.updates[device]
-            content = {
-                "arrays": ArrayRecord({ALL: Array(asked.parameters + delta)}),
-                "metrics": MetricRecord({"num-examples": weight}),
-            }
-            return Message(RecordDict(content), reply_to=message)
-
-    def record(array: np.ndarray) -> Any:
-        return ArrayRecord({ALL: Array(array)})
-
     TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1  # else Message() refuses to be made
     count = len(asked.updates)
     everybody = {"min_train_nodes": count, "min_available_nodes": count, "fraction_evaluate": 0.0}
     rule = getattr(strategy, asked.strategy)(**everybody, **asked.options)
-    for name, value in remembered(asked, record).items():
+    for name, value in remembered(asked).items():
         setattr(rule, name, value)
-    before, grid = dict(vars(rule)), Devices()
+    before, grid = dict(vars(rule)), Devices(asked)
     messages = rule.configure_train(asked.round, record(asked.parameters), ConfigRecord(), grid)
     arrays, _ = rule.aggregate_train(asked.round, grid.send_and_receive(messages))
     if arrays is None:
         raise Refused("it made no model of these updates")
-    numbers, vectors = to_remember(rule, before, ArrayRecord)
+    numbers, vectors = to_remember(rule, before)
     return arrays[ALL].numpy(), numbers, vectors
 
 
-def remembered(asked: Asked, record: Any) -> dict[str, Any]:
+def record(array: np.ndarray) -> Any:
+    """A model as Flower carries it."""
+    return ArrayRecord({ALL: Array(array)})
+
+
+def remembered(asked: Asked) -> dict[str, Any]:
     """The attributes of a strategy, out of what the last round left."""
     found: dict[str, Any] = dict(asked.numbers)
     for label, array in asked.vectors.items():
         name, _, kind = label.partition(".")
-        found[name] = {"dict": {ALL: array}, "list": [array]}[kind] if kind != "record" else record(array)
+        found[name] = {"dict": {ALL: array}, "list": [array], "record": record(array)}[kind]
     return found
 
 
-def to_remember(
-    rule: Any, before: Mapping[str, Any], record_kind: type
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def to_remember(rule: Any, before: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """What has changed in a strategy. Raises Refused where that is more than numbers and parameters."""
     numbers: dict[str, float] = {}
     vectors: dict[str, np.ndarray] = {}
     for name, value in vars(rule).items():
         if name in REMADE or value is None:
             continue
-        if isinstance(value, record_kind) and list(value) == [ALL]:  # type: ignore[call-overload]
-            vectors[f"{name}.record"] = value[ALL].numpy()  # type: ignore[index]
-        elif isinstance(value, dict) and list(value) == [ALL]:
-            vectors[f"{name}.dict"] = value[ALL]
-        elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], np.ndarray):
-            vectors[f"{name}.list"] = value[0]
+        if (found := parameters_in(value)) is not None:
+            kind, array = found
+            vectors[f"{name}.{kind}"] = array
         elif value is before.get(name):
             continue
         elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -205,6 +202,17 @@ def to_remember(
         else:
             raise Refused(f"it remembers {name}, which is neither a number nor parameters")
     return numbers, vectors
+
+
+def parameters_in(value: Any) -> tuple[str, np.ndarray] | None:
+    """In what an attribute holds parameters, and these; None where it holds none."""
+    if isinstance(value, ArrayRecord) and list(value) == [ALL]:
+        return "record", value[ALL].numpy()
+    if isinstance(value, dict) and list(value) == [ALL]:
+        return "dict", value[ALL]
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], np.ndarray):
+        return "list", value[0]
+    return None
 
 
 # ------------------------------------------------------------------------------------------- process
@@ -228,8 +236,9 @@ def main() -> None:
         parameters, numbers, vectors = aggregated(asked)
     except Refused as refusal:
         write(target, {"kind": "failed", "reason": str(refusal)})
-    except Exception as failure:  # any line of Flower's
+    except Exception as failure:
         write(target, {"kind": "failed", "reason": f"it failed with {type(failure).__name__}"})
+        raise
     else:
         header = {"kind": "done", "numbers": numbers, "vectors": list(vectors)}
         write(target, header, [parameters, *vectors.values()])

@@ -1,7 +1,7 @@
-"""Which of Flower's strategies there are here, with their options: those that need an update and its weight alone.
+"""Which of Flower's strategies there are here, with their options: those that need updates and weights alone.
 
-Left out are QFedAvg (it wants each device's loss), those for trees (FedXgb…), and the wrappers that add noise,
-which our ledger could not count.
+Left out are QFedAvg (it wants each device's loss), those for trees (FedXgb…), and the wrappers that add
+noise, which our ledger could not count.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The process that a round of one of Flower's strategies runs in: apart, in a group of its own, on pipes.
 
-It has no credential, no network to speak of and no file of ours: it gets numbers and gives numbers back. When
-either side dies the other one hears of it by the end of a pipe, so nobody waits for ever and none is left over.
+It has no credential and no file of ours: it gets numbers and gives numbers back. When either side dies the
+other one hears of it by the end of a pipe, so nobody waits for ever and nothing is left over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from tg_workbench.errors import Refused
 
@@ -26,6 +26,8 @@ SCRIPT = Path(__file__).with_name("aggregator.py")
 MOST_SECONDS = 1800.0
 """How long a round may take in there."""
 MOST_HEADER = 1 << 16
+NO_FLOWER = 3
+"""How it ends where there is no Flower."""
 
 
 class FlowerLost(RuntimeError):
@@ -36,7 +38,7 @@ class FlowerProcess:
     """One round's process. Use it as a context: at the end of that it is gone, whatever happened."""
 
     def __init__(self, python: Path, home: Path) -> None:
-        """Start it. `home` is a folder for what Flower wants to keep. Raises Refused if it cannot be started."""
+        """Start it. `home`: a folder for what Flower wants to keep. Raises Refused if that cannot be."""
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         quiet = {
             "HOME": str(home),
@@ -48,7 +50,7 @@ class FlowerProcess:
             "PATH": "/usr/bin:/bin",
         }
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  (the operator named it)
                 [str(python), "-I", str(SCRIPT)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -82,7 +84,7 @@ class FlowerProcess:
             self._lost(failure)
 
     def read(self, size: int) -> tuple[dict[str, Any], list[Vector]]:
-        """Its answer, with its parameters and what it remembers. Raises FlowerLost; Refused with its reason."""
+        """Its answer, with its parameters and what it remembers. Raises FlowerLost; Refused with why."""
         import numpy as np
 
         (length,) = struct.unpack("<Q", self._exactly(8))
@@ -121,9 +123,12 @@ class FlowerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _lost(self, cause: Exception | None) -> None:
+    def _lost(self, cause: Exception | None) -> NoReturn:
         if self._is_late.is_set():
             raise Refused(f"Flower had not aggregated after {MOST_SECONDS:.0f} seconds") from cause
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._process.wait(timeout=1.0) == NO_FLOWER:
+                raise Refused("the Python that TG_FLOWER_PYTHON names has no Flower that will do") from cause
         raise FlowerLost("the process that Flower aggregates in is gone") from cause
 
 

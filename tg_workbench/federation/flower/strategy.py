@@ -1,7 +1,7 @@
 """A strategy of Flower, as rounds know strategies: begin, add, finish.
 
-Each round has a process of its own and takes along what the strategy remembered at the end of the last one, so
-a round that is done again after a crash comes to what it would have come to.
+Each round has a process of its own and takes along what the strategy remembered at the end of the last one,
+so a round that is done again after a crash comes to what it would have come to.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROUND = "flower.round"
 """In the state: how many rounds there were."""
 KEPT = "flower."
 """Before what the strategy itself remembers."""
-UNSET = "Flower's strategies run in an environment of their own: TG_FLOWER_PYTHON names its Python, and is unset here"
+UNSET = "Flower runs in an environment of its own: TG_FLOWER_PYTHON names its Python, and is unset here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class FlowerAggregation:
         self._samples += update.weight
 
     def finish(self) -> Outcome:
-        """What Flower made of them. Raises TooFewUpdates, FlowerLost, UpdateInvalid; Refused with its reason."""
+        """What Flower made of them. Raises TooFewUpdates, FlowerLost, UpdateInvalid; Refused with why."""
         try:
             if not self._devices:
                 raise TooFewUpdates(have=0, need=1)
