@@ -1,8 +1,9 @@
 """Run by Flower's own Python, never by ours: strategies of Flower over devices whose updates lie in a file.
 
-    python -I grid.py equal NAME OPTIONS input.npz output.npz
+    python -I grid.py equal NAME OPTIONS input.npz output.npz     NAME: ours, or Flower's own
     python -I grid.py speed DEVICES NUMBERS
     python -I grid.py simulate DEVICES ROUNDS NUMBERS
+    python -I grid.py options NAMES
     python -I grid.py version
 
 `input.npz` holds `parameters`, `deltas` (rounds × devices × numbers) and `samples` (devices); `output.npz`
@@ -13,6 +14,7 @@ seconds of so many rounds on Ray: without and with measuring on the devices, and
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import resource
 import sys
@@ -87,7 +89,7 @@ def equal(name: str, options: str, source: str, target: str) -> None:
     """All rounds of one strategy."""
     given = np.load(source, allow_pickle=False)
     deltas, devices = given["deltas"], len(given["samples"])
-    rule = STRATEGIES[name](
+    rule = (STRATEGIES.get(name) or getattr(strategy, name))(
         fraction_evaluate=0.0, min_train_nodes=devices, min_available_nodes=devices, **json.loads(options)
     )
     after = []
@@ -152,6 +154,12 @@ def simulate(devices: str, rounds: str, numbers: str) -> None:
     print(json.dumps({**took, "ray": importlib.metadata.version("ray")}))
 
 
+def options(names: str) -> None:
+    """What the constructors of these strategies take, as JSON."""
+    told = {name: list(inspect.signature(getattr(strategy, name)).parameters) for name in names.split(",")}
+    print(json.dumps(told))
+
+
 def version() -> None:
     """Which Flower this is."""
     print(importlib.metadata.version("flwr"))
@@ -163,6 +171,7 @@ if __name__ == "__main__":
         "equal": equal,
         "speed": speed,
         "simulate": simulate,
+        "options": options,
         "version": version,
     }
     commands[sys.argv[1]](*sys.argv[2:])
