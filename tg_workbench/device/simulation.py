@@ -27,7 +27,6 @@ from tg_workbench.device.flock import Flock, Pull
 from tg_workbench.device.learning import Rows, Task
 from tg_workbench.engine.answers import RightAnswers
 from tg_workbench.engine.architectures import build
-from tg_workbench.engine.networks import device_of
 from tg_workbench.engine.objectives import Objective
 from tg_workbench.engine.reader import Reader
 from tg_workbench.engine.specs import FLOAT32, Architecture
@@ -237,7 +236,8 @@ class World:
             for name, tensor in self._tensors.items():
                 tensor.copy_(torch.from_numpy(arrays[name]))
             for part in self._reader.parts(self._evaluation, None):
-                said, targets = self._objective.answer(part), self._objective.targets(part, device_of(self._network.module))
+                said = self._objective.answer(part)
+                targets = self._objective.targets(part, said.device)
                 losses.append(self._objective.weighed(said, targets, self._loss_name))
                 right.add(said, targets)
         return float(torch.cat(losses).double().mean()), right.accuracy
