@@ -1,7 +1,8 @@
 """Twenty devices, twenty rounds, one machine: ours learn, Flower's on Ray give back what they were given.
 
-Both tell the accuracy after each round. Ray's workers are up before Flower's rounds are timed, and what their
-start takes is a row of its own; the clock is the wall's, for Ray spreads over processes.
+Ours tell the accuracy after each round, and so do Flower's by default. Ray's workers are up before Flower's
+rounds are timed, and what their start takes, with one round, is a row of its own. The clock is the wall's, for
+Ray spreads over processes: measure on a machine that has nothing else to do.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import numpy as np
 from tests.flower.environment import flower_python, run_flower
 from tg_workbench.sdk.device import Rows, simulate
 
-DEVICES, ROUNDS, TURNS = 20, 20, 5
+DEVICES, ROUNDS, TURNS = 20, 20, 9
 ROWS, SIDE, CLASSES = 80, 64, 10
+PARTS = ("measuring", "learning")
+"""What Flower tells of its seconds."""
 NUMBERS = {"logistic": SIDE * CLASSES + CLASSES, "mlp": SIDE * 64 + 64 + 64 * CLASSES + CLASSES}
 Row = dict[str, Any]
 
@@ -27,21 +30,21 @@ def main() -> list[Row]:
     rows = []
     for architecture, numbers in NUMBERS.items():
         peer = theirs(numbers)
-        rows.append(compared(architecture, seconds(architecture, devices), peer))
+        rows += compared(architecture, seconds(architecture, devices), peer)
     return [*rows, *([{"case": "start of Ray (s)", "value": peer["start"]}] if peer else [])]
 
 
-def compared(architecture: str, mine: float, peer: dict[str, float] | None) -> Row:
-    """Both, and how many times as long Flower takes."""
-    row: Row = {
-        "case": f"{DEVICES} devices × {ROUNDS} rounds, {architecture} (s)",
-        "target": "at least 20 × as quick",
-    }
+def compared(architecture: str, mine: float, peer: dict[str, float] | None) -> list[Row]:
+    """Both, and how many times as long Flower takes: as it is by default, and without measuring."""
+    case = f"{DEVICES} devices × {ROUNDS} rounds, {architecture} (s)"
+    row: Row = {"case": case, "target": "at least 20 × as quick"}
     if peer is None:
-        return {**row, "value": mine, "peer_name": "Flower is not installed"}
-    ratio = peer["measuring"] / mine
-    told = {"ours": mine, "peer": peer["measuring"], "peer_name": "flower on ray", "ratio": ratio}
-    return {**row, **told, "met": ratio >= 20.0}
+        return [{**row, "value": mine, "peer_name": "Flower is not installed"}]
+    whole, half = ({"ours": mine, "peer": peer[name], "ratio": peer[name] / mine} for name in PARTS)
+    return [
+        {**row, **whole, "peer_name": "flower on ray", "met": whole["ratio"] >= 20.0},
+        {"case": case, **half, "peer_name": "flower on ray, measuring nothing"},
+    ]
 
 
 def theirs(numbers: int) -> dict[str, float] | None:

@@ -87,6 +87,50 @@ def test_what_flower_makes_no_model_of_is_refused_with_a_reason() -> None:
         aggregation.finish()
 
 
+def in_flowers_python(body: str) -> str:
+    """What a program prints that has our aggregator as `aggregator`, run by Flower's Python."""
+    load = f"""
+import importlib.util, sys
+import numpy as np
+spec = importlib.util.spec_from_file_location("aggregator", {str(SCRIPT)!r})
+aggregator = sys.modules["aggregator"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(aggregator)
+update = (np.ones(2, np.float32), 3.0)
+asked = aggregator.Asked("FedAvg", {{}}, 1, np.zeros(2, np.float32), {{}}, {{}}, [update, update])
+"""
+    quiet = {**os.environ, "FLWR_TELEMETRY_ENABLED": "0"}
+    done = subprocess.run(
+        [str(flower_python()), "-I", "-c", load + body], env=quiet, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def test_who_has_not_handed_in_answers_with_an_error() -> None:
+    body = """
+aggregator.TaskIdentity.run_id = aggregator.TaskIdentity.node_id = aggregator.TaskIdentity.task_id = 1
+message = lambda node, kind: aggregator.Message(aggregator.RecordDict(), node, kind)
+sent = [message(1, "train"), message(3, "train"), message(2, "evaluate")]
+print([reply.has_error() for reply in aggregator.Devices(asked).send_and_receive(sent)])
+"""
+    assert in_flowers_python(body) == "[False, True, True]"
+
+
+def test_a_strategy_that_remembers_more_than_numbers_is_refused() -> None:
+    body = """
+class Diary(aggregator.strategy.FedAvg):
+    def aggregate_train(self, server_round, replies):
+        self.rounds = getattr(self, "rounds", 0) + 1
+        self.diary = {"round": server_round}
+        return super().aggregate_train(server_round, replies)
+aggregator.strategy.FedAvg = Diary
+try:
+    aggregator.aggregated(asked)
+except aggregator.Refused as refusal:
+    print(refusal)
+"""
+    assert in_flowers_python(body) == "it remembers diary, which is neither a number nor parameters"
+
+
 def test_flower_goes_when_whoever_runs_the_round_is_killed(tmp_path: Path) -> None:
     script = """if True:
         import numpy as np, time
@@ -144,19 +188,22 @@ def test_devices_learn_by_one_of_flowers_strategies(flower_fleet: Fleet) -> None
     assert not processes()
 
 
-def test_a_round_whose_flower_is_killed_is_done_again(flower_fleet: Fleet) -> None:
+@pytest.mark.parametrize("victim", ["flower", "its worker"])
+def test_a_round_is_done_again_when_someone_in_it_is_killed(flower_fleet: Fleet, victim: str) -> None:
     killed: list[int] = []
 
     def kill_the_first() -> None:
         wait_for(lambda: bool(processes()), seconds=120.0)
-        killed.extend(processes())
-        os.kill(killed[0], signal.SIGKILL)
+        first = processes()[0]
+        killed.extend([first, psutil.Process(first).ppid()])
+        os.kill(killed[0 if victim == "flower" else 1], signal.SIGKILL)
 
     hunter = threading.Thread(target=kill_the_first)
     hunter.start()
     campaign = learned(flower_fleet, 2, strategy="flower:FedAvgM", strategy_options={"server_momentum": 0.5})
     hunter.join()
-    assert killed
+    assert len(killed) == 2
+    assert not any(is_alive(pid) for pid in killed)
     assert (campaign["status"], campaign["rounds_done"]) == ("completed", 2), campaign
 
 
