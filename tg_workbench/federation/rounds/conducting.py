@@ -54,6 +54,8 @@ class Conductor:
         self.folder = folder
         self.fence = fence
         self.models = GlobalModels(blobs, home)
+        self.tenant_id = ""
+        """Whose campaign it is, once it has been looked at."""
         self.summing = Summing(database, blobs, home, fence)
 
     def step(self) -> bool:
@@ -61,6 +63,7 @@ class Conductor:
         with self.database.read() as session:
             campaign = session.get_one(Campaign, self.fence.work_id)
             round_ = _current(session, campaign)
+        self.tenant_id = campaign.tenant_id
         if round_ is None:
             return False
         spec = CampaignSpec.from_json(campaign.spec)
