@@ -18,6 +18,7 @@ from tg_workbench.crypto.envelopes import open_payload, read_head
 from tg_workbench.errors import EnvelopeBroken, NotFound, SealBroken, UpdateInvalid
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence, release_work
+from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.campaigns import new_round
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
 from tg_workbench.federation.rounds.harvests import figures_of, harvest
@@ -36,7 +37,7 @@ from tg_workbench.federation.rounds.turns import (
     tell,
 )
 from tg_workbench.federation.rounds.weights import weights_of
-from tg_workbench.federation.strategies import Update, named
+from tg_workbench.federation.strategies import Update
 from tg_workbench.federation.updates import Layout, read_update
 from tg_workbench.models import Models
 from tg_workbench.storage import Blobs, Database
@@ -155,7 +156,7 @@ class Conductor:
         self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec, weight: float = 1.0
     ) -> Update:
         """The update in an envelope. Raises one of UNUSABLE."""
-        strategy = named(spec.strategy, **spec.strategy_options)
+        strategy = strategy_named(spec.strategy, **spec.strategy_options)
         with self.blobs.path(part.blob or "").open("rb") as file:
             head = read_head(file)
             with self.database.read() as session:
