@@ -148,6 +148,7 @@ def test_a_device_is_let_in_looked_at_changed_and_shut_out(workbench: Workbench,
     assert (seen.name, seen.status, seen.is_revoked) == ("ward 4", "online", False)
     assert str(seen) == f"ward 4 ({device.id}): online, 0 rounds"
     assert device.id in [each.id for each in workbench.devices.list(status="online")]
+    assert 1 <= workbench.devices.count(status="online") <= workbench.devices.count()
     changed = workbench.devices.change(
         seen, name="ward 5", capabilities={"gpu": True}, update_interval=30, learning_rate=0.2
     )

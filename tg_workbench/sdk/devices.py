@@ -129,6 +129,11 @@ class Devices:
         answer = self._connection.get(DEVICES, asked)
         return [DeviceView.from_wire(each) for each in answer.get("devices", [])]
 
+    def count(self, *, status: str | None = None, organization: str | None = None) -> int:
+        """How many there are; `status` and `organization` as for `list`."""
+        asked = {"status": status, "organization": organization, "size": 1}
+        return int((self._connection.get(DEVICES, asked).get("pagination") or {}).get("total", 0))
+
     def get(self, device: DeviceView | str) -> DeviceView:
         """A device as it is now. Raises DeviceNotFound."""
         return DeviceView.from_wire(self._connection.get(f"{DEVICES}/{device_id_of(device)}"))
