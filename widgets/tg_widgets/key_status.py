@@ -1,4 +1,4 @@
-"""The keys of devices: which version each has, how old it is, until when it is good, and when the next is due.
+"""The keys of devices: which version each has, how old it is, until when it is good, when the next is due.
 
 It shows no key, only what may be known of one. Rotating is asked for by an administrator; devices bring their
 new keys by themselves with their next sign of life.
