@@ -64,7 +64,7 @@ from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
-from tg_workbench.federation import CertificateOffice
+from tg_workbench.federation.devices import CertificateOffice
 from tg_workbench.models.serving import Pool, Triton
 from tg_workbench.observability.logs import where
 from tg_workbench.observability.metrics import Measured, Metrics

@@ -19,7 +19,9 @@ WorkbenchError
 ├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
 │                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
 │                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, DeviceNotOnline,
-│                              DeviceUnfit, RoundNotOpen, UpdateAlreadySubmitted, UpdateRejected, TooFewUpdates
+│                              DeviceUnfit, RoundNotOpen, UpdateAlreadySubmitted, UpdateRejected,
+│                              TooFewUpdates
+│   ├── SecureAggregationRefused   TooFewSurvivors
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -34,7 +36,7 @@ WorkbenchError
 ├── AuditUnreadable            there is no audit log to verify
 ├── ModelNotReady              no worker of a model answers yet; ModelBusy: too many ask it
 ├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
-├── DeadlineExceeded           ValidationUnfinished
+├── DeadlineExceeded           UploadTooSlow, ValidationUnfinished
 ├── AssignmentInvalid, DeviceFolderUnusable   (device) it was not told by its workbench; it has no home
 ├── JobFailed                  (SDK) a training job that was waited for came to no model
 ├── CampaignFailed             (SDK) a campaign of devices that was waited for came to no model
@@ -643,7 +645,7 @@ class CertificateInvalid(InvalidRequest):
 
 
 class AssignmentInvalid(WorkbenchError):
-    """(Device) What came from the workbench is not signed by it, or is for another device. `reason` says why."""
+    """(Device) What came is not signed by the workbench, or is for another device. `reason` says why."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"this device does nothing of what it was told: {reason}")
@@ -713,6 +715,23 @@ class EnvelopeBroken(InvalidRequest):
     def __init__(self, reason: str) -> None:
         super().__init__(f"this envelope is refused: {reason}")
         self.reason = reason
+
+
+class SecureAggregationRefused(Refused):
+    """A step of secure aggregation that would break its promise, or cannot be right. `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"secure aggregation goes no further: {reason}")
+        self.reason = reason
+
+
+class TooFewSurvivors(SecureAggregationRefused):
+    """Too many devices have dropped out: what is left cannot be, or must not be, put together."""
+
+    def __init__(self, *, present: int, needed: int) -> None:
+        super().__init__(f"devices that are left: {present}, that are needed: {needed}")
+        self.present = present
+        self.needed = needed
 
 
 # ----------------------------------------------------------------------------- checkpoints
@@ -906,6 +925,17 @@ class DeadlineExceeded(WorkbenchError):
     def __init__(self, future_id: str, message: str | None = None) -> None:
         super().__init__(message or f"not finished yet; ask for future {future_id} again")
         self.future_id = future_id
+
+
+class UploadTooSlow(DeadlineExceeded):
+    """What is sent comes so slowly that it keeps others from sending."""
+
+    def __init__(self, bytes_per_second: int) -> None:
+        WorkbenchError.__init__(
+            self,
+            f"it comes too slowly, or stopped coming: {bytes_per_second} bytes a second are the least. "
+            "An upload in pieces goes on from where it is",
+        )
 
 
 class ValidationUnfinished(DeadlineExceeded):

@@ -202,7 +202,7 @@ class RoundEnded:
 
 @dataclass(frozen=True, slots=True)
 class UpdateRefused:
-    """What a device has sent for a round was refused, at the door or once it was opened. Its subject: a tenant."""
+    """What a device has sent was refused, at the door or once it was opened. Its subject is a tenant."""
 
     type: ClassVar[str] = "update_refused"
     round_id: str

@@ -68,6 +68,10 @@ class Settings:
     """`TG_TRITON_TOKEN`: what is sent to it as a bearer's token."""
     max_upload_bytes: int = 2 * 1024**3
     """`TG_MAX_UPLOAD_BYTES`: the largest dataset file that is taken."""
+    min_upload_rate: int = 64 * 1024
+    """`TG_MIN_UPLOAD_RATE`: how many bytes a second a file must bring, on average, once its grace is over."""
+    upload_grace_seconds: float = 60.0
+    """`TG_UPLOAD_GRACE_SECONDS`: how long a file may come as slowly as it likes."""
     worker_idle_seconds: float = 900.0
     """`TG_WORKER_IDLE_SECONDS`: an idle worker saves itself and leaves after this long."""
     max_body_bytes: int = 64 * 1024 * 1024
@@ -122,6 +126,10 @@ class Settings:
             triton_url=_triton_url(values.get("TG_TRITON_URL", "").strip()),
             triton_token=values.get("TG_TRITON_TOKEN", "").strip() or None,
             max_upload_bytes=_whole(values, "TG_MAX_UPLOAD_BYTES", default.max_upload_bytes, 1024, 2**44),
+            min_upload_rate=_whole(values, "TG_MIN_UPLOAD_RATE", default.min_upload_rate, 1, 2**30),
+            upload_grace_seconds=float(
+                _whole(values, "TG_UPLOAD_GRACE_SECONDS", int(default.upload_grace_seconds), 1, 86_400)
+            ),
             worker_idle_seconds=float(
                 _whole(values, "TG_WORKER_IDLE_SECONDS", int(default.worker_idle_seconds), 1, 10**7)
             ),

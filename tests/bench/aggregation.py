@@ -64,7 +64,11 @@ def throughput(ours: list[dict[str, float]], peer: list[dict[str, float]]) -> Ro
 def memory(ours: list[dict[str, float]], peer: list[dict[str, float]]) -> Row:
     """Peak memory in models."""
     mine = max(turn["kib"] for turn in ours) / MODEL_KIB
-    row: Row = {"case": "peak memory of that mean (models)", "target": "at most 2", "met": mine <= 2.0 + 0.1}
+    row: Row = {
+        "case": "peak memory of that mean (models)",
+        "target": "at most 2, and a block",
+        "met": mine <= 2.02,
+    }
     if not peer:
         return {**row, "value": mine, "peer_name": "Flower is not installed"}
     theirs = max(turn["kib"] for turn in peer) / MODEL_KIB

@@ -224,9 +224,10 @@ def test_one_key_makes_one_dataset(dora: Person, key: str) -> None:
 
 def test_the_same_rows_are_the_same_people_however_the_file_is_read(dora: Person) -> None:
     content = table()
-    first = ready(dora.http, content, epsilon_cap="2")
-    again = ready(dora.http, content, ranges=json.dumps({"age": [0, 10**7]}))
+    first = ready(dora.http, content, name="read twice", epsilon_cap="2")
+    again = ready(dora.http, content, ranges=json.dumps({"age": [0, 10**7]}), name="in another way")
     assert {name: again[name] for name in POLICY} == {name: first[name] for name in POLICY}
+    assert (first["population_because"], again["population_because"]) == ("new", "same_rows")
     made = upload(dora.http, content, f"{OURS}/files", privacy="public").json()
     refused = ended(dora.http, made["dataset_id"])
     assert (refused["status"], "protected" in refused["reason"]) == ("failed", True)
@@ -234,14 +235,14 @@ def test_the_same_rows_are_the_same_people_however_the_file_is_read(dora: Person
 
 def test_what_was_protected_is_found_in_any_other_file(dora: Person) -> None:
     content = table()
-    first = ready(dora.http, content, epsilon_cap="3")
+    first = ready(dora.http, content, name="found", epsilon_cap="3")
     header, *rows = content.decode().split()
     turned = ["\t".join(row.split(",")[::-1]) for row in (header.replace("age", "years"), *rows[::-1])]
     for other in (content + b"\n\n", "\r\n".join(turned).encode()):
         made = upload(dora.http, other, f"{OURS}/files", privacy="public", target="label").json()
         refused = ended(dora.http, made["dataset_id"])
         assert (refused["status"], "registered as protected" in refused["reason"]) == ("failed", True)
-    again = ready(dora.http, content + b"\n\n", target="visits")
+    again = ready(dora.http, content + b"\n\n", name="found again", target="visits")
     assert {name: again[name] for name in POLICY} == {name: first[name] for name in POLICY}
 
 
@@ -269,6 +270,100 @@ def test_a_population_is_named_at_upload(dora: Person) -> None:
     assert second["population"] == first["population"]
     unknown = upload(dora.http, table(), f"{OURS}/files", population="ds-unknown")
     assert unknown.status_code == 404
+
+
+def test_a_new_version_spends_the_budget_of_the_one_before(dora: Person) -> None:
+    content = table()
+    first = ready(dora.http, content, name="visits", epsilon_cap="2")
+    second = ready(dora.http, content + b"5,2,ham\n", name="visits")
+    assert (second["population"], second["population_because"]) == (first["population"], "same_name")
+    assert second["epsilon_cap"] == 2
+    spend(dora, second["dataset_id"])
+    spent = dora.http.get(f"{OURS}/{first['dataset_id']}").json()["spent_epsilon"]
+    assert spent > 0
+    for made in (first, second):
+        assert dora.http.delete(f"/datasets/{made['dataset_id']}").status_code == 204
+    third = ready(dora.http, table(), name="visits", privacy="protected")
+    assert (third["population"], third["spent_epsilon"]) == (first["population"], spent)
+
+
+def test_that_a_version_is_about_other_people_has_to_be_said(dora: Person) -> None:
+    opened = ready(dora.http, table(), name="wards", privacy="public")
+    first = ready(dora.http, table(), name="wards")
+    assert opened["version"] < first["version"], "what was public is nobody's kin"
+    assert (first["population"], first["population_because"]) == (first["dataset_id"], "new")
+    other = ready(dora.http, table(), name="wards", population="new")
+    assert (other["population"], other["population_because"]) == (other["dataset_id"], "new")
+    assert ready(dora.http, table(), name="wards")["population"] == other["population"]
+    content = table()
+    one = ready(dora.http, content, name="one ward")
+    again = ready(dora.http, content, name="one ward", population="new")
+    assert (again["population"], again["population_because"]) == (one["population"], "same_rows")
+    never = upload(dora.http, table(), f"{OURS}/files", privacy="public", population="new")
+    assert never.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({"unit_column": "visits"}, "Leave unit_ids out"),
+        ({"delta": "1e-7"}, "delta is fixed"),
+        ({"epsilon_cap": "1"}, "epsilon_cap can only be raised"),
+    ],
+)
+def test_a_version_that_cannot_share_is_told_both_ways_out(
+    dora: Person, policy: dict[str, str], words: str
+) -> None:
+    name = f"shared {words}"
+    ready(dora.http, table(), name=name)
+    content = table()
+    made = upload(dora.http, content, f"{OURS}/files", name=name, **policy).json()
+    view = ended(dora.http, made["dataset_id"])
+    assert view["status"] == "failed"
+    assert words in view["reason"]
+    assert 'say so: population "new"' in view["reason"]
+    assert ready(dora.http, content, name=name, population="new", **policy)["population_because"] == "new"
+
+
+def test_rows_of_two_populations_are_refused_in_either(dora: Person) -> None:
+    of, by = (
+        "\n".join(["y,x,who", *(f"{row % 5},{row / 7},{whose + row % 3}" for row in range(60))]).encode()
+        for whose in (0, 100)
+    )
+    whom = ready(dora.http, of, name="by patient", target="y", unit_column="who")
+    flat = ready(dora.http, by, name="by row", target="y")
+    assert whom["population"] != flat["population"]
+    for population in ({}, {"population": whom["dataset_id"]}, {"population": "new"}):
+        made = upload(
+            dora.http, by, f"{OURS}/files", name="both", target="y", unit_column="who", **population
+        ).json()
+        view = ended(dora.http, made["dataset_id"])
+        assert view["status"] == "failed"
+        assert "about two populations" in view["reason"]
+        assert whom["dataset_id"] in view["reason"]
+        assert flat["dataset_id"] in view["reason"]
+
+
+def test_the_same_rows_under_the_name_of_others_are_refused_until_it_is_said(dora: Person) -> None:
+    content = table()
+    here, _there = ready(dora.http, content, name="here"), ready(dora.http, table(), name="there")
+    made = upload(dora.http, content, f"{OURS}/files", name="there").json()
+    assert "give it another name" in ended(dora.http, made["dataset_id"])["reason"]
+    said = ready(dora.http, content, name="there", population=here["dataset_id"])
+    assert (said["population"], said["population_because"]) == (here["population"], "named")
+
+
+def spend(person: Person, dataset_id: str) -> None:
+    """Take one private step on it, and leave."""
+    asked_for = {"model_ref": "mlp", "dataset_id": dataset_id, "batch_size": 8, "max_steps": 2}
+    made = person.http.post("/api/v1/training_clients", json=asked_for)
+    assert made.status_code == 201, made.text
+    path = f"/api/v1/training_clients/{made.json()['training_client_id']}"
+    body, wait = {"dataset_id": dataset_id}, {"Prefer": "wait=60"}
+    for step in ("forward_backward", "optim_step"):
+        answer = person.http.post(f"{path}/{step}", json=body if step[0] == "f" else {}, headers=wait)
+        assert answer.json()["status"] == "completed", answer.text
+    person.http.delete(path)
 
 
 def test_a_file_that_is_no_good_fails_and_says_why(dora: Person) -> None:

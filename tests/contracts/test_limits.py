@@ -176,7 +176,7 @@ def test_a_refusal_says_when_to_come_back_in_each_documents_form(
 
 @pytest.mark.parametrize(
     ("path", "limit"),
-    [("/api/v1/limited/closed", 5000), ("/limited/closed", 1000), ("/api/v1/devices/limited", 100)],
+    [("/api/v1/limited/closed", 5000), ("/limited/closed", 1000), ("/api/v1/devices/limited/closed", 100)],
 )
 def test_an_api_key_has_a_window_of_its_own(server: LimitedServer, path: str, limit: int) -> None:
     first, second = (server.get(path, **{"X-API-Key": KEY}) for _ in range(2))

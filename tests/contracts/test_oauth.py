@@ -538,7 +538,7 @@ def test_an_application_is_let_in_by_its_own_organisation_only(
     form = {**wish(plotter), "decision": "allow"}
     assert heard(bob.http.post(f"{AUTH}/authorize", data=form))["error"] == "access_denied"
     told = let_in(stranger, carol, plotter)  # a member: what she cannot do, she does not give
-    assert exchange(stranger, plotter, told["code"]).json()["scope"] == "read:devices write:devices"
+    assert exchange(stranger, plotter, told["code"]).json()["scope"] == "read:devices"
 
 
 def test_the_operators_application_is_for_everybody(
@@ -648,7 +648,7 @@ def test_introspection_says_what_a_token_is_good_for(
 
     found = told(plotter, tokens["access_token"])
     assert (found["active"], found["username"], found["sub"]) == (True, alice.name, alice.user_id)
-    assert (found["client_id"], found["scope"]) == (plotter["client_id"], "read train admin")
+    assert (found["client_id"], found["scope"]) == (plotter["client_id"], "read train devices admin")
     assert found["exp"] - found["iat"] == 1800
     assert told(plotter, tokens["refresh_token"])["token_type"] == "refresh_token"
     for token in ("unknown", bob.signed_in["access_token"], alice.signed_in["refresh_token"]):

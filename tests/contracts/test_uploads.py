@@ -24,6 +24,12 @@ UPLOADS = "/workbench/v1/uploads"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 MOST = 8 << 20
 LARGE = 300 << 20
+WAYS = [
+    ("/datasets/upload", "deep_learning"),
+    ("/api/v1/datasets", "aitip"),
+    ("/workbench/v1/datasets/files", "workbench"),
+    ("/api/datasets/validate", "coordination"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +67,7 @@ def slowly(pieces: int) -> Iterator[bytes]:
 
 
 # ----------------------------------------------------------------------------- limits
-@pytest.mark.parametrize(
-    ("path", "contract"),
-    [
-        ("/datasets/upload", "deep_learning"),
-        ("/api/v1/datasets", "aitip"),
-        ("/workbench/v1/datasets/files", "workbench"),
-        ("/api/datasets/validate", "coordination"),
-    ],
-)
+@pytest.mark.parametrize(("path", "contract"), WAYS)
 def test_too_large_a_file_is_refused_before_it_is_read(
     server: WorkbenchServer, wire: httpx.Client, path: str, contract: str
 ) -> None:
@@ -80,6 +78,66 @@ def test_too_large_a_file_is_refused_before_it_is_read(
     whole = wire.post(path, content=slowly(MOST // (64 << 10) + 2), headers=FORM)
     assert refusal(whole, contract).status == 413
     assert files_of(server) == []
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[WorkbenchServer]:
+    """One that lets a file drip for a second only."""
+    started = WorkbenchServer(TG_UPLOAD_GRACE_SECONDS="1")
+    yield started
+    started.stop()
+
+
+def drops(first: bytes = b"", seconds: float = 4.0) -> Iterator[bytes]:
+    """A body that comes ten bytes at a time."""
+    yield first
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        yield b"x" * 10
+        time.sleep(0.1)
+
+
+def test_whoever_lets_files_drip_gives_the_place_back(impatient: WorkbenchServer) -> None:
+    answers: dict[str, httpx.Response] = {}
+
+    def drip(path: str) -> None:
+        with impatient.client() as other:
+            answers[path] = other.post(path, content=drops(FILE_PART[:-2]), headers=FORM)
+
+    dripping = [threading.Thread(target=drip, args=(path,)) for path, _ in WAYS]
+    for thread in dripping:
+        thread.start()
+    with impatient.client() as wire:
+        time.sleep(0.5)
+        files = {"file": ("rows.csv", table())}
+        full = wire.post("/datasets/upload", files=files, data={"name": "soon", "dataset_type": "x"})
+        assert refusal(full, "deep_learning").status == 429
+        time.sleep(1.5)  # their grace is over; they themselves go on
+        later = wire.post("/datasets/upload", files=files, data={"name": "later", "dataset_type": "x"})
+    assert later.status_code == 201, later.text
+    for thread in dripping:
+        thread.join(20)
+    for path, contract in WAYS:
+        told = refusal(answers[path], contract)
+        assert (told.status, "too slowly" in told.message) == (408, True)
+    assert refusal(answers["/workbench/v1/datasets/files"], "workbench").code == "UPLOAD_TOO_SLOW"
+
+
+def test_what_dripped_into_an_upload_is_kept_and_gone_on_with(impatient: WorkbenchServer) -> None:
+    content = table(200)
+    with impatient.client() as wire:
+        upload = begun(wire, len(content))
+        slow = send(wire, upload, 0, (content[at : at + 9] for at in timed(range(0, len(content), 9))))
+        assert refusal(slow, "workbench").code == "UPLOAD_TOO_SLOW"
+        offset = wire.get(f"{UPLOADS}/{upload}").json()["offset"]
+        assert 0 < offset < len(content)
+        assert send(wire, upload, offset, content[offset:]).json()["dataset_id"]
+
+
+def timed(numbers: range) -> Iterator[int]:
+    for number in numbers:
+        yield number
+        time.sleep(0.1)
 
 
 def test_another_body_is_as_bounded_as_ever(server: WorkbenchServer) -> None:

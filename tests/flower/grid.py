@@ -15,7 +15,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ STRATEGIES = {
 }
 
 
-class Devices(Grid):  # type: ignore[misc]
+class Devices(Grid):
     """Devices that answer at once, each with the update that it was given beforehand."""
 
     def __init__(self, deltas: np.ndarray, samples: np.ndarray) -> None:
@@ -122,4 +122,5 @@ def version() -> None:
 
 if __name__ == "__main__":
     TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1  # else Message() refuses to be made
-    {"equal": equal, "speed": speed, "version": version}[sys.argv[1]](*sys.argv[2:])
+    commands: dict[str, Callable[..., None]] = {"equal": equal, "speed": speed, "version": version}
+    commands[sys.argv[1]](*sys.argv[2:])

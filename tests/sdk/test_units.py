@@ -25,7 +25,7 @@ def people(rows: Rows) -> Rows:
 
 @pytest.fixture
 def grouped(workbench: Workbench, people: Rows) -> Dataset:
-    return workbench.datasets.upload("visits", **people, unit_ids=PATIENTS, unit="patient")
+    return workbench.datasets.upload(f"visits {next(SHIFTS)}", **people, unit_ids=PATIENTS, unit="patient")
 
 
 def alone(noise: float, steps: int) -> float:
@@ -46,7 +46,7 @@ def test_people_are_drawn_whole_and_their_epsilon_is_about_them(
 
 
 def test_the_same_rows_have_one_budget_and_one_unit(workbench: Workbench, people: Rows) -> None:
-    first = workbench.datasets.upload("visits", **people, unit_ids=PATIENTS)
+    first = workbench.datasets.upload("the first", **people, unit_ids=PATIENTS)
     called = [f"p{name}" for name in PATIENTS]
     again = workbench.datasets.upload("the same", **people, unit_ids=called)
     assert again.population == first.population
@@ -87,7 +87,7 @@ def test_units_nobody_can_tell_are_refused(
     workbench: Workbench, people: Rows, ids: Any, more: dict[str, Any], words: str
 ) -> None:
     with pytest.raises((InvalidBatch, InvalidRequest), match=words):
-        workbench.datasets.upload("visits", **people, unit_ids=ids, **more)
+        workbench.datasets.upload("nobody's visits", **people, unit_ids=ids, **more)
 
 
 def test_texts_have_authors(workbench: Workbench, new_client: NewClient) -> None:
@@ -216,7 +216,7 @@ def test_ids_where_nobody_counts_by_them_are_refused(new_client: NewClient, rows
 def test_a_larger_draw_is_cut_and_its_epsilon_says_so(
     workbench: Workbench, new_client: NewClient, people: Rows
 ) -> None:
-    dataset = workbench.datasets.upload("visits", **people)
+    dataset = workbench.datasets.upload("visits that are cut", **people)
     privacy = Privacy(noise_multiplier=4.0, truncated_batch_size=60)
     client = new_client(dataset=dataset, privacy=privacy, max_steps=3, batch_size=50)
     told = client.train(steps=3, progress=False).result(timeout=240).privacy

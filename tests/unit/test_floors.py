@@ -30,13 +30,16 @@ FLOORS = [
 FRONT_DOOR = "tg_workbench"  # the names that `tg_workbench/__init__.py` exports
 STRATEGIES = "federation.strategies"
 UPDATES = "federation.updates"
+DEVICE = "device"
 MAY_IMPORT = {room: set[str]().union(*FLOORS[n + 1 :]) for n, floor in enumerate(FLOORS) for room in floor}
 MAY_IMPORT["federation"] |= {STRATEGIES, UPDATES}
+MAY_IMPORT["contracts"] |= {STRATEGIES, UPDATES}
 MAY_IMPORT |= {  # those that stand beside the building
     FRONT_DOOR: {"sdk", "errors"},
-    "sdk": {"errors"},
+    "sdk": {"errors", DEVICE},
     STRATEGIES: {"privacy", "crypto", "errors"},
     UPDATES: {STRATEGIES, "privacy", "crypto", "errors"},
+    DEVICE: {"sdk", "engine", "privacy", "crypto", "errors", STRATEGIES, UPDATES},
     "tg_server_extension": {"settings", "errors"},
     "tg_widgets": {FRONT_DOOR, "sdk", "errors"},
 }
@@ -109,8 +112,8 @@ def test_every_module_stands_on_a_floor() -> None:
         ("tg_workbench.privacy.noise", "import tg_widgets"),
         ("tg_workbench.sdk.client", "from tg_workbench.settings import Settings"),
         ("tg_workbench.__init__", "from tg_workbench.engine import Trainer"),
-        ("tg_workbench.federation.strategies.fedavg", "from tg_workbench.federation import rounds"),
-        ("tg_workbench.federation.strategies.fedavg", "from tg_workbench.federation import updates"),
+        ("tg_workbench.federation.strategies.fedavg", "from tg_workbench.federation.devices import rounds"),
+        ("tg_workbench.federation.strategies.fedavg", "from tg_workbench.federation.devices import updates"),
         ("tg_workbench.federation.updates.layout", "from tg_workbench.storage import blobs"),
         ("tg_server_extension.proxy", "from tg_workbench.sdk import Workbench"),
         ("tg_widgets.curve", "from tg_workbench.training import Jobs"),

@@ -32,6 +32,9 @@ def test_the_notebook_side_never_imports_torch(module: str) -> None:
         "tg_workbench.datasets",
         "tg_workbench.datasets.files",
         "tg_workbench.execution",
+        "tg_workbench.crypto.certificates",
+        "tg_workbench.crypto.envelopes",
+        "tg_workbench.federation.updates.secure_aggregation",
     ],
 )
 def test_the_api_process_imports_nothing_that_computes(module: str) -> None:

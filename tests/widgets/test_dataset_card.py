@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -56,10 +57,18 @@ def test_its_owner_sees_what_the_columns_hold_and_that_it_is_not_covered() -> No
         "level": "calm",
     }
     assert ["Unit", "one example"] in [fact[:2] for fact in face["facts"]]
+    assert "Budget" not in [fact[0] for fact in face["facts"]]
 
 
-def test_a_published_card_of_protected_data_says_nothing_about_its_rows() -> None:
+def test_whose_budget_it_shares_is_told_and_why() -> None:
+    later = replace(CLINIC, version=2, population="ds-0", population_because="same_name")
+    facts = {label: value for label, value, _ in face_of(later, PROFILE, [])["facts"]}
+    assert facts["Budget"] == "One budget with ds-0, because it is a new version"
+
+
+def test_a_published_card_of_protected_data_tells_the_number_of_its_rows_and_nothing_else_of_them() -> None:
     face = face_of(CLINIC, PROFILE, [{"age": 17}], published=True)
+    assert face.pop("summary") == ["1,234 rows"]
     assert face["columns"][0] == {"name": "age", "type": "number", "is_target": False}
     assert face["classes"] == [{"name": "no"}, {"name": "yes"}]
     assert (face["preview"], face["warnings"], face["note"]) == ({}, [], "")
@@ -96,7 +105,8 @@ def test_a_published_card_never_sends_what_the_rows_hold(wire: Wire, clinic: Dat
     shown_by(wire, card)
     said = wire.told(card)
     assert "smokes" in said
-    assert not [word for word in ("101.25", "300.25", "missing", "200") if word in said]
+    assert "200 rows" in said
+    assert not [word for word in ("101.25", "300.25", "missing") if word in said]
     card.close()
 
 

@@ -57,6 +57,25 @@ def test_making_a_table_starts_nothing_and_a_limit_is_a_limit(wire: Wire, workbe
         JobsTable(workbench, limit=1000)
 
 
+def test_chosen_jobs_are_shown_in_the_order_they_were_chosen(
+    wire: Wire, workbench: Workbench, town: Dataset
+) -> None:
+    first, second, _other = (
+        workbench.jobs.submit("logistic", town, name=name, epochs=1, batch_size=50).wait(progress=False)
+        for name in ("first", "second", "other")
+    )
+    unknown = "job-00000000-0000-4000-8000-000000000000"
+    table = JobsTable(workbench, jobs=[second, first.id, unknown, second])
+    wire.say(table, {"action": "ready"})
+    wait_for(lambda: bool(table.rows))
+    assert [row["id"] for row in table.rows] == [second.id, first.id]
+    table.status = "failed"
+    wait_for(lambda: not table.rows)
+    table.close()
+    with pytest.raises(InvalidRequest, match="as many are shown"):
+        JobsTable(workbench, jobs=[unknown] * 101)
+
+
 def test_the_newest_job_comes_first_with_its_curves_and_its_cost(
     table: JobsTable, open_job: Job, private_job: Job
 ) -> None:

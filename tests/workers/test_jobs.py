@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,9 @@ from tg_workbench.training import (
 Rows = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 ALICE = replace(LOCAL_PRINCIPAL, id="user_alice")
 BOB = replace(LOCAL_PRINCIPAL, id="user_bob")
+SLOW_NOISE: dict[str, Any] = {"epochs": 3000, "batch_size": 1, "dp": DPSpec(target_epsilon=1.0)}
+"""A million steps: the noise for them is sought for many seconds."""
+SOON_SECONDS = 10.0
 
 
 def submitted(
@@ -332,6 +336,30 @@ def test_a_job_that_waits_is_cancelled_at_once(tmp_path: Path, two_moons: Rows) 
     assert notices(shop, job_id) == []
     with shop.database.read() as session:
         assert not session.get_one(Work, job.client_id).wanted
+
+
+def test_the_time_of_a_job_begins_before_its_noise_is_chosen(workshop: Workshop, two_moons: Rows) -> None:
+    dataset = workshop.dataset(*two_moons)
+    began = time.monotonic()
+    job = ended(workshop, submitted(workshop, dataset.id, timeout_seconds=1, **SLOW_NOISE))
+    assert time.monotonic() - began < SOON_SECONDS
+    assert (job.status, job.reason, job.started_at) == ("failed", "timeout", None), job.message
+    assert workshop.ledger(job.client_id) == []
+
+
+def test_a_job_that_is_stopped_while_its_noise_is_chosen_lets_its_worker_go(
+    workshop: Workshop, two_moons: Rows
+) -> None:
+    dataset = workshop.dataset(*two_moons)
+    job = job_of(workshop, submitted(workshop, dataset.id, **SLOW_NOISE))
+    workshop.until(lambda: workshop.worker(job.client_id) is not None)
+    assert steered(workshop, "stop", job.id).status == "cancelled"
+    workshop.until(lambda: workshop.worker(job.client_id) is None, seconds=SOON_SECONDS)
+    assert workshop.ledger(job.client_id) == []
+    steered(workshop, "restart", job.id)
+    workshop.until(lambda: workshop.worker(job.client_id) is not None)
+    assert job_of(workshop, job.id).status == "queued"
+    steered(workshop, "stop", job.id)
 
 
 def test_a_job_that_is_stopped_in_its_first_epoch_tells_what_it_has_spent(

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from starlette.requests import Request
 
 from tg_workbench.contracts.multipart import FormReader, read_form_with_file
+from tg_workbench.contracts.pieces import Pace
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import IdempotencyKey, SignedIn, ThePremises
 from tg_workbench.contracts.strict_json import parse
@@ -29,6 +30,10 @@ from tg_workbench.identity import Principal
 from tg_workbench.storage import BlobWriter
 
 NUMBERS, OBJECTS = ("delta", "epsilon_cap"), ("classes", "ranges", "categories")
+POPULATION = (
+    "A dataset that is about the same people: they share one budget. Left out, a new version of a protected "
+    "name shares that of the version before; `new` says that it is about other people."
+)
 Column = Annotated[str, Field(min_length=1, max_length=128)]
 Word = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -128,10 +133,10 @@ async def receiving(
 ) -> AsyncIterator[tuple[DatasetFields, str, BlobWriter]]:
     """What is said in a form, the file's name, and the file, on disk; if the block fails, nothing stays.
 
-    Raises InvalidRequest, RequestValidationError, BodyTooLarge, QuotaExceeded, StorageFull.
+    Raises InvalidRequest, RequestValidationError, BodyTooLarge, UploadTooSlow, QuotaExceeded, StorageFull.
     """
     with premises.intake.place(owner.id), premises.blobs.writer() as writer:
-        form = await read_form_with_file(request, writer.write)
+        form = await read_form_with_file(request, Pace.of(premises.settings), writer.write)
         fields = fields_of(form, required=required)
         if not writer.size:
             raise InvalidRequest("the file is empty")
@@ -176,7 +181,8 @@ FORM: dict[str, Any] = {
         "dataset_type": {"type": "string", "description": "classification, regression, …"},
         "privacy": {"type": "string", "enum": ["protected", "public"], "default": "protected"},
         **{name: {"type": "number"} for name in NUMBERS},
-        **{name: {"type": "string"} for name in ("population", "unit", "unit_column", "text_column")},
+        "population": {"type": "string", "description": POPULATION},
+        **{name: {"type": "string"} for name in ("unit", "unit_column", "text_column")},
         "target": {"type": "string", "description": "The column to predict."},
         "classes": {"type": "string", "description": "JSON: all class names there can be, in order."},
         "ranges": {"type": "string", "description": "JSON: the smallest and largest value by column."},

@@ -13,7 +13,7 @@ from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.oauth.consent import issuer_of
 from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.tg_tinker.schemas import Form
-from tg_workbench.federation import Device, DeviceKey, Enrolled, Offer, ServerKey
+from tg_workbench.federation.devices import Device, DeviceKey, Enrolled, Offer, ServerKey
 
 Amount = Annotated[int | float, Field(ge=0, le=1e9)]
 Key64 = Annotated[str, Field(min_length=1, max_length=4096)]

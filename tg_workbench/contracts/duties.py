@@ -19,7 +19,7 @@ from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.datasets import Datasets, Uploads, sweep_checks
 from tg_workbench.errors import WorkbenchError
-from tg_workbench.federation import Devices, ServerKeys
+from tg_workbench.federation.devices import Devices, ServerKeys
 from tg_workbench.federation.rounds import Rounds
 from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition
@@ -162,7 +162,7 @@ async def _mind_rounds(premises: Premises) -> None:
 
 
 def _wake_rounds(premises: Premises) -> None:
-    """Have a worker look at every round that has come to a deadline. Most looks find none, and take no lock."""
+    """Have a worker look at each round that is at a deadline. Most looks find none, and take no lock."""
     with premises.database.read() as session:
         if not Rounds(session, premises.folder, premises.blobs).is_due():
             return

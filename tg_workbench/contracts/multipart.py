@@ -18,7 +18,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from tg_workbench.contracts.bodies import media_type
-from tg_workbench.contracts.pieces import Pieces, chunks_of
+from tg_workbench.contracts.pieces import Pace, Pieces, chunks_of
 from tg_workbench.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -117,8 +117,11 @@ class FormReader:
         self.is_whole = True
 
 
-async def read_form_with_file(request: Request, write: Callable[[bytearray], None]) -> FormReader:
-    """Read a whole form, handing its file to `write`. Raises InvalidRequest, RequestValidationError."""
+async def read_form_with_file(request: Request, pace: Pace, write: Callable[[bytearray], None]) -> FormReader:
+    """Read a whole form, handing its file to `write`.
+
+    Raises InvalidRequest, RequestValidationError, UploadTooSlow.
+    """
     if media_type(request) != MULTIPART:
         raise InvalidRequest(MALFORMED)
     boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
@@ -126,7 +129,7 @@ async def read_form_with_file(request: Request, write: Callable[[bytearray], Non
         raise InvalidRequest("the Content-Type of a form names its boundary")
     pieces = Pieces(write)
     form = FormReader(boundary, pieces)
-    async for chunk in chunks_of(request):
+    async for chunk in chunks_of(request, pace):
         form.feed(chunk)
         await pieces.pass_on()
     await pieces.pass_on(all_of_it=True)

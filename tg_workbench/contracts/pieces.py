@@ -6,27 +6,53 @@ The event loop only cuts and copies; hashing and writing are done while it serve
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from tg_workbench.errors import InvalidRequest
+from tg_workbench.errors import UploadTooSlow
+from tg_workbench.settings import Settings
 
 PIECE_BYTES = 1 << 20
 STALL_SECONDS = 60.0
 
 
-async def chunks_of(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises InvalidRequest when nothing comes for a minute, ClientDisconnect."""
-    stream = aiter(request.stream())
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slowly a body may come, so that nobody holds a place in the intake by dripping."""
+
+    bytes_per_second: int
+    grace_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pace:
+        """What the settings allow."""
+        return cls(settings.min_upload_rate, settings.upload_grace_seconds)
+
+    def seconds_for(self, received: int) -> float:
+        """How long may have been waited, in all, for so many bytes and one more."""
+        return max(self.grace_seconds, received / self.bytes_per_second)
+
+
+async def chunks_of(request: Request, pace: Pace) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises UploadTooSlow, ClientDisconnect.
+
+    Only what is waited for the client counts: not how long it takes to write what it has sent.
+    """
+    stream, received, waited = aiter(request.stream()), 0, 0.0
     while True:
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(STALL_SECONDS):
+            async with asyncio.timeout(min(STALL_SECONDS, pace.seconds_for(received) - waited)):
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise InvalidRequest(f"nothing more has come for {STALL_SECONDS:g} seconds") from None
+            raise UploadTooSlow(pace.bytes_per_second) from None
+        waited += time.monotonic() - began
+        received += len(chunk)
         if chunk:
             yield chunk
 

@@ -16,7 +16,7 @@ from tg_workbench.contracts.password_queue import PasswordQueue
 from tg_workbench.contracts.watched import AuditScan
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.execution import AsyncBells
-from tg_workbench.federation import CertificateOffice
+from tg_workbench.federation.devices import CertificateOffice
 from tg_workbench.models.serving import Pool, Triton
 from tg_workbench.observability.figures import More
 from tg_workbench.observability.load import Load

@@ -17,13 +17,13 @@ from starlette.requests import Request
 
 from tg_workbench.contracts.bodies import media_type
 from tg_workbench.contracts.failures import BodyTooLarge
-from tg_workbench.contracts.pieces import Pieces, chunks_of
+from tg_workbench.contracts.pieces import Pace, Pieces, chunks_of
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.crypto.envelopes import MOST_JSON_BYTES, from_json, open_payload, read_head
 from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateRejected, WorkbenchError
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
-from tg_workbench.federation import DeviceSignIn, ServerKeys, SignedDevice
+from tg_workbench.federation.devices import DeviceSignIn, ServerKeys, SignedDevice
 from tg_workbench.federation.rounds import Arrived, Part, Participation, Signer, Submissions
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.submissions import verifying_key
@@ -68,7 +68,7 @@ class SubmissionDesk:
         """The body, in the file, as an envelope. Raises BodyTooLarge, EnvelopeBroken, InvalidRequest."""
         if media_type(self.request) == JSON:
             text = bytearray()
-            async for chunk in chunks_of(self.request):
+            async for chunk in chunks_of(self.request, Pace.of(self.premises.settings)):
                 text += chunk
                 if len(text) > 2 * MOST_JSON_BYTES:
                     raise BodyTooLarge("an update of this size is sent as application/octet-stream")
@@ -78,7 +78,7 @@ class SubmissionDesk:
         if announced.isascii() and announced.isdigit() and int(announced) > most:
             raise BodyTooLarge(f"an update for this round has at most {most:,} bytes")
         pieces, size = Pieces(writer.write), 0
-        async for chunk in chunks_of(self.request):
+        async for chunk in chunks_of(self.request, Pace.of(self.premises.settings)):
             size += len(chunk)
             if size > most:
                 raise BodyTooLarge(f"an update for this round has at most {most:,} bytes")
@@ -142,7 +142,7 @@ class SubmissionDesk:
 
 
 async def _desk(request: Request) -> SubmissionDesk:
-    """Whoever the door has let in, looked up by itself: a session held for the whole request would lock all."""
+    """Whoever the door has let in, in a session of its own: one as long as the request would lock all."""
     premises = premises_of(request)
     with premises.database.read() as session:
         device = DeviceSignIn(session).again(request.scope[PRINCIPAL])

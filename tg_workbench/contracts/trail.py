@@ -32,7 +32,7 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from tg_workbench.errors import PermissionDenied, RateLimited, Unauthenticated, WorkbenchError
-from tg_workbench.federation import origin_of
+from tg_workbench.federation.devices import origin_of
 from tg_workbench.identity import LOCAL_PRINCIPAL, Organization, Principal
 from tg_workbench.identity.gifts import gift_of
 from tg_workbench.security import AuditLog, Deed, WrappedDataKey

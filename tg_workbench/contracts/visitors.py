@@ -18,7 +18,7 @@ from tg_workbench.contracts.limits import is_unix
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import CredentialMissing, PermissionDenied, Unauthenticated
-from tg_workbench.federation import OF_DEVICES, DeviceSignIn
+from tg_workbench.federation.devices import OF_DEVICES, DeviceSignIn
 from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Principal, Sessions
 
 UNKNOWN_KEY = "this API key is unknown, expired or revoked"

@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
@@ -66,18 +66,22 @@ def seal(
     claim: Claim, payload: bytes | BinaryIO, signing_key: SigningKey, sealing_key: SealingKey
 ) -> Iterator[bytes]:
     """The envelope, piece by piece; a file is read twice, from where it stands. Raises EnvelopeBroken."""
-    file = BytesIO(payload) if isinstance(payload, bytes) else payload
-    start = file.tell()
-    digest, length = _digest(file)
+    file = None if isinstance(payload, bytes) else payload
+    start = 0 if file is None else file.tell()
+    digest, length = _digest(_pieces(payload))
     key = secrets.token_bytes(KEY_BYTES)
     wrapped = sealing_key.seal(key, claim.info)
     manifest = Manifest.of(claim, payload_sha256=digest, payload_bytes=length, wrapped_key=text_of(wrapped))
     raw = manifest.canonical
     yield MAGIC + len(raw).to_bytes(LENGTH_BYTES, "big") + raw + signing_key.sign(raw, CONTEXT)
-    file.seek(start)
-    cipher, bound_to = AESGCM(key), hashlib.sha256(raw).digest()
+    if file is not None:
+        file.seek(start)
+    cipher, bound_to, pieces = AESGCM(key), hashlib.sha256(raw).digest(), _pieces(payload)
     for nonce, size in _chunks(length):
-        yield cipher.encrypt(nonce, _exactly(file, size, "its file was cut off meanwhile"), bound_to)
+        piece = next(pieces, b"")
+        if len(piece) != size:
+            raise EnvelopeBroken("its file was changed meanwhile")
+        yield cipher.encrypt(nonce, piece, bound_to)
 
 
 def read_head(stream: BinaryIO) -> Head:
@@ -150,24 +154,40 @@ def _chunks(length: int) -> Iterator[tuple[bytes, int]]:
         yield number.to_bytes(NONCE_BYTES - 1, "big") + flag, size
 
 
-def _digest(file: BinaryIO) -> tuple[str, int]:
-    """The SHA-256 of the rest of a file, and how long it is."""
+def _pieces(payload: bytes | BinaryIO) -> Iterator[bytes | memoryview]:
+    """A payload in pieces of a chunk's size, the last perhaps shorter; of bytes, nothing is copied."""
+    if isinstance(payload, bytes):
+        view = memoryview(payload)
+        yield from (view[start : start + CHUNK_BYTES] for start in range(0, len(view), CHUNK_BYTES))
+        return
+    while piece := _at_most(payload, CHUNK_BYTES):
+        yield piece
+
+
+def _digest(pieces: Iterable[bytes | memoryview]) -> tuple[str, int]:
+    """The SHA-256 of a payload, and how long it is."""
     digest, length = hashlib.sha256(), 0
-    while piece := file.read(CHUNK_BYTES):
+    for piece in pieces:
         digest.update(piece)
         length += len(piece)
     return digest.hexdigest(), length
 
 
 def _exactly(stream: BinaryIO, size: int, otherwise: str) -> bytes:
-    """So many bytes, however few a read gives. Raises EnvelopeBroken with the reason when they end before."""
+    """So many bytes. Raises EnvelopeBroken with the reason when they end before."""
+    piece = _at_most(stream, size)
+    if len(piece) != size:
+        raise EnvelopeBroken(otherwise)
+    return piece
+
+
+def _at_most(stream: BinaryIO, size: int) -> bytes:
+    """So many bytes, however few a read gives, or fewer at the end."""
     piece = stream.read(size)
-    if len(piece) == size:
+    if len(piece) in (0, size):
         return piece
     held = bytearray(piece)
     while piece and len(held) < size:
         piece = stream.read(size - len(held))
         held += piece
-    if len(held) != size:
-        raise EnvelopeBroken(otherwise)
     return bytes(held)

@@ -8,6 +8,7 @@ from tg_workbench.datasets.catalogue import Datasets, Page, SortKey, is_named, r
 from tg_workbench.datasets.checks import Check, sweep_checks
 from tg_workbench.datasets.contents import COLUMNS, UNIT_IDS, Content, read_header
 from tg_workbench.datasets.ledger import KEY_BYTES, Counts, Kind, Ledger
+from tg_workbench.datasets.policies import Because
 from tg_workbench.datasets.specs import WORK_KIND, DatasetSpec, FileSpec, work_kinds
 from tg_workbench.datasets.tables import Charge, Dataset, LedgerEvent, Upload
 from tg_workbench.datasets.uploads import Uploads
@@ -17,6 +18,7 @@ __all__ = [
     "KEY_BYTES",
     "UNIT_IDS",
     "WORK_KIND",
+    "Because",
     "Charge",
     "Check",
     "Content",

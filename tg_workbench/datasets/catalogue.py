@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
-from tg_workbench.datasets.populations import DEFAULT_EPSILON_CAP, Populations, Rows, check_policy
+from tg_workbench.datasets.policies import DEFAULT_EPSILON_CAP, check_policy
+from tg_workbench.datasets.populations import Populations, Rows
 from tg_workbench.datasets.specs import WORK_KIND, DatasetSpec, FileSpec
 from tg_workbench.datasets.tables import Dataset
 from tg_workbench.errors import (

@@ -1,9 +1,10 @@
 """The ledger: every noisy release, written before its noise is drawn.
 
-A dataset's ε composes all events of its population: of every dataset that is about the same people. A model's
-ε composes the events on its lineage: its own, and those of the clients whose checkpoints it was loaded from,
-up to the event each checkpoint was saved at. That set is a map `{client: newest event}`; joining two lineages
-keeps the newer event of each client, so nothing counts twice and nothing is ever lowered.
+A dataset's ε composes all events of its population: of every dataset that is about the same people. A fleet
+of devices is a population too, under its own id. A model's ε composes the events on its lineage: its own, and
+those of the clients whose checkpoints it was loaded from, up to the event each checkpoint was saved at. That
+set is a map `{client: newest event}`; joining two lineages keeps the newer event of each client, so nothing
+counts twice and nothing is ever lowered.
 
 Steps on rows that a caller sent with ids are counted by participant: who was in an event stands in the event,
 as a row of keys, and such events are in no running count.
@@ -145,7 +146,8 @@ class Ledger:
         )
         if population is not None:
             members = select(Dataset.id).where(Dataset.population == population)
-            query = query.where(col(LedgerEvent.dataset_id).in_(members))
+            mine = col(LedgerEvent.dataset_id) == population  # a population that is no dataset's: a fleet
+            query = query.where(sa.or_(col(LedgerEvent.dataset_id).in_(members), mine))
         if client_id is not None:
             query = query.where(LedgerEvent.client_id == client_id)
         return list(self.session.exec(query))

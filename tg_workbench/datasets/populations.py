@@ -1,7 +1,8 @@
 """Populations: who the rows of a dataset are about, and so what has been spent on them already.
 
 What was ever spent on the same people counts: on the population that is named, on identical rows that were
-handed over before, on the same file and on the same table in another, deleted ones included.
+handed over before, on the same file and on the same table in another, and on the versions before it of the
+same name, deleted ones included. That a new version is about other people has to be said: population "new".
 """
 
 from __future__ import annotations
@@ -11,25 +12,9 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from tg_workbench.datasets.policies import NEW, Kin, Policy, settled, with_same_unit
 from tg_workbench.datasets.tables import Dataset
 from tg_workbench.errors import DatasetNotFound, DatasetNotReady, InvalidRequest, PrivacyRefused
-
-DEFAULT_EPSILON_CAP = 10.0
-
-
-class Policy(Protocol):
-    """What is asked of a dataset's privacy."""
-
-    @property
-    def privacy(self) -> str: ...  # noqa: D102
-    @property
-    def delta(self) -> float | None: ...  # noqa: D102
-    @property
-    def epsilon_cap(self) -> float | None: ...  # noqa: D102
-    @property
-    def population(self) -> str | None: ...  # noqa: D102
-    @property
-    def unit(self) -> str | None: ...  # noqa: D102
 
 
 class Rows(Protocol):
@@ -67,18 +52,19 @@ class Populations:
         Raises InvalidRequest, DatasetNotFound, DatasetNotReady, PrivacyRefused; then nothing has changed.
         """
         kin = self._kin(dataset, asked, rows)
-        unit, delta = _unit(asked, rows, kin), _delta(asked.delta, rows.units or rows.size, kin)
-        cap = _cap(asked.epsilon_cap, kin)
-        if kin is not None and cap > kin.epsilon_cap and kin.owner_id != dataset.owner_id:
+        unit, delta, cap = settled(asked, rows.size, rows.units, kin)
+        known = kin.dataset if kin is not None else None
+        if known is not None and cap > known.epsilon_cap and known.owner_id != dataset.owner_id:
             raise PrivacyRefused(
                 "somebody else of your organisation is the curator of these very rows: only they raise the "
-                f"epsilon_cap, which is {kin.epsilon_cap:g}. Leave it out"
+                f"epsilon_cap, which is {known.epsilon_cap:g}. Leave it out"
             )
-        dataset.population = kin.population if kin is not None else dataset.id
-        dataset.spent_epsilon = kin.spent_epsilon if kin is not None else 0.0
+        dataset.population = known.population if known is not None else dataset.id
+        dataset.population_because = kin.because if kin is not None else NEW
+        dataset.spent_epsilon = known.spent_epsilon if known is not None else 0.0
         dataset.unit, dataset.delta, dataset.epsilon_cap = unit, delta, cap
-        if kin is not None and cap > kin.epsilon_cap:
-            self._raise_cap(kin.population, cap)
+        if known is not None and cap > known.epsilon_cap:
+            self._raise_cap(known.population, cap)
 
     def named(self, owner_id: str, asked: Policy) -> Dataset | None:
         """The dataset that is said to be about the same people.
@@ -89,6 +75,8 @@ class Populations:
             return None
         if asked.privacy == "public":
             raise InvalidRequest("a public dataset has no population: nothing is spent on it")
+        if asked.population == NEW:
+            return None
         named = self.session.get(Dataset, asked.population)
         if named is None or named.owner_id != owner_id:
             raise DatasetNotFound
@@ -98,36 +86,56 @@ class Populations:
             raise InvalidRequest(f"dataset {named.id} is public: nothing is spent on it that could be shared")
         return named
 
-    def _kin(self, dataset: Dataset, asked: Policy, rows: Rows) -> Dataset | None:
-        """A protected dataset about the same people: the one that is named, or the same rows."""
+    def _kin(self, dataset: Dataset, asked: Policy, rows: Rows) -> Kin | None:
+        """A protected dataset about the same people: one that is named, or has the same rows or name."""
         named = self.named(dataset.owner_id, asked)
-        same = self._twin(dataset, rows, "protected")
-        if same is not None and asked.privacy == "public":
+        same = self._same_rows(dataset, asked, rows)
+        if same is not None:
+            _require_same_units(same, rows)
+        if named is not None:
+            if same is not None and same.population != named.population:
+                raise PrivacyRefused(
+                    f"these very rows are in another population already, that of dataset {same.id}: "
+                    "name that one"
+                )
+            return with_same_unit(Kin(named, "named"), rows.units)
+        before = None
+        if asked.privacy == "protected" and asked.population is None:
+            before = self._version(dataset)
+        if same is None:
+            return None if before is None else with_same_unit(Kin(before, "same_name"), rows.units)
+        if before is not None and self._version(dataset, same.population) is None:
+            raise PrivacyRefused(
+                f"these very rows are in the population of dataset {same.id}, and the version before, "
+                f"dataset {before.id}, is in another: give it another name, or name {same.id} as population"
+            )
+        return Kin(same, "same_rows")
+
+    def _same_rows(self, dataset: Dataset, asked: Policy, rows: Rows) -> Dataset | None:
+        """The oldest protected dataset of these very rows. Raises PrivacyRefused where there must be none."""
+        twins = self._twins(dataset, rows, "protected")
+        if twins and asked.privacy == "public":
             raise PrivacyRefused(
                 "these very rows were registered as protected: they cannot be public as well"
             )
-        if asked.privacy == "protected" and (known := self._twin(dataset, rows, "public")) is not None:
+        if asked.privacy == "protected" and (public := self._twins(dataset, rows, "public")):
             raise PrivacyRefused(
-                f"these very rows are registered as public, as dataset {known.id}: what everybody may see "
-                "cannot be protected. Delete that one first"
+                f"these very rows are registered as public, as dataset {public[0].id}: what everybody may "
+                "see cannot be protected. Delete that one first"
             )
-        if same is not None:
-            _require_same_units(same, rows)
-        if named is None:
-            return same
-        if same is not None and same.population != named.population:
+        if len(twins) > 1:
             raise PrivacyRefused(
-                f"these very rows are in another population already, that of dataset {same.id}: name that one"
+                "these rows are about two populations: read in one way they are those of dataset "
+                f"{twins[0].id}, in another those of dataset {twins[1].id}. What is spent on them would "
+                "count for only one of the two: use one of those datasets"
             )
-        if (named.units is None) != (rows.units is None):
-            raise PrivacyRefused(
-                f"one budget is about one unit of privacy: that of dataset {named.id} is the {named.unit}. "
-                + ("Give unit_ids" if named.units is not None else "Leave unit_ids out")
-            )
-        return named
+        return twins[0] if twins else None
 
-    def _twin(self, dataset: Dataset, rows: Rows, privacy: str) -> Dataset | None:
-        """The oldest dataset of these very rows; a public one must still be there."""
+    def _twins(self, dataset: Dataset, rows: Rows, privacy: str) -> list[Dataset]:
+        """The oldest dataset of these very rows, and the oldest in another population, if there are.
+
+        A public one must still be there.
+        """
         query = select(Dataset).where(
             Dataset.tenant_id == dataset.tenant_id,
             Dataset.id != dataset.id,
@@ -137,23 +145,32 @@ class Populations:
         )
         if privacy == "public":
             query = query.where(col(Dataset.deleted_at).is_(None))
+        query = query.order_by(col(Dataset.created_at), col(Dataset.id))
         with self.session.no_autoflush:
-            return self.session.exec(query.order_by(col(Dataset.created_at))).first()
+            oldest = self.session.exec(query).first()
+            if oldest is None:
+                return []
+            other = self.session.exec(query.where(Dataset.population != oldest.population)).first()
+        return [oldest] if other is None else [oldest, other]
+
+    def _version(self, dataset: Dataset, population: str | None = None) -> Dataset | None:
+        """The newest protected dataset that its owner has given the same name, deleted ones included."""
+        query = select(Dataset).where(
+            Dataset.owner_id == dataset.owner_id,
+            Dataset.name == dataset.name,
+            Dataset.id != dataset.id,
+            Dataset.status == "ready",
+            Dataset.privacy == "protected",
+        )
+        if population is not None:
+            query = query.where(Dataset.population == population)
+        with self.session.no_autoflush:
+            return self.session.exec(query.order_by(col(Dataset.version).desc())).first()
 
     def _raise_cap(self, population: str, cap: float) -> None:
         """The curator's decision holds for everything that is about the same people."""
         members = sa.update(Dataset).where(col(Dataset.population) == population)
         self.session.connection().execute(members.values(epsilon_cap=cap))
-
-
-def check_policy(asked: Policy) -> None:
-    """What can be said of a policy before the rows are known. Raises InvalidRequest."""
-    if asked.privacy not in ("protected", "public"):
-        raise InvalidRequest("privacy must be 'protected' or 'public'")
-    if asked.delta is not None and not 0 < asked.delta < 1:
-        raise InvalidRequest("delta must lie between 0 and 1")
-    if asked.epsilon_cap is not None:
-        _cap(asked.epsilon_cap, None)
 
 
 def _holds(rows: Rows, source: str | None) -> sa.ColumnElement[bool]:
@@ -179,46 +196,3 @@ def _require_same_units(known: Dataset, rows: Rows) -> None:
             + ("other units" if known.units is not None and rows.units is not None else "both")
             + ". Hand them over as they were then"
         )
-
-
-def _unit(asked: Policy, rows: Rows, kin: Dataset | None) -> str:
-    """What ε is about, in a word: that of the same people's other datasets. Raises InvalidRequest."""
-    if rows.units is None and asked.unit not in (None, "example"):
-        raise InvalidRequest("a unit needs unit_ids: they say which rows are about the same one")
-    if kin is not None and asked.unit not in (None, kin.unit):
-        raise PrivacyRefused(
-            f"one budget is about one unit of privacy: that of dataset {kin.id} is the {kin.unit}, as it was "
-            "called then. Leave unit out, or call it so"
-        )
-    if kin is not None:
-        return kin.unit
-    return "example" if rows.units is None else asked.unit or "unit"
-
-
-def _delta(asked: float | None, size: int, kin: Dataset | None) -> float:
-    if kin is not None and asked not in (None, kin.delta):
-        raise InvalidRequest(
-            "delta is fixed for the people these rows are about, so that what is spent adds up: leave it out "
-            f"or give {kin.delta:g}, as for dataset {kin.id}"
-        )
-    if kin is not None and kin.delta >= 1 / size:
-        raise InvalidRequest(f"the population's delta, {kin.delta:g}, is not below 1/N = {1 / size:.2g}")
-    if kin is not None:
-        return kin.delta
-    delta = min(1e-5, size**-1.1) if asked is None else asked
-    if not 0 < delta < 1 or (asked is not None and asked >= 1 / size):
-        raise InvalidRequest(f"delta must lie above 0 and below 1/N = {1 / size:.2g}")
-    return delta
-
-
-def _cap(asked: float | None, kin: Dataset | None) -> float:
-    if asked is None:
-        return kin.epsilon_cap if kin is not None else DEFAULT_EPSILON_CAP
-    if kin is not None and asked < kin.epsilon_cap:
-        raise InvalidRequest(
-            f"epsilon_cap can only be raised: it is {kin.epsilon_cap:g} for the people these rows are about, "
-            f"from dataset {kin.id}"
-        )
-    if not 0 < asked <= 1000:
-        raise InvalidRequest("epsilon_cap must lie between 0 and 1000")
-    return asked

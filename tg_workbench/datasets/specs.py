@@ -32,7 +32,8 @@ class DatasetSpec:
     delta: float | None = None
     epsilon_cap: float | None = None
     population: str | None = None
-    """A dataset that is about the same people. Identical rows need not say so: they are found."""
+    """A dataset that is about the same people; `new` says that no version before is. Identical rows, and
+    versions of one name, need not say so."""
     idempotency_key: str | None = None
     unit: str | None = None
     """What a unit is called, where the content says whom each row is about: patient, author … ("unit")."""

@@ -37,6 +37,8 @@ class Dataset(SQLModel, table=True):
     """How many units (people, say) own the rows; None: every row is one."""
     units_digest: str | None = None
     population: str = Field(index=True)
+    population_because: str | None = None
+    """Why it is in this one: `new`, `named`, `same_rows` or `same_name`; None before it was ready."""
     unit: str = "example"
     relation: str = "add_or_remove_one"
     delta: float

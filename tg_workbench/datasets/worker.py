@@ -12,6 +12,7 @@ import shutil
 import signal
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tg_workbench.datasets.files import Prepared
 from tg_workbench.datasets.processing import Processing
 from tg_workbench.datasets.specs import FileSpec
 from tg_workbench.datasets.tables import Dataset
-from tg_workbench.errors import DatabaseUnavailable, DatasetInvalid, WorkbenchError
+from tg_workbench.errors import DatabaseUnavailable, DatasetInvalid, InvalidField, WorkbenchError
 from tg_workbench.execution import Assignment, Fence, Fenced, Work, ring, run_folder
 from tg_workbench.execution.work import LifeLock, keep_renewed
 from tg_workbench.settings import Settings
@@ -41,7 +42,7 @@ def run(assignment: Assignment) -> None:
     worker(assignment, settings).run()
 
 
-class FileWorker:
+class FileWorker(ABC):
     """One assignment, from taking the lock to the outcome."""
 
     def __init__(self, assignment: Assignment, settings: Settings) -> None:
@@ -77,13 +78,13 @@ class FileWorker:
         finally:
             self.database.close()
 
+    @abstractmethod
     def look(self) -> None:
         """Look at the file, and store what was found."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lose(self, how: str) -> None:
         """Give up on it."""
-        raise NotImplementedError
 
     def prepared(self, source: Path, spec: FileSpec) -> Prepared:
         """The file in a form that training reads. Raises WorkbenchError."""
@@ -163,7 +164,7 @@ class CheckWorker(FileWorker):
             return
         try:
             found = self.prepared(check.file, check.spec)
-        except DatasetInvalid as failure:
+        except (DatasetInvalid, InvalidField) as failure:
             self._tell(check, {"valid": False, "errors": failure.problems})
         except (Fenced, DatabaseUnavailable):
             raise

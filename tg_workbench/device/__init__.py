@@ -5,7 +5,7 @@
     device = Device.enroll("tok_…", "org_…", "https://workbench.example", folder="ward-4")
     device.learn({"features": x, "targets": y})     # takes part in rounds until none is left
 
-Pitfalls: the private keys lie in `folder` (0600); whoever copies it is this device. An update is computed from
+Pitfalls: the private keys lie in `folder` (0600); whoever copies it is this device. An update is made from
 the rows, and without differential privacy or secure aggregation the server could learn about them from it.
 """
 

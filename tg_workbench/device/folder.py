@@ -91,7 +91,7 @@ class DeviceFolder:
             raise DeviceFolderUnusable(str(self.path), f"its {FILE} cannot be read") from None
 
     def remembered(self, kind: str, campaign_id: str, size: int) -> NDArray[np.float32]:
-        """What was remembered of a campaign under `kind`, as one vector; zeros when there is none that fits."""
+        """What was remembered of a campaign under `kind`, as one vector; zeros without one that fits."""
         zeros = np.zeros(size, np.float32)
         try:
             found = safetensors.numpy.load((self.path / _file(kind, campaign_id)).read_bytes())["vector"]

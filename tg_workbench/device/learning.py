@@ -81,7 +81,7 @@ class LocalTrainer:
     ) -> Learned:
         """Some epochs over the rows. Raises InvalidBatch when they are not what this model reads.
 
-        `evaluation`: rows that are measured on and not learned from; the rows themselves where there are none.
+        `evaluation`: rows that are measured on and not learned from; without them, the rows themselves.
         """
         count = _count(rows)
         self._set(start)
@@ -118,7 +118,7 @@ class LocalTrainer:
         given: list[torch.Tensor],
         controls: tuple[list[torch.Tensor], list[torch.Tensor]] | None,
     ) -> None:
-        """One step of SGD. What a strategy adds to the gradient is a second step beside it: the same for SGD."""
+        """One step of SGD; what a strategy adds to the gradient is a second one: the same for SGD."""
         extra = [torch.zeros_like(parameter) for parameter in self._parameters]
         with torch.no_grad():
             if self.task.proximal:

@@ -113,7 +113,7 @@ def read_rows(
         features = features.reshape(count, *input_shape)
     is_pixels = is_image and features.dtype == torch.uint8
     may_be_infinite = features.is_floating_point()
-    features = features.to(torch.float32)
+    features = features.to(torch.float32, copy=True)
     features = features.div_(WHITE) if is_pixels else features
     if may_be_infinite and not _all_finite(features):
         raise InvalidBatch("features hold values that are not finite (NaN or infinite); clean them first")
@@ -141,9 +141,10 @@ def read_targets(batch: Mapping[str, Any], *, count: int, output_size: int, loss
 
 def loss_for(batch: Mapping[str, Any], output_size: int) -> str:
     """The loss that fits the targets: classes for whole numbers, squared error for the rest."""
-    targets = _tensor("targets", batch["targets"]) if batch.get("targets") is not None else None
-    whole = targets is not None and not targets.is_floating_point()
-    if not whole:
+    targets = batch.get("targets")
+    if targets is not None and not isinstance(targets, np.ndarray):
+        targets = _tensor("targets", targets).numpy()
+    if targets is None or targets.dtype.kind == "f":
         return "mse"
     return "cross_entropy" if output_size > 1 else "bce"
 
@@ -155,7 +156,8 @@ def _classes(targets: Tensor, output_size: int) -> Tensor:
     classes = targets.to(torch.int64)
     if targets.is_floating_point() and not bool((classes == targets).all()):
         raise InvalidBatch("targets of cross_entropy must be whole class numbers")
-    if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < output_size:
+    lowest, highest = map(int, torch.aminmax(classes)) if len(classes) else (0, 0)
+    if not 0 <= lowest <= highest < output_size:
         raise InvalidBatch(f"targets must be class numbers from 0 to {output_size - 1}")
     return classes
 
@@ -216,6 +218,7 @@ def _all_finite(values: Tensor) -> bool:
 
 
 def _tensor(name: str, values: Any) -> Tensor:
+    """The values where they lie, if that can be: what is written into is copied first."""
     if isinstance(values, Tensor):
         return values.detach().to("cpu")
     try:
@@ -223,7 +226,8 @@ def _tensor(name: str, values: Any) -> Tensor:
         if array.dtype == object or array.dtype.kind not in "biuf":
             raise InvalidBatch(f"{name} must be numbers in rows of one length")
         is_wide = array.dtype.kind == "u" and array.dtype != np.uint8  # torch knows few unsigned types
-        return torch.tensor(array.astype(np.int64) if is_wide else array)
+        array = array.astype(np.int64) if is_wide else array
+        return torch.from_numpy(array) if array.flags.writeable else torch.tensor(array)
     except (ValueError, TypeError, OverflowError) as refusal:
         raise InvalidBatch(f"{name} must be numbers in rows of one length") from refusal
 

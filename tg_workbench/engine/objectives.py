@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tg_workbench.engine.batches import Batch
 from tg_workbench.engine.losses import LOSSES
-from tg_workbench.engine.networks import LanguageModel, Network, device_of
+from tg_workbench.engine.networks import LanguageModel, Network
 from tg_workbench.errors import InvalidBatch, InvalidRequest
 
 
@@ -31,14 +31,15 @@ class Objective:
         """What the network says, on its device."""
         return self._network.answer(part.inputs, self._precision)
 
-    def targets(self, part: Batch) -> Tensor:
-        """What it should say, on its device."""
+    def targets(self, part: Batch, device: torch.device) -> Tensor:
+        """What it should say, on the device of what it says."""
         assert part.targets is not None  # noqa: S101  (the reader asked for them)
-        return part.targets.to(device_of(self._network.module))
+        return part.targets.to(device)
 
     def losses(self, part: Batch, loss_name: str) -> Tensor:
         """One loss for each example."""
-        return self.weighed(self.answer(part), self.targets(part), loss_name)
+        said = self.answer(part)
+        return self.weighed(said, self.targets(part, said.device), loss_name)
 
     def weighed(self, said: Tensor, targets: Tensor, loss_name: str) -> Tensor:
         """What was said, as one loss for each example. Raises InvalidBatch."""

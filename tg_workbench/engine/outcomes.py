@@ -10,7 +10,7 @@ class ForwardBackward:
     """What a pass over a batch found. Not private: for the curator only.
 
     `loss` is the mean over the examples whose loss is finite. With privacy the norms are means over examples,
-    before and after clipping; without, both are the norm of the batch's mean gradient.
+    before and after clipping; without, both are the norm of the batch's mean gradient, NaN if not asked for.
     """
 
     loss: float

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from tg_workbench.errors import InvalidBatch
 
+NOT_FINITE = "the loss or its gradient is not finite: lower the learning rate or scale the features"
+
 
 @dataclass(frozen=True, slots=True)
 class PlainSum:
@@ -38,11 +40,11 @@ class PlainSum:
 
 
 def plain_sum(
-    parameters: Mapping[str, nn.Parameter], parts: Iterable[Tensor], divisor: float
+    parameters: Mapping[str, nn.Parameter], parts: Iterable[Tensor], divisor: float, *, check: bool = True
 ) -> tuple[PlainSum, list[float], float]:
     """The gradient of all losses of all parts, the losses, and the length of their mean gradient.
 
-    Raises InvalidBatch.
+    Raises InvalidBatch. Without `check` the length is NaN, and only the losses are known to be finite.
     """
     learning = list(parameters.values())
     total: list[Tensor] = []
@@ -56,13 +58,16 @@ def plain_sum(
         else:
             total = _owned(grads)
     total = total or [torch.zeros_like(parameter) for parameter in learning]
-    length = _length(total)
-    if not math.isfinite(sum(losses)) or not _all_finite(total, length):
-        raise InvalidBatch(
-            "the loss or its gradient is not finite: lower the learning rate or scale the features"
-        )
+    length = _length(total) if check else math.nan
+    if not math.isfinite(sum(losses)) or (check and not _all_finite(total, length)):
+        raise InvalidBatch(NOT_FINITE)
     summed = PlainSum(dict(zip(parameters, total, strict=True)), len(losses), divisor)
     return summed, losses, length * divisor / max(1, len(losses))
+
+
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Whether every number in them is finite."""
+    return _all_finite(tensors, _length(tensors))
 
 
 def _owned(grads: tuple[Tensor, ...]) -> list[Tensor]:
@@ -70,9 +75,10 @@ def _owned(grads: tuple[Tensor, ...]) -> list[Tensor]:
     places: set[int] = set()
     owned = []
     for grad in grads:
-        is_alone = grad.is_contiguous() and grad.untyped_storage().data_ptr() not in places
+        place = grad.untyped_storage().data_ptr()
+        is_alone = grad.is_contiguous() and place not in places
         owned.append(grad if is_alone else grad.clone(memory_format=torch.contiguous_format))
-        places.add(owned[-1].untyped_storage().data_ptr())
+        places.add(place)
     return owned
 
 

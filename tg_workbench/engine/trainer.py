@@ -34,7 +34,7 @@ from tg_workbench.engine.networks import LanguageModel, Network, RowModel, TextC
 from tg_workbench.engine.objectives import Objective
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
-from tg_workbench.engine.plain import PlainSum, plain_sum
+from tg_workbench.engine.plain import NOT_FINITE, PlainSum, all_finite, plain_sum
 from tg_workbench.engine.reader import Reader, ShouldStop
 from tg_workbench.engine.specs import (
     BF16_MIXED,
@@ -45,7 +45,7 @@ from tg_workbench.engine.specs import (
     PrivacySpec,
     TrainerSpec,
 )
-from tg_workbench.errors import InvalidRequest, NoGradient, NotALanguageModel
+from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
 from tg_workbench.privacy.apart import BF16_TOLERANCE, TOLERANCE, require_apart
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.engines import clipping_engine
@@ -99,6 +99,7 @@ class Trainer:
         self._clipper = clipping_engine(spec.privacy.engine, self._module) if spec.privacy else None
         self._gradient: ClippedSum | PlainSum | None = None
         self._repeats = Repeats()
+        self._is_unchecked = False  # whether a gradient nobody checked may have gone into the weights
         self._is_apart = False  # whether examples were seen not to depend on one another
         self._randomness = SecureRandom()
         self._loss_name = spec.loss or self._network.loss
@@ -169,6 +170,7 @@ class Trainer:
         refuse_repeats: bool = False,
         admit: Callable[[frozenset[bytes]], None] | None = None,
         canaries: int = 0,
+        check_gradient: bool = True,
     ) -> ForwardBackward:
         """Add the gradient of a batch to what waits for `optim_step`. All of the batch, or nothing.
 
@@ -176,7 +178,8 @@ class Trainer:
         refuses who already came since the last step, and would count twice under one clip: a row, or where
         ids are sent along a record or a unit. `admit` is told whom the step would be about, before anything
         is learned, and may refuse. The last `canaries` examples are learned from like any, and left out of
-        what is told.
+        what is told. Without `check_gradient` a plain gradient is not read through: its norm is NaN, and
+        whoever keeps or shows the weights asks `require_finite` before.
         """
         read, loss_name = self._reader.read(batch, allow_empty=allow_empty)
         unit = self.spec.privacy.unit if self.spec.privacy is not None else None
@@ -186,7 +189,7 @@ class Trainer:
             admit(self._repeats.seen | told)
         self._dropout(on=True)
         found = self._clipped(read, loss_name, micro_batch_size) if self.spec.privacy else None
-        plain = None if found else self._plain(read, loss_name, micro_batch_size)
+        plain = None if found else self._plain(read, loss_name, micro_batch_size, check_gradient)
         self._loss_name = loss_name
         self._repeats.add(told)
         if found is not None:
@@ -198,6 +201,15 @@ class Trainer:
     def participants(self) -> frozenset[bytes]:
         """Whom the gradient that waits is about, by key; only of batches taken with `refuse_repeats`."""
         return self._repeats.seen
+
+    def require_finite(self) -> None:
+        """Raise InvalidBatch where a gradient that nobody checked has left weights that are not finite.
+
+        Looked up in the weights: no optimizer brings a number back that has become infinite or none.
+        """
+        if self._is_unchecked and not all_finite([p.detach() for p in self._trainable.values()]):
+            raise InvalidBatch(NOT_FINITE)
+        self._is_unchecked = self.pending and self._is_unchecked
 
     def discard(self) -> None:
         """Forget the gradient that waits."""
@@ -267,12 +279,14 @@ class Trainer:
         self._is_apart = True
 
     def _plain(
-        self, read: Batch, loss_name: str, micro_batch_size: int | None
+        self, read: Batch, loss_name: str, micro_batch_size: int | None, check: bool
     ) -> tuple[PlainSum, list[float], float]:
         losses = (
             self._objective.losses(part, loss_name) for part in self._reader.parts(read, micro_batch_size)
         )
-        return plain_sum(self._trainable, losses, self._divisor(read.size))
+        found = plain_sum(self._trainable, losses, self._divisor(read.size), check=check)
+        self._is_unchecked |= not check
+        return found
 
     def _keep_clipped(self, found: ClippedSum, read: Batch, canaries: int) -> ForwardBackward:
         held = self._gradient
@@ -353,7 +367,8 @@ class Trainer:
         losses, tally = [], tally_of(loss_name)
         with self.looking(), torch.inference_mode():
             for part in self._reader.parts(read, size, should_stop):
-                said, targets = self._objective.answer(part), self._objective.targets(part)
+                said = self._objective.answer(part)
+                targets = self._objective.targets(part, said.device)
                 losses.append(self._objective.weighed(said, targets, loss_name).cpu())
                 tally.add(said, targets)
         return torch.cat(losses), tally
@@ -426,6 +441,7 @@ class Trainer:
         self._average.become(mean)
         self.step = plan.step
         self.discard()
+        self._is_unchecked = False
 
     def _identity(self) -> dict[str, Any]:
         return states.identity(

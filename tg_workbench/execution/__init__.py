@@ -8,6 +8,7 @@ Pitfalls: a bell may be lost (it is one datagram), so whoever waits on one also 
 from tg_workbench.execution.bells import ANYTHING, AsyncBells, Bell, ring, run_folder
 from tg_workbench.execution.gpus import count_gpus
 from tg_workbench.execution.process import DispatcherProcess
+from tg_workbench.execution.roll_call import RollCall
 from tg_workbench.execution.tables import Work
 from tg_workbench.execution.watched import Watched
 from tg_workbench.execution.work import (
@@ -28,6 +29,7 @@ __all__ = [
     "DispatcherProcess",
     "Fence",
     "Fenced",
+    "RollCall",
     "Turn",
     "Watched",
     "Work",

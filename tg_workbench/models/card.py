@@ -32,7 +32,7 @@ def card_of(model: Model) -> str:
     parts = (
         _head(model),
         _section("Data", _data(model)),
-        _section("Training", _table(_first(model.training_config, CONFIG_FIRST))),
+        _section("Training", _table(_in_words(_first(model.training_config, CONFIG_FIRST)))),
         _section("Performance", _performance(model)),
         _section("Privacy", _privacy(model)),
         _section("Inputs and classes", _inputs(model)),
@@ -151,6 +151,23 @@ def _table(values: Mapping[str, Any]) -> Iterator[str]:
 def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """The same, with these names first."""
     return {name: values[name] for name in names if name in values} | dict(values)
+
+
+def _in_words(config: Mapping[str, Any]) -> dict[str, str]:
+    """A configuration without what says nothing, its parts as people write them."""
+    return {name.replace("_", " "): said for name, value in config.items() if (said := _said(value))}
+
+
+def _said(value: Any) -> str:
+    """A value in words: `step: size 3, factor 0.5` for a part that has a name."""
+    if isinstance(value, Mapping):
+        rest = ", ".join(f"{name} {said}" for name, said in _in_words(value).items() if name != "name")
+        return ": ".join(filter(None, (_said(value.get("name")), rest)))
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(_said, value)))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: Any) -> str:

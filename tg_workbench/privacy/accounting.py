@@ -64,8 +64,12 @@ def noise_multiplier(
     relation: Relation = "add_or_remove_one",
     truncated_batch_size: int = 0,
     dataset_size: int = 0,
+    go_on: Callable[[], None] | None = None,
 ) -> float:
-    """The least noise (to four digits, rounded up) that keeps `steps` steps at or below `target_epsilon`."""
+    """The least noise (to four digits, rounded up) that keeps `steps` steps at or below `target_epsilon`.
+
+    That may take many seconds: `go_on` is called now and then, and breaks it off by raising.
+    """
     _check_target(target_epsilon, steps, sample_rate)
     _check_terms(delta, accountant, relation)
 
@@ -76,6 +80,8 @@ def noise_multiplier(
         return _scale(with_noise(noise), steps, delta, relation)
 
     def reached(noise: float, interval: float = curves.FINEST_INTERVAL) -> float:
+        if go_on is not None:
+            go_on()
         step = with_noise(noise)
         if accountant == "rdp":
             return _rdp({step: steps}, delta, relation)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from tg_workbench.errors import InvalidRequest, WorkbenchError
 from tg_workbench.privacy import accounting
 from tg_workbench.privacy.accounting import Accountant, Odometer
 from tg_workbench.privacy.steps import GaussianStep
+from tg_workbench.privacy.tree_plans import TreePlan
 
 POINTS = 24
 BEYOND = 1.5
@@ -38,6 +40,22 @@ class Question:
     """Larger draws are cut to so many records; 0: none is."""
     dataset_size: int = 0
     """How many records (or units) are drawn from; needed for a `truncated_batch_size`."""
+    tree: TreePlan | None = None
+    """Noise in trees: a step is then a whole tree, and `noise_multiplier` that of a node."""
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Question:
+        """The question as it is sent. Raises InvalidRequest."""
+        spent = tuple((GaussianStep(*kind), int(count)) for kind, count in told.get("spent", ()))
+        tree = TreePlan(**told["tree"]) if told.get("tree") else None
+        return cls(**{**told, "spent": spent, "tree": tree})
+
+    @property
+    def step_noise(self) -> float | None:
+        """What one step is a release of."""
+        if self.tree is None or self.noise_multiplier is None:
+            return self.noise_multiplier
+        return self.tree.as_one_step(self.noise_multiplier).noise_multiplier
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +82,9 @@ def answer(question: Question) -> Answer:
         raise InvalidRequest("give a target_epsilon or a noise_multiplier, one of them")
     if not 1 <= question.steps <= accounting.MOST_STEPS:
         raise InvalidRequest(f"a plan has from 1 to {accounting.MOST_STEPS} steps")
-    noise = question.noise_multiplier or _noise(question)
+    if question.tree is not None and question.sample_rate != 1.0:
+        raise InvalidRequest("noise in trees is for devices that nobody drew: a sample_rate of 1")
+    noise = question.step_noise or _noise(question)
     step = GaussianStep(noise, question.sample_rate, question.truncated_batch_size, question.dataset_size)
     odometer = Odometer(question.delta, question.accountant, plan_steps=question.steps)
     before = dict(question.spent)
@@ -72,7 +92,7 @@ def answer(question: Question) -> Answer:
     left = None if question.cap is None else odometer.steps_left(before, step, question.cap)
     counts = sorted({max(1, round(question.steps * BEYOND * part / POINTS)) for part in range(1, POINTS + 1)})
     return Answer(
-        noise_multiplier=noise,
+        noise_multiplier=noise if question.tree is None else question.tree.node_noise(noise),
         sample_rate=question.sample_rate,
         steps=question.steps,
         delta=question.delta,
@@ -104,8 +124,7 @@ def main() -> None:
     """Answer the question on standard input, or say in `error` why it has no answer."""
     told: dict[str, Any] = json.load(sys.stdin)
     try:
-        spent = tuple((GaussianStep(*kind), int(count)) for kind, count in told.pop("spent", ()))
-        said = asdict(answer(Question(**told, spent=spent)))
+        said = asdict(answer(Question.from_json(told)))
     except WorkbenchError as refusal:
         said = {"error": str(refusal)}
     json.dump(said, sys.stdout)

@@ -75,10 +75,13 @@ class Datasets:
         stay here).
 
         `privacy` is protected (default: never trained on without differential privacy) or public.
-        `population` names a dataset that is about the same people: they share one budget. Identical rows, in
-        the same order and number types, always do; a larger `epsilon_cap` raises the cap they share. `unit`
-        is what a unit is called: "patient". Raises DatasetInvalid, InvalidBatch, InvalidRequest,
-        PrivacyRefused, DatasetNotFound, StorageFull, FileNotFoundError.
+        `population` names a dataset that is about the same people: they share one budget. Left out, a new
+        version of a protected name shares that of the version before; "new" says that it is about other
+        people. Identical rows, in the same order and number types, always share theirs; a larger
+        `epsilon_cap` raises the cap they share. `unit` is what a unit is called: "patient".
+
+        Raises DatasetInvalid, InvalidBatch, InvalidRequest, PrivacyRefused, DatasetNotFound, StorageFull,
+        FileNotFoundError.
         """
         tensors = _given(
             features=features,
@@ -94,11 +97,11 @@ class Datasets:
             population=dataset_id_of(population),
             unit=unit,
         )
-        told = _given(
+        told = _said(
             target=target,
-            classes=None if classes is None else [str(each) for each in classes],
-            ranges=_plain(ranges),
-            categories=_plain(categories),
+            classes=classes,
+            ranges=ranges,
+            categories=categories,
             text_column=text_column,
             unit_column=unit_column,
             dataset_type=dataset_type,
@@ -132,11 +135,11 @@ class Datasets:
 
         Prints as a list of what is wrong and where, and is true when nothing is.
         """
-        told = _given(
+        told = _said(
             target=target,
-            classes=None if classes is None else [str(each) for each in classes],
-            ranges=_plain(ranges),
-            categories=_plain(categories),
+            classes=classes,
+            ranges=ranges,
+            categories=categories,
             text_column=text_column,
             unit_column=unit_column,
             dataset_type=dataset_type,
@@ -211,6 +214,22 @@ class Datasets:
 
 def _given(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
+
+
+def _said(
+    *,
+    classes: Sequence[str] | None,
+    ranges: Mapping[str, Sequence[float]] | None,
+    categories: Mapping[str, Sequence[str]] | None,
+    **others: str | None,
+) -> dict[str, Any]:
+    """What is said of a file, as JSON has it."""
+    return _given(
+        classes=None if classes is None else [str(each) for each in classes],
+        ranges=_plain(ranges),
+        categories=_plain(categories),
+        **others,
+    )
 
 
 def _plain(by_column: Mapping[str, Sequence[Any]] | None) -> dict[str, list[Any]] | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from tg_workbench.errors import CallFailed, DatasetInvalid, DeadlineExceeded, PrivacyRefused
+from tg_workbench.errors import DatasetInvalid, DeadlineExceeded, PrivacyRefused
+from tg_workbench.sdk.connected import Connected
 from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.downloads import Download
 from tg_workbench.sdk.uploads import readable
@@ -16,22 +17,32 @@ from tg_workbench.sdk.values import Value
 from tg_workbench.sdk.wire_errors import rebuilt
 
 DATASETS = "/workbench/v1/datasets"
+_SHARED = {
+    "named": "as was said",
+    "same_rows": "because the rows are the same",
+    "same_name": "because it is a new version",
+}
 FIRST_LOOK_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 PROCESSING, READY, FAILED = "processing", "ready", "failed"
 
 
 @dataclass(slots=True, repr=False)
-class Dataset(Value):
+class Dataset(Connected):
     """A dataset: what it is and what has been spent of its privacy. Never its rows.
 
     Its members are as they were when it was last looked at: `refresh()` looks again, and `wait()` does until
     its file is read. `profile` and `preview()` ask.
     """
 
+    KIND: ClassVar[str] = "dataset"
+    WHENCE: ClassVar[str] = "wb.datasets[id]"
+
     dataset_id: str
     name: str = ""
     privacy: str = "protected"
     population: str = ""
+    population_because: str | None = None
+    """Why it shares a budget: named, same_rows or same_name; new when it has one of its own."""
     unit: str = "example"
     relation: str = "add_or_remove_one"
     delta: float | None = None
@@ -60,12 +71,8 @@ class Dataset(Value):
     @classmethod
     def from_wire(cls, data: Mapping[str, Any], connection: Connection | None = None) -> Self:
         """The dataset that a JSON object tells of; of one that is not read yet, the size is not known."""
-        known = {name: value for name, value in data.items() if name != "_connection"}
-        if known.get("size") is None:
-            known.pop("size", None)
-        made = super(Dataset, cls).from_wire(known)
-        made._connection = connection
-        return made
+        known = {name: value for name, value in data.items() if name != "size" or value is not None}
+        return super(Dataset, cls).from_wire(known, connection)
 
     @property
     def id(self) -> str:
@@ -139,18 +146,8 @@ class Dataset(Value):
         self._connected().delete(f"{DATASETS}/{self.id}")
 
     # ------------------------------------------------------------------------- how it asks
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            raise CallFailed("this dataset comes from no workbench: wb.datasets[id] gives one that does")
-        return self._connection
-
     def _asked(self) -> dict[str, Any]:
         return self._connected().get(f"{DATASETS}/{self.id}")
-
-    def _take(self, told: Mapping[str, Any]) -> None:
-        newest = type(self).from_wire(told, self._connection)
-        for member in fields(self):
-            setattr(self, member.name, getattr(newest, member.name))
 
     def __str__(self) -> str:
         """One line: name, rows and what is spent; or that it is not read yet, or why it cannot be."""
@@ -164,7 +161,14 @@ class Dataset(Value):
             return f"{named}: {self.size} rows, public"
         cap = "" if self.epsilon_cap is None else f" of {self.epsilon_cap:g}"
         owners = "" if self.units is None else f" of {self.units} units ({self.unit})"
-        return f"{named}: {self.size} rows{owners}, protected, ε = {self.spent_epsilon:.2f}{cap} spent"
+        told = f"{named}: {self.size} rows{owners}, protected, ε = {self.spent_epsilon:.2f}{cap} spent"
+        return f"{told}; {self.shared_budget}" if self.shared_budget else told
+
+    @property
+    def shared_budget(self) -> str:
+        """Whose budget it shares, and why; empty when it has one of its own."""
+        why = _SHARED.get(self.population_because or "")
+        return "" if why is None else f"one budget with {self.population}, {why}"
 
     def __repr__(self) -> str:
         """The same, and its id; asks nobody."""

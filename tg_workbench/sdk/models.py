@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from tg_workbench.errors import CallFailed, ModelNotFound
-from tg_workbench.sdk.connection import Body, Connection
+from tg_workbench.errors import ModelNotFound
+from tg_workbench.sdk.connected import Connected
+from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.datasets import Dataset, dataset_id_of
 from tg_workbench.sdk.downloads import fetch_archive
-from tg_workbench.sdk.questions import Reading, parts_of, rows_to_ask
+from tg_workbench.sdk.predicting import LANGUAGE, predicted
+from tg_workbench.sdk.questions import Reading
 from tg_workbench.sdk.services import Service, Services
 from tg_workbench.sdk.values import Prediction, PrivacyView, Value
 from tg_workbench.sdk.wire_errors import rebuilt
 
 MODELS = "/workbench/v1/models"
-ANSWER_SECONDS = 90.0
 """A worker is started when nobody has asked a model lately; then an answer takes longer."""
-LANGUAGE = "language_modeling"
 PAGE, MOST_SEARCHED = 100, 2_000
 Form = Literal["safetensors", "onnx", "hf"]
 Order = Literal["created_at", "accuracy", "name"]
@@ -36,8 +36,11 @@ class Card(str):
 
 
 @dataclass(slots=True, repr=False)
-class Model(Value):
+class Model(Connected):
     """A model: one version of a name. Its members are as they were when it was looked up."""
+
+    KIND: ClassVar[str] = "model"
+    WHENCE: ClassVar[str] = "wb.models[id]"
 
     PARTS: ClassVar[Mapping[str, type[Value]]] = {"privacy": PrivacyView}
 
@@ -72,14 +75,6 @@ class Model(Value):
     has_onnx: bool = False
     created_at: str | None = None
     _connection: Connection | None = field(default=None, compare=False)
-
-    @classmethod
-    def from_wire(cls, data: Mapping[str, Any], connection: Connection | None = None) -> Self:
-        """The model that a JSON object tells of."""
-        known = {name: value for name, value in data.items() if name != "_connection"}
-        made = super(Model, cls).from_wire(known)
-        made._connection = connection
-        return made
 
     @property
     def id(self) -> str:
@@ -174,16 +169,6 @@ class Model(Value):
         self._connected().delete(f"{MODELS}/{self.id}")
 
     # ------------------------------------------------------------------------- how it asks
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            raise CallFailed("this model comes from no workbench: wb.models[id] gives one that does")
-        return self._connection
-
-    def _take(self, told: Mapping[str, Any]) -> None:
-        newest = type(self).from_wire(told, self._connection)
-        for member in fields(self):
-            setattr(self, member.name, getattr(newest, member.name))
-
     def __str__(self) -> str:
         """One line: name, version, how good it is and what it cost."""
         names = "".join(f" @{alias}" for alias in self.aliases)
@@ -266,22 +251,6 @@ class Models:
         if not found:
             raise _missing(key)
         return found[0]
-
-
-def predicted(connection: Connection, path: str, rows: Any, model: Model) -> list[Prediction]:
-    """Ask about rows, in as many requests as they take. Classes without names are numbers."""
-    said: list[Prediction] = []
-    for part in parts_of(rows_to_ask(rows, model.reading)):
-        body = Body.of_json({"inputs": part})
-        answer = connection.post(path, body, answer_seconds=ANSWER_SECONDS)
-        said += [Prediction.from_wire(each) for each in answer.get("predictions", [])]
-    if model.class_names is None and model.task != LANGUAGE:
-        return [_numbered(each) for each in said]
-    return said
-
-
-def _numbered(said: Prediction) -> Prediction:
-    return replace(said, label=int(said.label)) if str(said.label).isdecimal() else said
 
 
 def _words(model: Model) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tg_workbench.errors import CallFailed, DeadlineExceeded, ModelFailed
+from tg_workbench.sdk.connected import Connected
 from tg_workbench.sdk.connection import AWAY, Body, Call, Connection, error_of
 from tg_workbench.sdk.events import messages_in
 from tg_workbench.sdk.patience import Patience
-from tg_workbench.sdk.values import Prediction, Value
+from tg_workbench.sdk.predicting import predicted
+from tg_workbench.sdk.values import Prediction
 from tg_workbench.sdk.wire import Answer, WireBroken
 
 if TYPE_CHECKING:
@@ -26,8 +28,11 @@ WRITING_SECONDS = 90.0
 
 
 @dataclass(slots=True, repr=False)
-class Service(Value):
+class Service(Connected):
     """An inference service. `ready` and `status` of `refresh()` ask; other members are as last told."""
+
+    KIND: ClassVar[str] = "service"
+    WHENCE: ClassVar[str] = "wb.services[name]"
 
     id: str
     name: str = ""
@@ -49,14 +54,6 @@ class Service(Value):
     started_at: str | None = None
     stopped_at: str | None = None
     _connection: Connection | None = field(default=None, compare=False)
-
-    @classmethod
-    def from_wire(cls, data: Mapping[str, Any], connection: Connection | None = None) -> Self:
-        """The service that a JSON object tells of."""
-        known = {name: value for name, value in data.items() if name != "_connection"}
-        made = super(Service, cls).from_wire(known)
-        made._connection = connection
-        return made
 
     # ------------------------------------------------------------------------- how it stands
     @property
@@ -115,8 +112,6 @@ class Service(Value):
 
         A worker that is not there yet is waited for. Raises ServiceStopped, InvalidRequest.
         """
-        from tg_workbench.sdk.models import predicted
-
         return predicted(self._connected(), f"{ONE}/{self.id}/predict", rows, self.model)
 
     def generate(
@@ -174,16 +169,6 @@ class Service(Value):
             if answer.status_code not in AWAY:
                 raise error_of(answer)
             patience.wait_after(error_of(answer))
-
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            raise CallFailed("this service comes from no workbench: wb.services[name] gives one that does")
-        return self._connection
-
-    def _take(self, told: Mapping[str, Any]) -> None:
-        newest = type(self).from_wire(told, self._connection)
-        for member in fields(self):
-            setattr(self, member.name, getattr(newest, member.name))
 
     def __str__(self) -> str:
         """One line: name, how it stands, and what answers."""

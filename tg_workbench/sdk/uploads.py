@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tg_workbench.errors import CallFailed, UploadBusy, UploadOffsetWrong, WorkbenchError
+from tg_workbench.errors import CallFailed, UploadBusy, UploadOffsetWrong, UploadTooSlow, WorkbenchError
 from tg_workbench.sdk.connection import Body, Call, Connection
 from tg_workbench.sdk.patience import Patience
 from tg_workbench.sdk.progress import Bar, bar_here, html_of
@@ -84,8 +84,8 @@ class Upload:
                 failure: WorkbenchError = CallFailed(f"nothing of {self._file.name} arrives any more")
             except UploadOffsetWrong as elsewhere:  # a try whose answer was lost did arrive, or a part of it
                 upload, failure = {"offset": elsewhere.offset}, elsewhere
-            except UploadBusy as busy:  # the broken line's own request, which has not noticed yet
-                failure = busy
+            except (UploadBusy, UploadTooSlow) as wait:  # the broken line's own request, or a line that drips
+                failure = wait
             if upload.get("dataset_id") is None and int(upload["offset"]) <= offset:
                 patience.wait_after(failure)
             else:

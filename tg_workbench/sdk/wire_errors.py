@@ -48,6 +48,7 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     "DATABASE_UNAVAILABLE": errors.DatabaseUnavailable,
     "DATASET_NOT_READY": errors.DatasetNotReady,
     "UPLOAD_NOT_FOUND": errors.UploadNotFound,
+    "UPLOAD_TOO_SLOW": errors.UploadTooSlow,
     "UPLOAD_OFFSET_WRONG": errors.UploadOffsetWrong,
     "MODEL_NOT_FOUND": errors.ModelNotFound,
     "SERVICE_NOT_FOUND": errors.ServiceNotFound,

@@ -163,6 +163,11 @@ def after_commit(session: Session, call: Callable[[], None]) -> None:
     session.info.setdefault(AFTER_COMMIT, []).append(call)
 
 
+def is_durable(session: Session) -> bool:
+    """Whether what `session` writes will survive a power cut: it is that of `write(durable=True)`."""
+    return bool(session.connection().get_execution_options().get("tg_durable", False))
+
+
 def made_in(session: Session) -> list[Any]:
     """The rows that `session` has added through the ORM and flushed, the first one first."""
     rows: list[Any] = session.info.get(MADE, [])

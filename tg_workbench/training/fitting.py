@@ -70,12 +70,22 @@ class JobTimedOut(WorkbenchError):
 
 
 class Fit:
-    """One job in a worker. `control` is asked at every step border: go on, hold, stop or leave."""
+    """One job in a worker. `control` is asked at every step border: go on, hold, stop or leave.
 
-    def __init__(self, operator: Operator, operation: Operation, control: Callable[[], str]) -> None:
+    `prepared_in` are the seconds that its worker has taken to load it: they are part of its time.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        operation: Operation,
+        control: Callable[[], str],
+        prepared_in: float = 0.0,
+    ) -> None:
         self.operator = operator
         self.operation = operation
         self.control = control
+        self.prepared_in = prepared_in
         with operator.database.read() as session:
             self.job: Job = job_of(session, operator.client.id)
         self.spec = JobSpec.from_json(self.job.spec)
@@ -119,9 +129,10 @@ class Fit:
             if order == "stop":
                 self._save()
                 raise OperationCancelled(f"it was stopped and saved at step {self.step}")
-            if self.spec.timeout_seconds is not None and self.seconds > self.spec.timeout_seconds:
+            most = self.spec.timeout_seconds
+            if most is not None and self.prepared_in + self.seconds > most:
                 self._save()
-                raise JobTimedOut(self.spec.timeout_seconds)
+                raise JobTimedOut(most)
             if order == "go":
                 self._take_step()
             else:  # held: what was taken is told and kept before the waiting
@@ -177,7 +188,8 @@ class Fit:
         return self.reason is not None or self.step >= self.course.total_steps
 
     def _take_step(self) -> None:
-        outcome = self.operator.learn(self.rows.take_members(self._drawn()), allow_empty=True)
+        batch = self.rows.take_members(self._drawn())
+        outcome = self.operator.learn(batch, allow_empty=True, check_gradient=False)
         try:
             taken = self.operator.apply(self.operation, learning_rate=self._learning_rate())
         except BudgetExhausted as end:
@@ -195,17 +207,15 @@ class Fit:
             self._report()
             self._keep()
 
-    def _drawn(self) -> list[int]:
+    def _drawn(self) -> Numbers:
         """Whom the next step learns from: a Poisson draw, or without privacy the next of a shuffled pass."""
         if self._sampler is not None:
-            drawn: list[int] = self.course.learned[self._sampler.draw()].tolist()
-            return drawn
+            return self.course.learned[self._sampler.draw()]
         epoch, number = divmod(self.step, self.course.steps_per_epoch)
         if self._pass is None or self._pass[0] != epoch:
             self._pass = (epoch, self.course.pass_over(epoch, self.state["order"]))
         first = number * self.spec.batch_size
-        some: list[int] = self._pass[1][first : first + self.spec.batch_size].tolist()
-        return some
+        return self._pass[1][first : first + self.spec.batch_size]
 
     def _learning_rate(self) -> float:
         return self.schedule.learning_rate(self.step, self.spec.learning_rate)
@@ -233,8 +243,10 @@ class Fit:
     def _measured(self) -> dict[str, Any]:
         """Loss and accuracy of the rows held out, and of the first of those learned from.
 
-        Broken off in the middle, the next worker measures anew.
+        Broken off in the middle, the next worker measures anew. Raises InvalidBatch for weights that are not
+        finite.
         """
+        self.operator.trainer.require_finite()
         measure, should_stop = self.operator.trainer.measure, self.operator.should_stop
         try:
             seen = measure(self._looked_at, should_stop)

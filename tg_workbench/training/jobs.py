@@ -139,19 +139,19 @@ class Jobs:
         if job.status in OVER_JOBS or job.status == JobStatus.STOPPING:
             return job
         reason = "it was stopped before it began" if job.started_at is None else "it was stopped"
+        client = self.session.get_one(TrainingClient, job.client_id)
+        client.stop_requested = True  # a worker may be choosing the noise of one that waits
+        self.session.add(client)
+        after_commit(self.session, lambda: ring(self.folder, bell_name(job.client_id)))
         if self.operations.cancel_waiting(job.client_id, reason=reason):
             release_work(self.session, job.client_id)
             self.session.refresh(job)
             return job
         job.status = JobStatus.STOPPING
         self.session.add(job)
-        client = self.session.get_one(TrainingClient, job.client_id)
-        client.stop_requested = True
-        self.session.add(client)
         self.session.flush()
         fact = StatusChanged(job.status, int(job.progress.get("step", 0)))
         tell_job(self.session, self.folder, job.id, fact)
-        after_commit(self.session, lambda: ring(self.folder, bell_name(job.client_id)))
         return job
 
     def restart(self, owner: Principal, job_id: str) -> Job:

@@ -16,6 +16,7 @@ from tg_workbench.datasets.ledger import join
 from tg_workbench.engine.trainer import ForwardBackward, OptimStep, Trainer
 from tg_workbench.errors import (
     DatasetNotFound,
+    InvalidBatch,
     InvalidRequest,
     NoGradient,
     PrivacyRefused,
@@ -41,7 +42,7 @@ AUTOSAVE_SHARE = {True: 0.05, False: 0.01}
 
 Steps that are lost with a worker cost time, and with privacy ε as well.
 """
-FLUSH_SHARE = 0.01
+FLUSH_SHARE = 0.005
 """Which part of the time storing points may cost, unless they would come more rarely than ever."""
 PROGRESS_SECONDS = (0.1, 1.0)
 """How often points are stored: at first, and at most; the longer training goes on, the more rarely."""
@@ -131,7 +132,13 @@ class Operator:
         return {"step": taken.step, "learning_rate": taken.learning_rate, "dp_metrics": self.dp_metrics}
 
     def learn(
-        self, batch: Batch, *, allow_empty: bool = False, admitted: bool = False, canaries: int = 0
+        self,
+        batch: Batch,
+        *,
+        allow_empty: bool = False,
+        admitted: bool = False,
+        canaries: int = 0,
+        check_gradient: bool = True,
     ) -> ForwardBackward:
         """One pass over a batch, the last `canaries` examples of which are nobody's."""
         own_rows = self.plan is not None and self.plan.mode == "client_batches"
@@ -142,6 +149,7 @@ class Operator:
             refuse_repeats=own_rows,
             admit=self.budget.require_room if asks and self.budget is not None else None,
             canaries=canaries,
+            check_gradient=check_gradient,
         )
         self._last_pass = outcome
         if outcome.num_examples:
@@ -332,7 +340,8 @@ class Operator:
         include_optimizer: bool = True,
         details: dict[str, Any] | None = None,
     ) -> Artifact:
-        """Write a checkpoint of the model as it is now."""
+        """Write a checkpoint of the model as it is now. Raises InvalidBatch where it has come to nothing."""
+        self.trainer.require_finite()
         tensors, metadata = self.trainer.state(include_optimizer=include_optimizer)
         metadata.update(self.provenance.as_metadata())
         if self.notes:
@@ -354,7 +363,8 @@ class Operator:
         """Write an automatic checkpoint when one is due: as often as its share of the time allows.
 
         A gradient that waits is no part of it: its rows are kept, and it is formed again. A full disk is no
-        reason to end what goes on.
+        reason to end what goes on. Weights that are not finite leave the checkpoint before them as it is:
+        who trains hears of them at the next step, or at the end of the epoch.
         """
         began = time.monotonic()
         due = began - self._last_save > self._save_cost / AUTOSAVE_SHARE[self.plan is not None]
@@ -364,6 +374,8 @@ class Operator:
             self.save(automatic=True)
         except StorageFull:
             log.warning("the disk is full: no automatic checkpoint")
+        except InvalidBatch:
+            log.warning("the weights are not finite: no automatic checkpoint")
         self._last_save = time.monotonic()
         self._save_cost = self._last_save - began
 

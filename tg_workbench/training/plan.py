@@ -8,6 +8,7 @@ where rows come with ids for those who are in it).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -74,11 +75,17 @@ class Plan:
         return asdict(self)
 
 
-def choose_plan(spec: ClientSpec, dataset: Dataset | None, *, members: int | None = None) -> Plan | None:
+def choose_plan(
+    spec: ClientSpec,
+    dataset: Dataset | None,
+    *,
+    members: int | None = None,
+    go_on: Callable[[], None] | None = None,
+) -> Plan | None:
     """The plan for a client, or None for no guarantee: public rows, or a caller's rows without dp_config.
 
-    `members`: of how many of the dataset it learns, where that is not all. Raises InvalidRequest when no
-    noise reaches the target.
+    `members`: of how many of the dataset it learns, where that is not all. `go_on` breaks
+    off, by raising, the search for the noise. Raises InvalidRequest when none reaches the target.
     """
     drawn_from = 0 if dataset is None else (members or dataset.members)
     protected = dataset is not None and dataset.privacy == "protected"
@@ -117,10 +124,10 @@ def choose_plan(spec: ClientSpec, dataset: Dataset | None, *, members: int | Non
         truncated_batch_size=cut or 0,
         dataset_size=drawn_from if cut else 0,
     )
-    return plan if dp.noise_multiplier is not None else replace(plan, noise_multiplier=_noise(plan))
+    return plan if dp.noise_multiplier is not None else replace(plan, noise_multiplier=_noise(plan, go_on))
 
 
-def _noise(plan: Plan) -> float:
+def _noise(plan: Plan, go_on: Callable[[], None] | None) -> float:
     """The least noise that keeps the plan's target."""
     if plan.target_epsilon is None or plan.horizon is None:
         length = "max_participations" if plan.counts_participants else "max_steps"
@@ -135,6 +142,7 @@ def _noise(plan: Plan) -> float:
         accountant="rdp" if plan.accountant == "rdp" else "pld",
         truncated_batch_size=plan.truncated_batch_size,
         dataset_size=plan.dataset_size,
+        go_on=go_on,
     )
 
 

@@ -97,7 +97,7 @@ class DatasetRows:
         made = trainer.prepare(rows, should_stop=should_stop)
         return cls(made, dataset.size, None if units is None else _rows_of(units))
 
-    def take_members(self, drawn: Sequence[int]) -> Batch:
+    def take_members(self, drawn: Sequence[int] | NDArray[np.int64]) -> Batch:
         """The rows of those who were drawn; where units were, each row says whose it is."""
         if self.rows_of is None:
             return self.take(drawn)

@@ -16,8 +16,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlmodel import col, select
-
 from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.datasets import Dataset, require_ready
 from tg_workbench.engine.trainer import Trainer
@@ -30,9 +28,8 @@ from tg_workbench.errors import (
     WorkerLost,
 )
 from tg_workbench.events import ClientInterrupted
-from tg_workbench.execution import Assignment, Bell, Fence, Fenced, Watched, run_folder
+from tg_workbench.execution import Assignment, Bell, Fence, Fenced, RollCall, run_folder
 from tg_workbench.execution.bells import bell_name
-from tg_workbench.execution.tables import DispatcherLease
 from tg_workbench.execution.work import LifeLock, keep_renewed
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
@@ -40,11 +37,12 @@ from tg_workbench.training.audits import Audit
 from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.checkpoints import forget_automatic
 from tg_workbench.training.courses import Course, class_weights_of, noisy_loss_bound
-from tg_workbench.training.fitting import Fit
+from tg_workbench.training.fitting import Fit, JobTimedOut
 from tg_workbench.training.job_admission import check_job
 from tg_workbench.training.job_specs import JobSpec
 from tg_workbench.training.operating import NOTES, Operator
 from tg_workbench.training.plan import Plan, choose_plan
+from tg_workbench.training.preparing import Preparing
 from tg_workbench.training.provenance import Provenance
 from tg_workbench.training.queue import WorkQueue
 from tg_workbench.training.rows import architecture_of, classes_of_texts
@@ -54,10 +52,8 @@ from tg_workbench.training.tables import Job, Operation, TrainingClient
 from tg_workbench.training.trainers import trainer_spec
 
 log = logging.getLogger(__name__)
-ORPHAN_SECONDS = 30.0
 WAIT_SECONDS = 0.5
 SETTLE_SECONDS = 0.05
-ROLL_CALL_SECONDS = 5.0
 
 
 def run(assignment: Assignment) -> None:
@@ -81,10 +77,10 @@ class Worker:
         self.yielding = threading.Event()
         self.last_active = time.monotonic()
         self._last_look = 0.0
-        self._last_roll_call = 0.0
-        self._watched = Watched()
+        self._roll_call = RollCall(self.database)
         self._order = "go"
         self._is_held = False
+        self._preparing: Preparing | None = None
 
     def run(self) -> None:
         """Hold the client, work, save, leave."""
@@ -127,10 +123,8 @@ class Worker:
             return self._load(client)
         except (Fenced, DatabaseUnavailable):
             raise  # no fault of the client's
-        except Interrupted:  # while the features of its images were made
-            if self._order == "end":
-                self._settle(client)
-                self._rest_for_good()
+        except Interrupted:  # while its noise was chosen, or the features of its images were made
+            self._broken_off(client)
             return None
         except WorkbenchError as failure:
             self._fail_client(failure)
@@ -163,6 +157,7 @@ class Worker:
         spec = ClientSpec.from_json(client.config)
         dataset = self._dataset(client)
         job = self._job(client)
+        self._preparing = None if job is None else Preparing(time.monotonic(), job.timeout_seconds)
         if spec.architecture is None and spec.model_ref in ROW_MODELS and dataset is not None:
             hidden_sizes = job.hidden_sizes if job is not None else ()
             found = architecture_of(dataset, self.blobs)
@@ -174,7 +169,11 @@ class Worker:
             check_job(job, dataset)
             course = Course.of(job, dataset.members)
             spec, members = replace(spec, max_steps=course.total_steps), len(course.learned)
-        plan = Plan(**client.plan) if client.plan else choose_plan(spec, dataset, members=members)
+        plan = (
+            Plan(**client.plan)
+            if client.plan
+            else choose_plan(spec, dataset, members=members, go_on=self._go_on)
+        )
         if job is not None and plan is not None and plan.noisy_loss_bound is None:
             plan = replace(plan, noisy_loss_bound=noisy_loss_bound(spec))
         if plan is not None and dataset is not None and plan.population is None:  # planned before 0003
@@ -212,6 +211,18 @@ class Worker:
             **operator.client_values(),
         )
         return operator
+
+    def _broken_off(self, client: TrainingClient) -> None:
+        """It was not loaded: it has ended, its job is over before it began, or this worker has to leave."""
+        late = self._preparing
+        if self._order == "end":
+            self._settle(client)
+            self._rest_for_good()
+        elif late is not None and late.timeout_seconds is not None and late.is_late:
+            self._fail_client(JobTimedOut(late.timeout_seconds))
+        elif self._order == "stop":
+            self._clear_stop()
+            self.queue.rest()
 
     def _take_up(self, operator: Operator) -> tuple[list[Operation], bool]:
         """Take up the queue; before, show what a job has spent, for it may end now."""
@@ -275,7 +286,7 @@ class Worker:
 
     def _fit(self, operator: Operator, operation: Operation) -> None:
         """Do a job. Its end, that of its client and the operation's answer are one transaction."""
-        fit = Fit(operator, operation, self._control_run)
+        fit = Fit(operator, operation, self._control_run, self._prepared_in())
         result = fit.go()
         ended = {**operator.client_values(), "status": Status.TERMINATED, "reason": "its job is completed"}
         try:
@@ -323,9 +334,8 @@ class Worker:
                 self._order = "stop"
             elif paused:
                 self._order = "hold"
-        if time.monotonic() - self._last_roll_call > ROLL_CALL_SECONDS:
-            self._last_roll_call = time.monotonic()
-            self._leave_when_orphaned()
+        if self._roll_call.is_orphaned():  # save and go: the next dispatcher starts another worker
+            self.leaving.set()
         return self._order
 
     def _control_run(self) -> str:
@@ -345,21 +355,28 @@ class Worker:
         return order
 
     def _must_leave(self) -> bool:
-        """Whether what takes long should be broken off: this worker leaves, or its client has ended."""
-        return self.leaving.is_set() or self._control() == "end"
+        """Whether what takes long should be broken off: this worker leaves, or its client has ended.
+
+        Before a job has begun, stopping it and its timeout end it as well.
+        """
+        order = self._control()
+        if self._preparing is not None and (order == "stop" or self._preparing.is_late):
+            return True
+        return self.leaving.is_set() or order == "end"
+
+    def _go_on(self) -> None:
+        """Raises Interrupted."""
+        if self._must_leave():
+            raise Interrupted
+
+    def _prepared_in(self) -> float:
+        """How many seconds went before a job began; told once."""
+        prepared, self._preparing = self._preparing, None
+        return 0.0 if prepared is None else prepared.seconds
 
     def _clear_stop(self) -> None:
         self.queue.record(client_values={"stop_requested": False})
         self._order = "go"
-
-    def _leave_when_orphaned(self) -> None:
-        """Without a dispatcher nobody knows of this process: save and go, the next one starts another."""
-        with self.database.read() as session:
-            until = session.exec(
-                select(DispatcherLease.until).where(col(DispatcherLease.id) == 1)
-            ).one_or_none()
-        if until is not None and self._watched.seconds("dispatcher", until) > ORPHAN_SECONDS:
-            self.leaving.set()
 
     # ------------------------------------------------------------------------------- saving and leaving
     def _fail_client(self, failure: WorkbenchError) -> None:

@@ -27,7 +27,7 @@ _RELATIONS = {"add_or_remove_one": "add or remove one", "replace_one": "replace 
 
 
 class DatasetCard(LiveCard):
-    """Shows a dataset, given whole or by its id. `published` shows nothing that ε does not cover."""
+    """Shows a dataset, given whole or by its id. `published` shows nothing of them but their number."""
 
     _esm = assets.script("dataset_card")
     _css = assets.style("live_card.css", "dataset_card.css")
@@ -101,10 +101,10 @@ def _columns(profile: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _summary(dataset: Dataset, *, is_open: bool) -> list[str]:
-    """What it is, in a few words. How many rows there are, ε does not cover."""
+    """What it is, in a few words. How many rows there are counts as public; whose they are does not."""
     told = [dataset.dataset_type or "", dataset.file_format or ""]
-    if is_open and dataset.status == READY:
-        owners = "" if dataset.units is None else f" of {dataset.units:,} units"
+    if dataset.status == READY:
+        owners = "" if dataset.units is None or not is_open else f" of {dataset.units:,} units"
         told.insert(0, f"{dataset.size:,} rows{owners}")
     if is_open and dataset.file_size is not None:
         told.append(readable(dataset.file_size))
@@ -126,11 +126,13 @@ def _policy(dataset: Dataset) -> list[list[str]]:
     if dataset.privacy == "public":
         return [["Target", dataset.target or "–", "The column to predict."]]
     cap = "–" if dataset.epsilon_cap is None else f"ε {dataset.epsilon_cap:g}"
+    shared = dataset.shared_budget[:1].upper() + dataset.shared_budget[1:]
     return [
         ["Unit", f"one {dataset.unit}", "What is protected: all that one of them changed."],
         ["Relation", _RELATIONS.get(dataset.relation, dataset.relation), "How two neighbouring sets differ."],
         ["δ", scientific(dataset.delta), "The chance that the bound ε does not hold."],
         ["Cap", cap, "What all training on it together may spend."],
+        *([["Budget", shared, "What is spent on them counts together."]] if shared else []),
         ["Target", dataset.target or "–", "The column to predict."],
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tg_workbench.errors import InvalidBatch
 from tg_workbench.sdk import Model
-from tg_workbench.sdk.models import LANGUAGE
+from tg_workbench.sdk.predicting import LANGUAGE
 
 MOST_FIELDS = 64
 """Of more inputs a form would be a punishment: their values are given in one line."""

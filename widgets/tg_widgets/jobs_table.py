@@ -10,7 +10,8 @@ for others use `published=True`, which never sends them, nor logs or reasons, an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -19,7 +20,7 @@ import traitlets
 from tg_widgets import assets
 from tg_widgets.job_rows import STOPPABLE, SeenJob, actions_of, row_of
 from tg_widgets.live_card import LiveCard
-from tg_workbench.errors import CallFailed, InvalidRequest, WorkbenchError
+from tg_workbench.errors import CallFailed, InvalidRequest, JobNotFound, WorkbenchError
 from tg_workbench.sdk import Dataset, Job, Workbench
 from tg_workbench.sdk.catalogue import Datasets
 from tg_workbench.sdk.connection import Connection
@@ -35,7 +36,9 @@ ACTIVE = (*STOPPABLE, "stopping")
 
 
 class JobsTable(LiveCard):
-    """Shows the newest `limit` jobs; `status` (settable) shows only those that stand there.
+    """Shows the newest `limit` jobs, or the `jobs` that are given, whole or by their ids, in their order.
+
+    `status` (settable) shows only those that stand there.
 
     `workbench` None: the one this notebook runs on. `published` is for dashboards: no buttons, and nothing
     that ε does not cover.
@@ -49,10 +52,17 @@ class JobsTable(LiveCard):
     """The log that is open: `id`, and its last `lines`; empty when none is."""
 
     def __init__(
-        self, workbench: Workbench | None = None, *, published: bool = False, limit: int = 20
+        self,
+        workbench: Workbench | None = None,
+        *,
+        jobs: Sequence[Job | str] | None = None,
+        published: bool = False,
+        limit: int = 20,
     ) -> None:
-        if not 1 <= limit <= MOST_JOBS:
-            raise InvalidRequest(f"limit must be from 1 to {MOST_JOBS}")
+        if not 1 <= limit <= MOST_JOBS or len(jobs or ()) > MOST_JOBS:
+            raise InvalidRequest(f"limit must be from 1 to {MOST_JOBS}, and of jobs as many are shown")
+        ids = [job if isinstance(job, str) else job.id for job in jobs or ()]
+        self._chosen = None if jobs is None else tuple(dict.fromkeys(ids))
         self.published = published
         self.limit = limit
         self._seen: dict[str, SeenJob] = {}
@@ -74,8 +84,7 @@ class JobsTable(LiveCard):
 
     # ------------------------------------------------------------------------- looks
     def _look(self, connection: Connection) -> float:
-        jobs = Jobs(connection).list(status=self.status or None, limit=self.limit)
-        seen = {job.id: self._known(job, connection) for job in jobs}
+        seen = {job.id: self._known(job, connection) for job in self._listed(connection)}
         rows = [
             row_of(one, self._dataset(one, connection), published=self.published) for one in seen.values()
         ]
@@ -84,6 +93,17 @@ class JobsTable(LiveCard):
         self._read_log(connection)
         is_active = any(one.listed.status in ACTIVE for one in seen.values())
         return SECONDS_WHILE_ACTIVE if is_active else SECONDS_WHILE_QUIET
+
+    def _listed(self, connection: Connection) -> list[Job]:
+        """The jobs to show; of those that were chosen the ones that are still there."""
+        jobs = Jobs(connection)
+        if self._chosen is None:
+            return jobs.list(status=self.status or None, limit=self.limit)
+        found = []
+        for job_id in self._chosen:
+            with suppress(JobNotFound):
+                found.append(jobs.get(job_id))
+        return [job for job in found if self.status in ("", job.view.status)]
 
     def _known(self, job: Job, connection: Connection) -> SeenJob:
         """What is known of a job; asked for only when that is no longer all there is."""

@@ -46,7 +46,7 @@ class Watch:
 
     def _run(self) -> None:
         try:
-            self._wanted.clear()  # before it asks whether to go on: what is said after that is heard by `wait`
+            self._wanted.clear()  # before it asks whether to go on: what is said later is heard by `wait`
             while self._goes_on():
                 self._wanted.wait(self._look())
                 self._wanted.clear()

@@ -144,11 +144,144 @@ MUTATIONS = {
         "if self.rule is None:",
         "tests/claims/test_jobs.py::test_nothing_raw_of_a_protected_dataset_steers_the_training",
     ),
+    "a new version has a budget of its own": Mutation(
+        "tg_workbench.datasets.populations",
+        'if asked.privacy == "protected" and asked.population is None:',
+        "if False:",
+        "tests/unit/datasets/test_populations.py::test_one_more_row_under_the_same_name_is_no_fresh_budget",
+    ),
+    "a deleted version is forgotten": Mutation(
+        "tg_workbench.datasets.populations",
+        "            Dataset.name == dataset.name,\n",
+        "            Dataset.name == dataset.name,\n            col(Dataset.deleted_at).is_(None),\n",
+        "tests/unit/datasets/test_populations.py::test_one_more_row_under_the_same_name_is_no_fresh_budget",
+    ),
     "a protected job may be seeded": Mutation(
         "tg_workbench.training.job_admission",
         "if is_protected and spec.seed is not None:",
         "if False:",
         "tests/claims/test_jobs.py::test_what_would_break_the_promise_is_refused",
+    ),
+    "a device's delta is not clipped": Mutation(
+        "tg_workbench.privacy.user_level",
+        "weight = 1.0 if norm <= self.clip_norm * _SLACK else self.clip_norm * _SLACK / norm",
+        "weight = 1.0",
+        "tests/claims/test_federated_noise.py::test_no_device_moves_the_sum_further_than_the_norm",
+    ),
+    "a round's noise is for a mean and not for a sum": Mutation(
+        "tg_workbench.privacy.user_level",
+        "noisy = add_noise(clipped, noise_multiplier,",
+        "noisy = add_noise(clipped, noise_multiplier / expected_devices,",
+        "tests/claims/test_federated_noise.py::"
+        "test_noise_has_the_multiplier_times_the_norm_over_the_public_number_of_devices",
+    ),
+    "a round is divided by the devices that came": Mutation(
+        "tg_workbench.privacy.user_level",
+        "return (noisy[DELTA] / expected_devices).float().numpy()",
+        "return (noisy[DELTA] / max(1, clipped.count)).float().numpy()",
+        "tests/claims/test_federated_noise.py::"
+        "test_noise_has_the_multiplier_times_the_norm_over_the_public_number_of_devices",
+    ),
+    "counting the clipped devices costs nothing": Mutation(
+        "tg_workbench.privacy.adaptive_clipping",
+        "return float(left**-0.5)",
+        "return noise_multiplier",
+        "tests/claims/test_federated_noise.py::test_adaptive_rounds_draw_both_noises_that_make_up_the_charge",
+    ),
+    "a device moves the count by one": Mutation(
+        "tg_workbench.privacy.adaptive_clipping",
+        " - _HALF * clipped.count",
+        "",
+        "tests/claims/test_federated_noise.py::test_one_device_moves_the_count_by_a_half",
+    ),
+    "a node's noise forgets the clipping norm": Mutation(
+        "tg_workbench.privacy.tree_noise",
+        "drawn.mul_(tree.noise_multiplier * clipped.bound)",
+        "drawn.mul_(tree.noise_multiplier)",
+        "tests/claims/test_federated_noise.py::"
+        "test_a_prefix_of_a_tree_carries_the_noise_of_its_nodes_and_shares_them",
+    ),
+    "a tree costs as much as one of its nodes": Mutation(
+        "tg_workbench.privacy.tree_plans",
+        "GaussianStep(noise_multiplier / self.squared_sensitivity**0.5, 1.0)",
+        "GaussianStep(noise_multiplier, 1.0)",
+        "tests/claims/test_federated_noise.py::test_what_a_tree_hands_out_costs_what_is_charged",
+    ),
+    "devices come to a tree as often as they like": Mutation(
+        "tg_workbench.federation.fleets.tables",
+        "if len(joined) >= self.participations or any(",
+        "if False and any(",
+        "tests/unit/federation/fleets/test_tree_budgets.py::"
+        "test_a_device_that_comes_too_soon_or_too_often_is_refused",
+    ),
+    "devices that came by themselves are amplified": Mutation(
+        "tg_workbench.federation.fleets.budgets",
+        "return 1.0, float(release.quorum)",
+        "return 0.05, float(release.quorum)",
+        "tests/unit/federation/fleets/test_budgets.py::test_sampling_counts_only_where_the_server_has_drawn",
+    ),
+    "a round's noise meets another sum": Mutation(
+        "tg_workbench.federation.fleets.budgets",
+        "held.context == context.hex() and ",
+        "",
+        "tests/unit/federation/fleets/test_budgets.py::test_another_sum_is_another_release_with_other_noise",
+    ),
+    "a round is charged every time it is done again": Mutation(
+        "tg_workbench.federation.fleets.budgets",
+        "if held is not None and held.context == context.hex()",
+        "if False and held is not None and held.context == context.hex()",
+        "tests/claims/test_federated_crashes.py",
+    ),
+    "a round's charge is written after its noise": Mutation(
+        "tg_workbench.federation.fleets.budgets",
+        """        event_id = self.charging.write(fleet, release, step, cost, (release.round_id, attempt))
+        if held is not None:
+            held.sealed = None
+            self.session.add(held)
+        key = self.vault.key_for(self.session, release.tenant_id)
+        row = RoundCharge(
+            round_id=release.round_id,
+            attempt=attempt,
+            fleet_id=fleet.id,
+            campaign_id=release.campaign_id,
+            event_id=event_id,
+            context=context.hex(),
+            expected_devices=expected,
+            epsilon=cost.epsilon,
+            round_epsilon=cost.round_epsilon,
+            fleet_epsilon=cost.fleet_epsilon,
+            accountant=cost.accountant,
+            key_id=key.key_id,
+        )
+        row.sealed = seal(key.key, ReplayableRandom.new_seed(), _belongs_to(row))
+        self.session.add(row)
+        self.session.flush()
+""",
+        """        if held is not None:
+            held.sealed = None
+            self.session.add(held)
+        key = self.vault.key_for(self.session, release.tenant_id)
+        row = RoundCharge(
+            round_id=release.round_id,
+            attempt=attempt,
+            fleet_id=fleet.id,
+            campaign_id=release.campaign_id,
+            event_id=0,
+            context=context.hex(),
+            expected_devices=expected,
+            epsilon=cost.epsilon,
+            round_epsilon=cost.round_epsilon,
+            fleet_epsilon=cost.fleet_epsilon,
+            accountant=cost.accountant,
+            key_id=key.key_id,
+        )
+        row.sealed = seal(key.key, ReplayableRandom.new_seed(), _belongs_to(row))
+        self.session.add(row)
+        self.session.flush()
+        row.event_id = self.charging.write(fleet, release, step, cost, (release.round_id, attempt))
+        self.session.flush()
+""",
+        "tests/unit/federation/fleets/test_budgets.py::test_a_charge_is_on_the_disk_before_its_noise_is_handed_out",
     ),
 }
 

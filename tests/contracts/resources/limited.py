@@ -25,7 +25,7 @@ async def read_open() -> bool:
 
 
 @qflare.get("/limited/closed")
-@qflare.get("/devices/limited")
+@qflare.get("/devices/limited/closed")
 @deep_learning.get("/limited/closed")
 async def read_closed() -> bool:
     """For whoever may read."""

@@ -115,6 +115,7 @@ def test_a_file_is_sealed_from_where_it_stands() -> None:
     file = BytesIO(b"before" + PAYLOAD)
     file.seek(6)
     assert opened(b"".join(seal(CLAIM, file, DEVICE, ROUND.public))) == PAYLOAD
+    assert opened(b"".join(seal(CLAIM, Trickle(PAYLOAD), DEVICE, ROUND.public))) == PAYLOAD
 
 
 def test_no_two_envelopes_are_the_same() -> None:
@@ -329,7 +330,7 @@ def test_a_file_that_is_cut_off_while_it_is_sealed_is_noticed() -> None:
             self.truncate(10)
             return super().seek(*place)
 
-    with pytest.raises(EnvelopeBroken, match="cut off meanwhile"):
+    with pytest.raises(EnvelopeBroken, match="changed meanwhile"):
         list(seal(CLAIM, Shrinking(b"a" * 1000), DEVICE, ROUND.public))
 
 

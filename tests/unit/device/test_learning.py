@@ -42,7 +42,8 @@ def by_hand(rows: dict[str, np.ndarray], given: Task, extra: np.ndarray | None =
                 parameter.grad += given.proximal * (parameter.detach() - origin)
             if extra is not None:
                 added = LAYOUT.arrays(extra)
-                assert layer.weight.grad is not None and layer.bias.grad is not None
+                assert layer.weight.grad is not None
+                assert layer.bias.grad is not None
                 layer.weight.grad += torch.from_numpy(added["output.weight"])
                 layer.bias.grad += torch.from_numpy(added["output.bias"])
             optimizer.step()

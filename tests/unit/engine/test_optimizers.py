@@ -19,6 +19,26 @@ def test_optimizer_goes_downhill(name: str) -> None:
     assert 0.0 < weight.item() < 3.0
 
 
+@pytest.mark.parametrize("learning_rate", [0.0, 0.1])
+@pytest.mark.parametrize("wrong", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize(
+    "spec", [*map(OptimizerSpec, OPTIMIZERS), OptimizerSpec("sgd", momentum=0.9)], ids=lambda spec: spec.name
+)
+def test_weights_never_forget_a_gradient_that_was_not_finite(
+    spec: OptimizerSpec, wrong: float, learning_rate: float
+) -> None:
+    """`Trainer.require_finite` looks at the weights alone, and may come many steps later."""
+    weight = nn.Parameter(torch.ones(3, 2))
+    optimizer = make_optimizer([weight], spec)
+    for step in range(6):
+        weight.grad = torch.ones(3, 2)
+        if step == 2:
+            weight.grad[1, 1] = wrong
+            optimizer.param_groups[0]["lr"] = learning_rate
+        optimizer.step()
+    assert not weight.isfinite().all()
+
+
 def test_weight_decay_alone_shrinks_the_weights() -> None:
     weight = nn.Parameter(torch.tensor([3.0]))
     optimizer = make_optimizer([weight], OptimizerSpec("adamw", learning_rate=0.1, weight_decay=0.5))

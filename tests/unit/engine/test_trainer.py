@@ -153,6 +153,26 @@ def test_plain_gradient_that_is_not_finite_is_refused() -> None:
     assert not trainer.pending
 
 
+def test_plain_gradient_that_nobody_checked_is_found_in_the_weights() -> None:
+    trainer = make(privacy=None)
+    weight = next(trainer.network.module.parameters())
+    kept, metadata = trainer.state()
+    for wrong in (False, True):
+        hook = weight.register_hook(lambda gradient, wrong=wrong: gradient * (float("inf") if wrong else 1.0))
+        assert np.isnan(trainer.forward_backward(rows(), check_gradient=False).grad_norm)
+        hook.remove()
+        if not wrong:
+            trainer.optim_step()
+            trainer.require_finite()
+    trainer.require_finite()
+    trainer.optim_step()
+    for _ in range(2):
+        with pytest.raises(InvalidBatch, match="not finite"):
+            trainer.require_finite()
+    trainer.load_state(kept, metadata)
+    trainer.require_finite()
+
+
 def test_private_gradient_that_is_not_finite_counts_as_zero() -> None:
     trainer = make(loss="mse", architecture=Architecture((4,), 1))
     found = trainer.forward_backward({"features": np.ones((1, 4)), "targets": [3e38]})

@@ -64,3 +64,25 @@ def test_nothing_an_encoding_learned_from_rows_is_in_a_card(card: Any) -> None:
 
 def test_somebodys_text_is_one_line_without_markup() -> None:
     assert plain("a\n# <b> *x* | `y` [z](w)") == r"a \# &lt;b&gt; \*x\* \| \`y\` \[z\]\(w\)"
+
+
+def test_how_it_was_trained_is_told_in_words(card: Any) -> None:
+    config = {
+        "learning_rate": 0.05,
+        "hidden_sizes": [8, 8],
+        "schedule": {"name": "step", "step_size": 3, "gamma": 0.5, "options": {}},
+        "dp": {"enabled": True, "target_epsilon": 3.0, "target_delta": None},
+        "early_stopping": None,
+        "texts": ["<b>", "a | b"],
+    }
+    told = card(training_config=config)
+    for line in (
+        "| learning rate | 0.05 |",
+        "| hidden sizes | 8, 8 |",
+        "| schedule | step: step size 3, gamma 0.5 |",
+        "| dp | enabled yes, target epsilon 3 |",
+        r"| texts | &lt;b&gt;, a \| b |",
+    ):
+        assert line in told
+    assert "{" not in told.partition("## Training")[2].partition("## Performance")[0]
+    assert "early" not in told

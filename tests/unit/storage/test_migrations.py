@@ -14,6 +14,7 @@ from sqlmodel import SQLModel
 
 from tg_workbench import app  # noqa: F401  (imports every room, and so every table)
 from tg_workbench.datasets import Kind, Ledger
+from tg_workbench.federation.fleets import tables as fleet_tables  # noqa: F401
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import MIGRATIONS
 

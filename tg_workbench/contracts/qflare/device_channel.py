@@ -15,7 +15,7 @@ from tg_workbench.contracts.broadcasts import Listener
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.qflare.channels import NOT_ALLOWED, Closed, Conversation
 from tg_workbench.errors import DeviceNotFound, PermissionDenied
-from tg_workbench.federation import Devices, DeviceSignIn
+from tg_workbench.federation.devices import Devices, DeviceSignIn
 from tg_workbench.identity import Principal
 from tg_workbench.observability.announcements import ENDS_A_DEVICE, Announcement
 from tg_workbench.storage.database import now

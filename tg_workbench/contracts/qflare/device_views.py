@@ -10,7 +10,7 @@ from tg_workbench.contracts.accounts import Secret, utc
 from tg_workbench.contracts.device_forms import Capabilities, KeysOffered
 from tg_workbench.contracts.qflare.accounts import Pagination
 from tg_workbench.contracts.tg_tinker.schemas import Form, Id
-from tg_workbench.federation import (
+from tg_workbench.federation.devices import (
     INTERVAL_DAYS,
     Device,
     DeviceChange,

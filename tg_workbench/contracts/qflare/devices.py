@@ -24,7 +24,7 @@ from tg_workbench.contracts.qflare.accounts import Page, Pagination, Size
 from tg_workbench.contracts.qflare.errors import QFLARE_FAILURES, QflareRoute
 from tg_workbench.contracts.route import needs, public
 from tg_workbench.contracts.trail import Actor, acts
-from tg_workbench.federation import DeviceQuery, DeviceStatus, KeyQuery, KeyStatus
+from tg_workbench.federation.devices import DeviceQuery, DeviceStatus, KeyQuery, KeyStatus
 
 router = APIRouter(prefix="/api/v1", route_class=QflareRoute, tags=["QFLARE"], responses=QFLARE_FAILURES)
 Status = Annotated[DeviceStatus | None, Query(description="Only those that are so.")]

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.premises import Premises
-from tg_workbench.federation import DeviceKeys, Devices
+from tg_workbench.federation.devices import DeviceKeys, Devices
 from tg_workbench.federation.rounds import count_active
 from tg_workbench.identity import Principal
 from tg_workbench.observability.log_queries import LogLine

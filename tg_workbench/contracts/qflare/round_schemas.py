@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.tg_tinker.schemas import ExactForm, Whole
 from tg_workbench.engine.specs import Architecture
+from tg_workbench.federation.fleets.privacy_settings import NO_GUARANTEE, PrivacySettings
 from tg_workbench.federation.rounds import (
     Campaign,
     CampaignSpec,
@@ -44,7 +45,7 @@ class RoundModel(ExactForm):
 
     architecture: Annotated[str, Field(min_length=1, max_length=100)]
     hyperparameters: Hyperparameters = Hyperparameters()
-    input_shape: Annotated[list[Whole], Field(min_length=1, max_length=8)] = list(MNIST_SHAPE)
+    input_shape: Annotated[list[Whole], Field(min_length=1, max_length=8)] = Field(default=list(MNIST_SHAPE))
     output_size: Whole = MNIST_CLASSES
     hidden_sizes: Annotated[list[Whole], Field(max_length=64)] = Field(default=[])
     seed: Whole = 0
@@ -101,7 +102,7 @@ class StartRound(ExactForm):
             recruiting_seconds=self.recruiting_seconds,
             training_seconds=self.training_seconds,
             compression=Compression(self.compression, self.compression_keep),
-            privacy=self.privacy_settings,
+            privacy=PrivacySettings.of({**self.privacy_settings, "rounds": self.rounds}),
             seed=model.seed,
             name=self.name,
         )
@@ -171,7 +172,7 @@ class RoundView(BaseModel):
                 avg_loss=figures.get("avg_loss"),
                 convergence_metric=figures.get("convergence_metric"),
             ),
-            privacy=round_.privacy,
+            privacy=round_.privacy or _planned(spec),
         )
 
 
@@ -192,15 +193,15 @@ class ParticipationView(BaseModel):
     sample_count: int | None
 
     @classmethod
-    def of(cls, part: Participation) -> ParticipationView:
-        """A row, as it is shown."""
+    def of(cls, part: Participation, *, tells: bool = True) -> ParticipationView:
+        """A row, as it is shown; how many samples a device has only where that `tells` nothing ε hides."""
         return cls(
             device_id=part.device_id,
             status=part.status,
             reason=part.reason,
             joined_at=utc(part.joined_at),
             submitted_at=_moment(part.submitted_at),
-            sample_count=part.sample_count,
+            sample_count=part.sample_count if tells else None,
         )
 
 
@@ -225,6 +226,20 @@ class Submitted(BaseModel):
         return cls(
             round_id=part.round_id, device_id=part.device_id, status=part.status, receipt=part.receipt or {}
         )
+
+
+def _planned(spec: CampaignSpec) -> dict[str, Any]:
+    """What a round that is not over yet will have cost, with all rounds of its campaign."""
+    if not spec.privacy.differential_privacy:
+        return dict(NO_GUARANTEE)
+    return {
+        **spec.privacy.view(
+            delta=spec.delta or 0.0,
+            noise_multiplier=spec.noise_multiplier or 0.0,
+            epsilon=spec.planned_epsilon or 0.0,
+        ),
+        "is_planned": True,
+    }
 
 
 def _status(phase: str) -> Status:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from tg_workbench.contracts.joining import TheJoinDesk
 from tg_workbench.contracts.providers import (
-    CampaignsRoom,
     IdempotencyKey,
     RoundId,
     RoundsRoom,
     SignedIn,
-    SignedInDevice,
-    TheAssignments,
+    Wait,
 )
 from tg_workbench.contracts.qflare import accounts, round_schemas
 from tg_workbench.contracts.qflare.errors import QFLARE_FAILURES, QflareRoute
 from tg_workbench.contracts.route import needs
+from tg_workbench.contracts.starting import TheStartDesk
 from tg_workbench.contracts.submitting import TheSubmissionDesk
+from tg_workbench.federation.rounds import Counts
 from tg_workbench.identity import DEVICE
 
 router = APIRouter(
@@ -40,13 +41,12 @@ async def list_rounds(
 async def start_round(
     body: round_schemas.StartRound,
     owner: SignedIn,
-    campaigns: CampaignsRoom,
-    rounds: RoundsRoom,
+    desk: TheStartDesk,
     key: IdempotencyKey = None,
 ) -> round_schemas.RoundView:
     """Start a new training round; with `rounds`, the first of a campaign."""
-    campaign, first = campaigns.start(owner, body.as_spec(), idempotency_key=key)
-    return round_schemas.RoundView.of(first, campaign, rounds.counts([first])[first.id])
+    campaign, first = await desk.start(body.as_spec(), key)
+    return round_schemas.RoundView.of(first, campaign, Counts())
 
 
 @router.get("/{round_id}")
@@ -59,18 +59,15 @@ async def get_round(round_id: RoundId, owner: SignedIn, rounds: RoundsRoom) -> r
 
 @router.post("/{round_id}/join")
 @needs(DEVICE)
-async def join_round(
-    round_id: RoundId, device: SignedInDevice, rounds: RoundsRoom, assignments: TheAssignments
-) -> round_schemas.Joined:
-    """Join a training round (device endpoint). Ask again until the answer holds the assignment."""
-    found, part = rounds.join(device.device, round_id)
-    campaign = rounds.campaigns([found])[found.campaign_id]
-    view = round_schemas.RoundView.of(found, campaign, rounds.counts([found])[found.id])
-    return round_schemas.Joined(
-        **view.model_dump(),
-        participation=round_schemas.ParticipationView.of(part),
-        assignment=assignments.of(device, found, part),
-    )
+async def join_round(round_id: RoundId, desk: TheJoinDesk, wait: Wait = 0) -> round_schemas.Joined:
+    """Join a training round (device endpoint). Ask again until the answer holds the assignment.
+
+    With `wait` the answer is held back for up to so many seconds, until the round trains.
+    """
+    found = await desk.join(round_id, wait)
+    view = round_schemas.RoundView.of(found.round_, found.campaign, found.counts)
+    part = round_schemas.ParticipationView.of(found.part)
+    return round_schemas.Joined(**view.model_dump(), participation=part, assignment=found.assignment)
 
 
 @router.post("/{round_id}/submit")

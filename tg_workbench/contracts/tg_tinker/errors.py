@@ -39,6 +39,7 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     RangeUnsatisfiable: ("RANGE_NOT_SATISFIABLE", 416),
     errors.DatasetNotReady: ("DATASET_NOT_READY", 409),
     errors.UploadNotFound: ("UPLOAD_NOT_FOUND", 404),
+    errors.UploadTooSlow: ("UPLOAD_TOO_SLOW", 408),
     errors.UploadOffsetWrong: ("UPLOAD_OFFSET_WRONG", 409),
     errors.UnknownModel: ("UNKNOWN_MODEL", 422),
     errors.UnsupportedLayer: ("UNSUPPORTED_LAYER", 422),

@@ -126,8 +126,10 @@ async def cancel_campaign(campaign_id: CampaignId, owner: SignedIn, campaigns: C
 @router.get("/rounds/{round_id}/participations")
 async def list_participations(round_id: RoundId, owner: SignedIn, rounds: RoundsRoom) -> Participations:
     """Which devices take part in a round, and what became of their updates."""
-    parts = rounds.participations(rounds.get(owner, round_id))
-    return Participations(participations=[ParticipationView.of(part) for part in parts])
+    found = rounds.get(owner, round_id)
+    tells = not rounds.campaigns([found])[found.campaign_id].spec["privacy"]["differential_privacy"]
+    parts = rounds.participations(found)
+    return Participations(participations=[ParticipationView.of(part, tells=tells) for part in parts])
 
 
 @router.get("/rounds/{round_id}/model", response_class=Response, responses=FILE)

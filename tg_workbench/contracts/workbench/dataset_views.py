@@ -11,12 +11,12 @@ from tg_workbench.contracts.dataset_files import DatasetFields
 from tg_workbench.contracts.multipart import LONGEST_FILE_NAME
 from tg_workbench.contracts.tg_tinker.views import View, iso
 from tg_workbench.contracts.workbench.schemas import Privacy
-from tg_workbench.datasets import Dataset, Upload
+from tg_workbench.datasets import Because, Dataset, Upload
 
 _SAME = {
     *("name", "version", "description", "status", "reason", "privacy", "dataset_type", "target"),
-    *("file_name", "file_size", "file_format", "population", "unit", "relation", "epsilon_cap"),
-    *("spent_epsilon", "units"),
+    *("file_name", "file_size", "file_format", "unit", "relation", "epsilon_cap"),
+    *("population", "population_because", "spent_epsilon", "units"),
 }
 _OF_ENCODING = ("kind", "task", "target", "class_names", "image_shape")
 
@@ -47,6 +47,8 @@ class DatasetView(View):
     file_format: str | None
     format: str | None
     population: str
+    population_because: Because | None
+    """Why it is in this one: it has the same rows, or the name of a version before; null while it is read."""
     unit: str
     relation: str
     delta: float | None

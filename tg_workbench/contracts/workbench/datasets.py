@@ -15,7 +15,7 @@ from tg_workbench.contracts.dataset_files import TheFile, form_with_file
 from tg_workbench.contracts.downloads import Download
 from tg_workbench.contracts.failures import BodyTooLarge
 from tg_workbench.contracts.multipart import file_name_of
-from tg_workbench.contracts.pieces import Pieces, chunks_of
+from tg_workbench.contracts.pieces import Pace, Pieces, chunks_of
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import (
     ClientsRoom,
@@ -179,10 +179,12 @@ class _Desk:
             raise InvalidRequest(f"send bytes, with Content-Type: {OCTETS} and their Upload-Offset")
         with self.premises.intake.place(self.owner.id), file.appending(offset, upload.size) as appended:
             pieces = Pieces(appended.write)
-            async for chunk in chunks_of(request):
-                pieces.add(chunk)
-                await pieces.pass_on()
-            await pieces.pass_on(all_of_it=True)
+            try:
+                async for chunk in chunks_of(request, Pace.of(self.premises.settings)):
+                    pieces.add(chunk)
+                    await pieces.pass_on()
+            finally:  # of a line that is slow, or breaks, what has come is kept
+                await pieces.pass_on(all_of_it=True)
         if appended.size < upload.size:
             return upload, appended.size
         source = await asyncio.to_thread(file.digest, upload.sha256)

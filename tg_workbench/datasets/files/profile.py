@@ -7,7 +7,7 @@ but the columns' types and the classes' names.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,8 +20,9 @@ from tg_workbench.datasets.files.frames import Table
 from tg_workbench.datasets.files.limits import Limits
 from tg_workbench.datasets.files.values import Column, FileRequest
 from tg_workbench.datasets.raw_columns import LARGEST, MISSING_WORDS, days_of, is_missing, switch_of, text_of
-from tg_workbench.errors import DatasetInvalid, InvalidRequest
+from tg_workbench.errors import DatasetInvalid, InvalidField, InvalidRequest
 
+MOST_STRANGE = 5
 MOSTLY, ENOUGH = 0.9, 10
 """A column of which so large a part is numbers, of at least so many, holds mistakes and no categories."""
 LONG_TEXT = 32
@@ -118,12 +119,14 @@ class Profile:
         self._cells = CellsDigest()
         keep = min(limits.categories * 4, max(TRACKED_AT_LEAST, TRACKED_VALUES // len(table.names)))
         self.columns = {name: Found(name, keep) for name in table.names}
+        require_columns("categories", table.names, request.categories)
+        require_columns("ranges", table.names, request.ranges)
         for name, values in request.categories.items():
-            self._named(name).wanted = frozenset(_names(values))
+            self.columns[name].wanted = frozenset(_names(values))
         if target is not None:
-            self._named(target).keep = limits.classes
+            self.columns[target].keep = limits.classes
             if request.classes is not None:
-                self._named(target).wanted = frozenset(_names(request.classes))
+                self.columns[target].wanted = frozenset(_names(request.classes))
         low, high = self._bounds(request.ranges)
         for first, frame in table.frames():
             if request.is_public and not self.rows:
@@ -163,19 +166,11 @@ class Profile:
             wrong += [(row, "lies outside the range that was declared") for row in found.beyond]
         return [(self.place(row, name), problem) for row, problem in wrong]
 
-    def _named(self, name: str) -> Found:
-        if name not in self.columns:
-            raise InvalidRequest(
-                "target, ranges, categories and the other columns must be named as in the file"
-            )
-        return self.columns[name]
-
     def _bounds(self, ranges: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
         low = np.full(len(self.columns), -LARGEST)
         high = np.full(len(self.columns), LARGEST)
         places = {name: place for place, name in enumerate(self.columns)}
         for name, (lowest, highest) in ranges.items():
-            self._named(name)
             if not -LARGEST <= lowest < highest <= LARGEST:
                 raise InvalidRequest("a range must be two finite numbers, the smaller one first")
             low[places[name]], high[places[name]] = lowest, highest
@@ -224,6 +219,14 @@ class Profile:
             found.may_be_switch = switch_of(words[0]) is not None and _all(words, switch_of)
         if found.may_be_date:
             found.may_be_date = days_of(words[0]) is not None and _all(words, days_of)
+
+
+def require_columns(word: str, names: Sequence[str], told: Iterable[str]) -> None:
+    """Raises InvalidField, naming what is said of columns that are not in the file."""
+    strange = [repr(name) for name in told if name not in names]
+    if strange:
+        shown = ", ".join(strange[:MOST_STRANGE]) + (", …" if len(strange) > MOST_STRANGE else "")
+        raise InvalidField(word, f"no column of the file is called {shown}")
 
 
 def _all(words: pl.Series, function: object) -> bool:

@@ -16,7 +16,7 @@ from tg_workbench.datasets.encoding import Bucketed, Dated, Encoding, Named, Num
 from tg_workbench.datasets.files.cells import numbers_of, places_of
 from tg_workbench.datasets.files.frames import Table
 from tg_workbench.datasets.files.limits import Limits
-from tg_workbench.datasets.files.profile import Found, Profile
+from tg_workbench.datasets.files.profile import Found, Profile, require_columns
 from tg_workbench.datasets.files.targets import Target, guessed, target_of
 from tg_workbench.datasets.files.tensors import Shapes, TensorFile, digests_of
 from tg_workbench.datasets.files.units import Units
@@ -79,9 +79,8 @@ def prepare_table(
 
 def target_name(names: tuple[str, ...], request: FileRequest, *others: str | None) -> str | None:
     """The column to predict: the one that was named, else the one that it is likely to be."""
-    for name in (request.target, request.unit_column, request.text_column):
-        if name is not None and name not in names:
-            raise InvalidRequest("target, unit_column and text_column must be columns of the file")
+    for word in ("target", "unit_column", "text_column"):
+        require_columns(word, names, filter(None, [getattr(request, word)]))
     if request.target is not None and request.target in others:
         raise InvalidRequest("target must be another column than unit_column and text_column")
     return request.target or guessed([name for name in names if name not in others])
@@ -93,9 +92,8 @@ def _plan(table: Table, request: FileRequest, limits: Limits) -> Plan:
     if name is None or len(table.names) - (request.unit_column is not None) < 2:
         raise DatasetInvalid("needs a column to predict and at least one other")
     profile = Profile(table, request, name, limits)
-    target = target_of(profile, request, name, limits)
     names = [column for column in table.names if column not in (name, request.unit_column)]
-    _check_cells(profile, request, names)
+    target = _checked(profile, request, name, names, limits)
     columns, warnings = _columns(profile, request, names, limits)
     if not columns:
         raise DatasetInvalid("has no column left to learn from")
@@ -103,7 +101,24 @@ def _plan(table: Table, request: FileRequest, limits: Limits) -> Plan:
     return Plan(table, profile, encoding, target, request.unit_column, (*table.warnings, *warnings))
 
 
-def _check_cells(profile: Profile, request: FileRequest, names: list[str]) -> None:
+def _checked(profile: Profile, request: FileRequest, name: str, others: list[str], limits: Limits) -> Target:
+    """The target, when nothing is wrong with any cell. Raises DatasetInvalid, for all columns at once."""
+    problems = _problems_of(profile, request, others)
+    try:
+        target = target_of(profile, request, name, limits)
+    except DatasetInvalid as failure:
+        if not problems:
+            raise
+        room = DatasetInvalid.MOST - min(len(problems), DatasetInvalid.MOST // 2)
+        own = [(problem["where"], problem["problem"]) for problem in failure.problems[:room]]
+        raise DatasetInvalid.of([*own, *problems]) from None
+    if problems:
+        raise DatasetInvalid.of(problems)
+    return target
+
+
+def _problems_of(profile: Profile, request: FileRequest, names: list[str]) -> list[tuple[str, str]]:
+    """What is wrong with the cells of the columns to learn from."""
     problems: list[tuple[str, str]] = []
     for name in names:
         found = profile.columns[name]
@@ -112,8 +127,7 @@ def _check_cells(profile: Profile, request: FileRequest, names: list[str]) -> No
         problems += profile.problems(name, as_number=found.type == "number" or found.is_mistaken)
         if found.type == "empty" and not request.is_public:
             problems.append((f"column {name}", "says nothing in any row: leave it out of a protected set"))
-    if problems:
-        raise DatasetInvalid.of(problems)
+    return problems
 
 
 def _columns(

@@ -1,7 +1,7 @@
 """Assignments: what a device is told to do in a round, signed, so that nobody else tells it whom to seal to.
 
-The key of the round's model comes sealed to the device's own key: who records the traffic today opens it at no
-later time, whatever the line was protected by.
+The key of the round's model comes sealed to the device's own key: who records the traffic today opens it at
+no later time, whatever the line was protected by.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sqlmodel import Session
 
 from tg_workbench.crypto.hpke import SealingKey
 from tg_workbench.crypto.signatures import SigningKey
+from tg_workbench.federation.devices.server_keys import ServerKeys
+from tg_workbench.federation.devices.sign_in import SignedDevice
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.tables import Participation, Round
 from tg_workbench.federation.rounds.turns import spec_of
-from tg_workbench.federation.server_keys import ServerKeys
-from tg_workbench.federation.sign_in import SignedDevice
 from tg_workbench.federation.strategies import named
 from tg_workbench.federation.updates.bindings import ASSIGNMENT_CONTEXT, canonical, model_key_info
 
@@ -90,7 +90,7 @@ class Assignments:
                 "control": rule.control,
             },
             "compression": {"kind": spec.compression.kind, "keep": spec.compression.keep},
-            "reports_metrics": not (spec.privacy or {}).get("differential_privacy", False),
+            "reports_metrics": not spec.privacy.differential_privacy,
             "seal_to": _text(round_.public_key or b""),
         }
         return self.signer.signed(told, ASSIGNMENT_CONTEXT)

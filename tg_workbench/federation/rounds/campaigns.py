@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.errors import CampaignNotFound, IdempotencyConflict, QuotaExceeded, Refused
+from tg_workbench.errors import CampaignNotFound, IdempotencyConflict, InvalidField, QuotaExceeded, Refused
 from tg_workbench.execution import Turn as WorkTurn
 from tg_workbench.execution import request_worker
 from tg_workbench.federation.rounds.phases import ACTIVE, Phase, Turn
@@ -43,7 +43,7 @@ class Campaigns:
 
         Raises IdempotencyConflict, QuotaExceeded, InvalidRequest for what its worker could only refuse later.
         """
-        named(spec.strategy, **spec.strategy_options)
+        check(spec)
         fingerprint = hashlib.sha256(json.dumps(spec.as_json(), sort_keys=True).encode()).hexdigest()
         if (known := self._by_key(owner, idempotency_key)) is not None:
             if known.fingerprint != fingerprint:
@@ -112,6 +112,19 @@ class Campaigns:
         count = self.session.exec(select(sa.func.count()).select_from(Campaign).where(*active)).one()
         if count >= MOST_ACTIVE:
             raise QuotaExceeded("campaigns under way", MOST_ACTIVE)
+
+
+def check(spec: CampaignSpec) -> None:
+    """What can be said of a campaign before anything is asked of the database. Raises InvalidRequest.
+
+    Also PrivacyRefused, for a strategy that sees more than a noisy mean where that is promised.
+    """
+    strategy = named(spec.strategy, **spec.strategy_options)
+    spec.privacy.check_strategy(needs_each_update=strategy.needs_each_update, control=strategy.local.control)
+    if spec.privacy.sampling != "none":
+        raise InvalidField("privacy_settings.sampling", "must be none: devices come to rounds by themselves")
+    if spec.criteria.needed < strategy.fewest:
+        raise InvalidField("quorum", f"{spec.strategy} takes {strategy.fewest} updates or more")
 
 
 def new_round(session: Session, campaign: Campaign) -> Round:

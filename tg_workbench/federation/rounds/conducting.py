@@ -7,6 +7,7 @@ and an error says of a device what was wrong with its update, never what was in 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.phases import ACTIVE, Part, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.submissions import verifying_key
+from tg_workbench.federation.rounds.summing import Summing
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import (
     advance,
@@ -51,12 +53,16 @@ class Conductor:
         self.folder = folder
         self.fence = fence
         self.models = GlobalModels(blobs, home)
+        self.tenant_id = ""
+        """Whose campaign it is, once it has been looked at."""
+        self.summing = Summing(database, blobs, home, fence)
 
     def step(self) -> bool:
         """Do the next thing there is; False when there is none now. Raises WorkbenchError."""
         with self.database.read() as session:
             campaign = session.get_one(Campaign, self.fence.work_id)
             round_ = _current(session, campaign)
+        self.tenant_id = campaign.tenant_id
         if round_ is None:
             return False
         spec = CampaignSpec.from_json(campaign.spec)
@@ -87,6 +93,7 @@ class Conductor:
             campaign = session.get_one(Campaign, self.fence.work_id)
             round_ = _current(session, campaign)
             if round_ is not None:
+                self.summing.give_up(session, campaign, round_)
                 end_round(session, round_, Turn(Phase.FAILED, reason), self.blobs)
             if campaign.status == "active":
                 end_campaign(session, campaign, "failed", reason)
@@ -190,16 +197,14 @@ class Conductor:
         if len(parts) < spec.criteria.needed:
             self.give_up(f"{len(parts)} updates are left, and {spec.criteria.needed} are needed")
             return
-        strategy = named(spec.strategy, **spec.strategy_options)
-        aggregation = strategy.begin(base.parameters, base.state)
-        for part in parts:
-            aggregation.add(self._open(part, round_, keys, spec))
-        outcome = aggregation.finish()
+        opened = partial(self._open, round_=round_, keys=keys, spec=spec)
+        summed = self.summing.of(campaign, round_, base, parts, opened)
+        outcome = summed.outcome
         made = base.followed_by(outcome)
         kept = self.models.put(self.database, campaign, made)
-        figures = figures_of(parts, outcome, base)
+        figures = figures_of(parts, outcome, base, tells_of_devices=summed.release is None)
         is_last = round_.number == spec.rounds
-        learned = harvest(campaign, made, spec, figures) if is_last else None
+        learned = harvest(campaign, made, spec, summed.privacy) if is_last else None
         with self.database.write(durable=True) as session:
             self.fence.hold(session)
             round_, campaign = session.get_one(Round, round_.id), session.get_one(Campaign, campaign.id)
@@ -207,9 +212,11 @@ class Conductor:
             if round_.phase != Phase.AGGREGATING or not same:
                 self.models.drop(kept)
                 return
+            self.summing.write(session, campaign, round_, summed)
             self._publish(session, campaign, round_, made, kept, figures)
             if learned is not None:
                 campaign.model_id = Models(session, self.blobs, self.home).register(learned).id
+                self.summing.end(session, campaign)
                 end_campaign(session, campaign, "completed")
             else:
                 new_round(session, campaign)

@@ -21,22 +21,29 @@ from tg_workbench.federation.strategies import Outcome
 from tg_workbench.models import Learned
 
 
-def figures_of(parts: Sequence[Participation], outcome: Outcome, base: GlobalModel) -> dict[str, Any]:
+def figures_of(
+    parts: Sequence[Participation], outcome: Outcome, base: GlobalModel, *, tells_of_devices: bool
+) -> dict[str, Any]:
     """What a round came to. What devices say of themselves is weighted by how many samples they had.
 
     `convergence_metric`: the length of the step in that of the parameters; it falls as the model settles.
+    Without `tells_of_devices`, where ε would not cover it, nothing is told but what the models tell.
     """
-    told: dict[str, Any] = {"samples": sum(part.sample_count or 0 for part in parts), "devices": len(parts)}
-    for name in ("accuracy", "loss"):
-        told[f"avg_{name}"] = _mean_of(parts, name)
+    told: dict[str, Any] = {"devices": len(parts)}
+    if tells_of_devices:
+        told["samples"] = sum(part.sample_count or 0 for part in parts)
+        for name in ("accuracy", "loss"):
+            told[f"avg_{name}"] = _mean_of(parts, name)
     length = float(np.linalg.norm(base.parameters))
     step = float(np.linalg.norm(outcome.parameters - base.parameters))
     told["convergence_metric"] = step / length if length > 0 else None
+    if not tells_of_devices:
+        return told
     finite = {name: value for name, value in outcome.figures.items() if math.isfinite(value)}
     return {**told, "strategy": finite}
 
 
-def harvest(campaign: Campaign, made: GlobalModel, spec: CampaignSpec, figures: Mapping[str, Any]) -> Learned:
+def harvest(campaign: Campaign, made: GlobalModel, spec: CampaignSpec, privacy: Mapping[str, Any]) -> Learned:
     """What a campaign has learned, as the registry takes it."""
     trainer = Trainer(
         TrainerSpec(
@@ -55,7 +62,6 @@ def harvest(campaign: Campaign, made: GlobalModel, spec: CampaignSpec, figures: 
         for name, parameter in trainer.network.module.named_parameters():
             parameter.copy_(torch.from_numpy(arrays[name].copy()))
     local = spec.local
-    accuracy = figures.get("avg_accuracy")
     return Learned(
         owner_id=campaign.owner_id,
         tenant_id=campaign.tenant_id,
@@ -65,7 +71,6 @@ def harvest(campaign: Campaign, made: GlobalModel, spec: CampaignSpec, figures: 
         weights=weights_of(trainer),
         onnx=to_onnx(trainer),
         architecture=Blueprint.of(trainer).as_json(),
-        performance={} if accuracy is None else {"accuracy": accuracy},
         training_config={
             "strategy": spec.strategy,
             "rounds": spec.rounds,
@@ -73,6 +78,7 @@ def harvest(campaign: Campaign, made: GlobalModel, spec: CampaignSpec, figures: 
             "batch_size": local.batch_size,
             "epochs": local.epochs,
         },
+        privacy=privacy,
         lineage={"campaign": campaign.id, "model_version": made.version},
     )
 

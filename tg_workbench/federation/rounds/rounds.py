@@ -8,12 +8,13 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from tg_workbench.errors import DeviceUnfit, RoundNotFound, RoundNotOpen
+from tg_workbench.federation.devices.tables import Device
+from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.phases import ACTIVE, Counts, Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import advance, counts_of, spec_of
-from tg_workbench.federation.tables import Device
 from tg_workbench.identity import Principal
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import now
@@ -94,7 +95,7 @@ class Rounds:
     def join(self, device: Device, round_id: str) -> tuple[Round, Participation]:
         """Have a device take part. Joining twice is joining once; whoever takes part may always ask again.
 
-        Raises RoundNotFound, DeviceUnfit, RoundNotOpen.
+        Raises RoundNotFound, DeviceUnfit, RoundNotOpen, and PrivacyRefused when its turn has not come again.
         """
         round_ = self._of(device.organization_id, round_id)
         known = self.part_of(device, round_)
@@ -105,6 +106,8 @@ class Rounds:
             raise DeviceUnfit(lacks)
         if round_.phase != Phase.RECRUITING or (round_.due_at is not None and now() >= round_.due_at):
             raise RoundNotOpen(round_.id, round_.phase)
+        if (tree := Fleets(self.session).tree(round_.campaign_id)) is not None:
+            tree.require_turn(device.id)
         part = Participation(round_id=round_.id, device_id=device.id, status=Part.JOINED)
         self.session.add(part)
         advance(self.session, round_, spec, self.blobs)

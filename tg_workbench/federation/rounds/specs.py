@@ -13,6 +13,7 @@ from typing import Any
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidField, UnknownModel
 from tg_workbench.execution import WorkKind
+from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
 from tg_workbench.federation.updates.compression import Compression
 from tg_workbench.settings import Settings
 from tg_workbench.training.specs import ROW_MODELS
@@ -121,7 +122,11 @@ class CampaignSpec:
     recruiting_seconds: float = 600.0
     training_seconds: float = 3600.0
     compression: Compression = field(default_factory=Compression)
-    privacy: Mapping[str, Any] = field(default_factory=dict)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
+    noise_multiplier: float | None = None
+    delta: float | None = None
+    planned_epsilon: float | None = None
+    """What `privacy` came to when the campaign was admitted: of the model, after the last round."""
     seed: int = 0
     name: str | None = None
 
@@ -146,6 +151,7 @@ class CampaignSpec:
             "shape": made,
             "local": LocalTraining(**stored["local"]),
             "criteria": Criteria(**stored["criteria"]),
+            "privacy": PrivacySettings.of(stored["privacy"]),
             "compression": Compression(**stored["compression"]),
         }
         return cls(**{**stored, **nested})

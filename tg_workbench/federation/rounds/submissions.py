@@ -1,8 +1,8 @@
 """Submissions: the sealed updates that devices send, from their manifest to the receipt.
 
-What comes in order: whose it is and for what (the manifest, signed), whether it is whole (every tag, the length
-and the digest), and last, in the worker, whether its numbers can be used. A submission that was kept once is
-kept for good: the same envelope again gets the same receipt, another one is refused.
+What comes in order: whose it is and for what (the manifest, signed), whether it is whole (every tag, the
+length and the digest), and last, in the worker, whether its numbers can be used. What was kept once is kept
+for good: the same envelope again gets the same receipt, another one is refused.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tg_workbench.errors import (
     RoundNotOpen,
     UpdateAlreadySubmitted,
 )
+from tg_workbench.federation.devices.tables import Device, DeviceKey
 from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import version_name
-from tg_workbench.federation.tables import Device, DeviceKey
 from tg_workbench.federation.updates import Layout
 from tg_workbench.federation.updates.bindings import RECEIPT_CONTEXT
 from tg_workbench.storage import Blobs
@@ -86,7 +86,7 @@ class Submissions:
 
         Raises RoundNotFound, RoundNotOpen, UpdateAlreadySubmitted.
         """
-        round_, _, part = self.rounds.for_device(device, round_id)
+        round_, spec, part = self.rounds.for_device(device, round_id)
         if part.digest is not None:
             if part.digest == arrived.blob:
                 return part
@@ -96,7 +96,8 @@ class Submissions:
         part.status, part.submitted_at = Part.SUBMITTED, now()
         part.blob = part.digest = arrived.blob
         part.size_bytes, part.sample_count = arrived.size_bytes, arrived.manifest.sample_count
-        part.metrics = dict(arrived.manifest.metrics)
+        if not spec.privacy.differential_privacy:  # else what a device says of itself is covered by no ε
+            part.metrics = dict(arrived.manifest.metrics)
         part.receipt = receipt_of(part, signer)
         self.session.add(part)
         ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))

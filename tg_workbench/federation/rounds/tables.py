@@ -33,6 +33,8 @@ class Campaign(SQLModel, table=True):
     model_id: str | None = None
     """The model in the registry that it has come to."""
     key_id: str | None = None
+    clip: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    """The norm that updates are clipped to, where it follows a quantile of theirs."""
     idempotency_key: str | None = None
     fingerprint: str | None = None
     created_at: float = Field(default_factory=now)

@@ -1,6 +1,6 @@
 """A round's turns: what each change of phase writes, whoever makes it, the API or the worker.
 
-Every turn is one transaction with the fact that tells of it, so a process that dies has either made it or not.
+Every turn is one transaction with the fact that tells of it: a process that dies has either made it or not.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from tg_workbench.events import Events, RoundEnded, RoundProgressed, RoundStarted, tenant_subject
+from tg_workbench.federation.devices.tables import Device
 from tg_workbench.federation.rounds.keys import destroy_keys
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase, Turn, next_turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
-from tg_workbench.federation.tables import Device
 from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import after_commit, now
@@ -133,6 +133,11 @@ def tell(session: Session, round_: Round) -> None:
                 total_devices=counts.members,
             )
             events.record(subject, told_so_far)
+
+
+def topic_of(tenant_id: str) -> str:
+    """What is rung for when an organisation's rounds have changed."""
+    return f"rounds-of:{tenant_id}"
 
 
 def version_name(version: int) -> str:

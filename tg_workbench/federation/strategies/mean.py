@@ -35,10 +35,11 @@ class Mean:
     def add(self, vector: Vector, weight: float, devices: int = 1, factor: float = 1.0) -> None:
         """Take in one vector times a factor; it is not kept."""
         import torch
+        from torch.utils.dlpack import from_dlpack  # unlike from_numpy it also takes what is read-only
 
         check(vector, len(self._sum))
         with one_thread():
-            torch.from_numpy(self._sum).add_(torch.from_dlpack(vector), alpha=weight * factor)
+            torch.from_numpy(self._sum).add_(from_dlpack(vector), alpha=weight * factor)
         self.weight += weight
         self.devices += devices
 

@@ -1,4 +1,4 @@
-"""What is signed or sealed between devices and the server is bound to: words that both sides must say alike."""
+"""What is signed or sealed is bound to words that devices and the server must say alike."""
 
 from __future__ import annotations
 

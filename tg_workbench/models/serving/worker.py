@@ -16,12 +16,11 @@ import threading
 import time
 
 import sqlalchemy as sa
-from sqlmodel import col, select
+from sqlmodel import col
 
 from tg_workbench.errors import DatabaseUnavailable, ModelFailed, NotFound, WorkbenchError
-from tg_workbench.execution import Assignment, Bell, Fence, Fenced, Watched, Work, ring, run_folder
+from tg_workbench.execution import Assignment, Bell, Fence, Fenced, RollCall, Work, ring, run_folder
 from tg_workbench.execution.bells import bell_name
-from tg_workbench.execution.tables import DispatcherLease
 from tg_workbench.execution.work import HEARTBEAT_SECONDS, LifeLock, release_work
 from tg_workbench.models.serving.frames import BadFrame, Frame, read_frame
 from tg_workbench.models.serving.hosts import Host, Tell
@@ -35,8 +34,6 @@ log = logging.getLogger(__name__)
 NICENESS = 0
 """Somebody waits for each answer: whoever trains comes after that."""
 LOOK_SECONDS = 0.5
-ROLL_CALL_SECONDS = 5.0
-ORPHAN_SECONDS = 30.0
 DRAIN_SECONDS = 4.0
 """Below the dispatcher's grace."""
 EXTRA_IDLE_SECONDS = 60.0
@@ -81,7 +78,7 @@ class ModelWorker:
         self._links: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()  # of those who have asked nothing
         self._is_well = False
-        self._watched = Watched()
+        self._roll_call = RollCall(self.database)
 
     def run(self) -> None:
         """Open the model, answer, leave."""
@@ -228,7 +225,6 @@ class ModelWorker:
     async def _stay(self, host: Host) -> None:
         """Until it is time to leave."""
         told_until = time.monotonic() + TELL_FAILURE_SECONDS if isinstance(host, Broken) else None
-        called = time.monotonic()
         while not self.leaving.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.news.wait(), LOOK_SECONDS)
@@ -240,9 +236,8 @@ class ModelWorker:
                 return
             if not self._is_wanted():
                 return
-            if time.monotonic() - called > ROLL_CALL_SECONDS:
-                called = time.monotonic()
-                self._leave_when_orphaned()
+            if self._roll_call.is_orphaned():
+                self.leaving.set()
 
     def _may_rest(self) -> bool:
         if self._in_flight or self.is_pinned:
@@ -283,14 +278,6 @@ class ModelWorker:
         except DatabaseUnavailable:
             return True
         return work is not None and work.wanted and work.epoch == self.assignment.epoch
-
-    def _leave_when_orphaned(self) -> None:
-        """Without a dispatcher nobody knows of this process: go, the next one starts another."""
-        with contextlib.suppress(DatabaseUnavailable), self.database.read() as session:
-            query = select(DispatcherLease.until).where(col(DispatcherLease.id) == 1)
-            until = session.exec(query).one_or_none()
-            if until is not None and self._watched.seconds("dispatcher", until) > ORPHAN_SECONDS:
-                self.leaving.set()
 
     def _leave(self) -> None:
         self.leaving.set()

@@ -184,6 +184,32 @@ def test_what_cannot_be_learned_is_refused_by_its_place(
     assert problem in found["problem"]
 
 
+def test_what_is_wrong_with_the_target_hides_no_other_column(desk: Desk) -> None:
+    text = "a,b,y\n1,1,0\ninf,2,\n3,9,1\n"
+    assert [problem["where"] for problem in desk.refuse("t.csv", text, ranges={"b": (0, 5)})] == [
+        "row 2 (line 3), column y",
+        "row 2 (line 3), column a",
+        "row 3 (line 4), column b",
+    ]
+    many = "a,y\n" + "".join(f"{'inf' if row else 1},\n" for row in range(50)) + "1,0\n2,1\n"
+    told = [problem["where"].rpartition(" ")[2] for problem in desk.refuse("t.csv", many)]
+    assert (told.count("y"), told.count("a")) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"ranges": {"aeg": (0, 1)}}, "ranges: no column of the file is called 'aeg'"),
+        ({"categories": {"b": ("u",), "c": ("v",)}}, "categories: no column of the file is called 'b', 'c'"),
+        ({"target": "z"}, "target: no column of the file is called 'z'"),
+        ({"unit_column": "who"}, "unit_column: no column of the file is called 'who'"),
+    ],
+)
+def test_a_column_that_is_not_there_is_named(desk: Desk, said: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{problem}$"):
+        desk.take("t.csv", "age,y\n1,0\n2,1\n", **said)
+
+
 def test_an_empty_column_of_a_public_set_is_left_out_and_told(desk: Desk) -> None:
     found = desk.take("t.csv", "a,e,y\n1,,0\n2,,1\n", privacy="public").prepared
     assert found.encoding.inputs == ("a",)

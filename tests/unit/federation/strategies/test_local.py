@@ -14,7 +14,8 @@ from tg_workbench.federation.strategies.local import add_control, add_proximal, 
 def test_the_proximal_term_is_the_gradient_of_the_papers_penalty() -> None:
     model, mu = nn.Linear(4, 2), 0.3
     given = [parameter.detach().clone() + 0.1 for parameter in model.parameters()]
-    penalty = sum(((w - g) ** 2).sum() for w, g in zip(model.parameters(), given, strict=True)) * mu / 2
+    strayed = [((w - g) ** 2).sum() for w, g in zip(model.parameters(), given, strict=True)]
+    penalty = torch.stack(strayed).sum() * mu / 2
     expected = torch.autograd.grad(penalty, list(model.parameters()))
     gradients = [torch.zeros_like(parameter) for parameter in model.parameters()]
     with torch.no_grad():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from tg_workbench.federation.strategies.columns import exchanges, of_columns
 from tg_workbench.federation.strategies.median import median
 from tg_workbench.federation.strategies.multi_krum import scores
 
+AGAINST_TWO: dict[str, dict[str, Any]] = {"multi-krum": {"malicious": 2}, "trimmed-mean": {"cut": 0.2}}
 STACKS = arrays.arrays(
     np.float32,
     st.tuples(st.integers(1, 40), st.integers(1, 30)),
@@ -64,7 +67,7 @@ def test_what_the_median_does_not_need_is_not_compared() -> None:
 @pytest.mark.parametrize("name", ["median", "trimmed-mean", "multi-krum"])
 def test_a_robust_rule_stays_with_the_honest(name: str) -> None:
     liars = [np.full(500, 1e30, np.float32), np.full(500, -1e30, np.float32)]
-    options = {"multi-krum": {"malicious": 2}, "trimmed-mean": {"cut": 0.2}}.get(name, {})
+    options = AGAINST_TWO.get(name, {})
     moved = round_of(name, [*honest(9), *liars], **options).parameters
     assert np.abs(moved - 1.0).max() < 0.5
 

@@ -100,7 +100,8 @@ def test_nothing_that_was_given_is_changed(name: str) -> None:
 @pytest.mark.parametrize("name", names())
 def test_what_comes_out_is_float32_and_figures_are_finite(name: str) -> None:
     outcome = rounds(name)
-    assert (outcome.parameters.dtype, outcome.parameters.shape) == (np.float32, (SIZE,))
+    assert outcome.parameters.dtype == np.float32
+    assert outcome.parameters.shape == (SIZE,)
     assert outcome.figures["devices"] == DEVICES
     assert all(type(figure) is float and math.isfinite(figure) for figure in outcome.figures.values())
     for held in outcome.state.values():
@@ -203,7 +204,7 @@ def test_an_update_that_counts_for_nothing_or_everything_is_refused(facts: dict[
 
 def test_importing_the_room_and_naming_a_strategy_imports_no_arrays() -> None:
     script = (
-        "import sys; from tg_workbench.federation import strategies, updates; "
+        "import sys; from tg_workbench.federation.devices import strategies, updates; "
         "[strategies.named(name) for name in strategies.names()]; "
         "updates.Layout.of({'a': [3]}).digest; print(*sys.modules)"
     )

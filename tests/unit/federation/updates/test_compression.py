@@ -12,6 +12,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 
 from tg_workbench.errors import InvalidField, UpdateInvalid
 from tg_workbench.federation.strategies import Vector
@@ -29,9 +30,9 @@ def decoded(payload: bytes, layout: Layout = LAYOUT) -> Vector:
     return read_update(payload, layout).delta
 
 
-def scales(vector: Vector) -> Vector:
+def scales(vector: Vector) -> NDArray[np.float64]:
     """s of each number, by the tensor it lies in."""
-    each = np.empty(len(vector))
+    each = np.empty(len(vector), np.float64)
     for span in LAYOUT.spans.values():
         each[span] = np.abs(vector[span].astype(np.float64)).max() / 127
     return each

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from random import Random
+from typing import Any
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -21,7 +24,7 @@ SHAPES = st.dictionaries(
 
 
 @given(SHAPES, st.randoms())
-def test_the_order_of_definition_does_not_matter(shapes: dict[str, list[int]], random: st.Random) -> None:
+def test_the_order_of_definition_does_not_matter(shapes: dict[str, list[int]], random: Random) -> None:
     shuffled = list(shapes.items())
     random.shuffle(shuffled)
     one, other = Layout.of(shapes), Layout.of(dict(shuffled))
@@ -53,7 +56,13 @@ def test_a_models_parameters_have_a_layout() -> None:
 
 
 def test_another_shape_or_name_has_another_digest() -> None:
-    shapes = [{"a": (2, 3)}, {"a": (3, 2)}, {"a": (6,)}, {"b": (6,)}, {"a": (3,), "b": (3,)}]
+    shapes: list[dict[str, Any]] = [
+        {"a": (2, 3)},
+        {"a": (3, 2)},
+        {"a": (6,)},
+        {"b": (6,)},
+        {"a": (3,), "b": (3,)},
+    ]
     assert len({Layout.of(shape).digest for shape in shapes}) == 5
 
 
@@ -74,7 +83,7 @@ def test_another_shape_or_name_has_another_digest() -> None:
     ],
     ids=lambda shapes: f"{len(shapes)} {next(iter(shapes), None)!r:.12} {next(iter(shapes.values()), None)}",
 )
-def test_a_layout_of_no_model_is_refused(shapes: dict[str, tuple[int, ...]]) -> None:
+def test_a_layout_of_no_model_is_refused(shapes: dict[str, Any]) -> None:
     with pytest.raises(InvalidField, match="layout"):
         Layout.of(shapes)
 

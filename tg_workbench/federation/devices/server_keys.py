@@ -14,14 +14,14 @@ from tg_workbench.crypto import Keyring, open_sealed, seal
 from tg_workbench.crypto.hpke import OpeningKey
 from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.errors import SealBroken
-from tg_workbench.federation.device_keys import (
+from tg_workbench.federation.devices.device_keys import (
     DAY_SECONDS,
     GRACE_SECONDS,
     INTERVAL_DAYS,
     LIFETIME_DAYS,
     KeyStatus,
 )
-from tg_workbench.federation.tables import ServerKey
+from tg_workbench.federation.devices.tables import ServerKey
 from tg_workbench.identity import LOCAL
 from tg_workbench.security import DataKeys
 from tg_workbench.storage.database import now

@@ -16,8 +16,8 @@ from tg_workbench.crypto.access_tokens import AccessToken
 from tg_workbench.crypto.assertions import CONTEXT, WINDOW_SECONDS, assertion
 from tg_workbench.crypto.signatures import VerifyingKey
 from tg_workbench.errors import AssertionInvalid, ClockSkewed, DeviceRevoked, Unauthenticated
-from tg_workbench.federation.device_keys import DeviceKeys, is_good
-from tg_workbench.federation.tables import Device, DeviceKey, DeviceNonce
+from tg_workbench.federation.devices.device_keys import DeviceKeys, is_good
+from tg_workbench.federation.devices.tables import Device, DeviceKey, DeviceNonce
 from tg_workbench.identity import DEVICE, Principal
 from tg_workbench.storage.database import now
 

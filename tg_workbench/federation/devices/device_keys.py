@@ -15,9 +15,9 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.errors import DeviceNotFound, DeviceNotOnline
 from tg_workbench.events import Events, KeyRotated, KeyRotationForced, tenant_subject
-from tg_workbench.federation.certificate_office import CertificateOffice
-from tg_workbench.federation.key_pairs import KeyPairs
-from tg_workbench.federation.tables import Device, DeviceKey
+from tg_workbench.federation.devices.certificate_office import CertificateOffice
+from tg_workbench.federation.devices.key_pairs import KeyPairs
+from tg_workbench.federation.devices.tables import Device, DeviceKey
 from tg_workbench.identity import Principal
 from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage.database import now

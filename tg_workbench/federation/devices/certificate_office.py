@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col
 
 from tg_workbench.errors import AuthorityUnusable
-from tg_workbench.federation.tables import DeviceKey
+from tg_workbench.federation.devices.tables import DeviceKey
 from tg_workbench.storage.database import now
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.errors import QuotaExceeded
 from tg_workbench.events import DeviceRegistered, Events, tenant_subject
-from tg_workbench.federation.certificate_office import CertificateOffice
-from tg_workbench.federation.device_keys import DeviceKeys
-from tg_workbench.federation.devices import told_of
-from tg_workbench.federation.enrollment_tokens import EnrollmentTokens
-from tg_workbench.federation.key_pairs import KeyPairs, Offer
-from tg_workbench.federation.tables import Device, DeviceKey
+from tg_workbench.federation.devices.certificate_office import CertificateOffice
+from tg_workbench.federation.devices.device_keys import DeviceKeys
+from tg_workbench.federation.devices.devices import told_of
+from tg_workbench.federation.devices.enrollment_tokens import EnrollmentTokens
+from tg_workbench.federation.devices.key_pairs import KeyPairs, Offer
+from tg_workbench.federation.devices.tables import Device, DeviceKey
 from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage.database import now
 

@@ -13,12 +13,14 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import EnrollmentTokenExpired, EnrollmentTokenNotFound, QuotaExceeded
-from tg_workbench.federation.tables import EnrollmentToken
+from tg_workbench.federation.devices.tables import EnrollmentToken
 from tg_workbench.identity import LOCAL, Membership, Organizations, Principal, scopes_of
 from tg_workbench.storage.database import now
 
 PREFIX = "tok_"
 HOURS, HOUR_SECONDS = 24.0, 3600.0
+REMEMBERED_SECONDS = 90 * 86_400.0
+"""How long it is known which device a token let in."""
 MOST_OPEN = 10_000
 """How many of one organisation may wait for their device."""
 
@@ -47,6 +49,8 @@ class EnrollmentTokens:
         open_ones = (col(EnrollmentToken.organization_id) == meant, *_open())
         if self._count(*open_ones) >= MOST_OPEN:
             raise QuotaExceeded("open enrollment tokens", MOST_OPEN)
+        long_ago = col(EnrollmentToken.expires_at) < now() - REMEMBERED_SECONDS
+        self.session.exec(sa.delete(EnrollmentToken).where(long_ago))
         secret = PREFIX + secrets.token_urlsafe(32)
         token = EnrollmentToken(
             id=f"enr_{secrets.token_hex(16)}",

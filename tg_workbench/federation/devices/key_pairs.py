@@ -15,7 +15,7 @@ from typing import Any, Literal
 from tg_workbench.crypto.hpke import OpeningKey, SealingKey
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.errors import DeviceKeysRequired, InvalidField, QuantumKeyInvalid
-from tg_workbench.federation.tables import DeviceKey
+from tg_workbench.federation.devices.tables import DeviceKey
 
 Origin = Literal["device", "server"]
 

@@ -19,8 +19,8 @@ from tg_workbench.events import (
     Events,
     tenant_subject,
 )
-from tg_workbench.federation.device_keys import DeviceKeys
-from tg_workbench.federation.tables import Device
+from tg_workbench.federation.devices.device_keys import DeviceKeys
+from tg_workbench.federation.devices.tables import Device
 from tg_workbench.identity import Principal
 from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage.database import now

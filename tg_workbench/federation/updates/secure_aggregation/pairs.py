@@ -1,0 +1,68 @@
+"""What a device's two seeds of a round give: the secrets it has with each neighbour, and its own mask.
+
+Key encapsulation has two sides that are not alike, so of two neighbours the one whose id comes first draws
+their secret, from its seed, and seals it for the other. Whoever has a device's seed of pairs thus has all its
+pairs: those it drew, and those that were sealed for the key which the same seed gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tg_workbench.crypto.hpke import OpeningKey, SealingKey
+from tg_workbench.federation.updates.secure_aggregation.masks import Mask, derived
+from tg_workbench.federation.updates.secure_aggregation.messages import bound
+
+VERSION = "tg/secagg/v1"
+
+
+def own_mask(seed: bytes, round_id: str) -> Mask:
+    """The mask that is a device's alone."""
+    return Mask(seed, bound(VERSION, "own", round_id))
+
+
+def commitment(seed: bytes) -> bytes:
+    """What a device says of the seed of its own mask before anybody may know it."""
+    return hashlib.sha256(bound(VERSION, "commitment", seed)).digest()
+
+
+def channel_info(roster: bytes, sender: str, recipient: str) -> bytes:
+    """What shares are sealed for: one roster, one sender, one recipient."""
+    return bound(VERSION, "shares", roster, sender, recipient)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All that a device has with its neighbours in one round."""
+
+    seed: bytes = field(repr=False)
+    round_id: str
+    device_id: str
+
+    @cached_property
+    def key(self) -> OpeningKey:
+        """What those before it seal their secrets for."""
+        return OpeningKey.from_seed(derived(self.seed, bound(VERSION, "mask key", self.round_id)))
+
+    def sealed_for(self, other: str, key: SealingKey) -> bytes:
+        """The secret with a neighbour that comes after it, for that neighbour's eyes."""
+        return key.seal(self._drawn(other), self._info(other))
+
+    def mask_with(self, other: str, sealed: bytes) -> Mask:
+        """The mask of the two; `sealed` is what a neighbour before it has sent. Raises SealBroken."""
+        if self.device_id < other:
+            return Mask(self._drawn(other), self._info(other))
+        return Mask(self.key.open(sealed, self._info(other)), self._info(other))
+
+    def adds(self, other: str) -> bool:
+        """Whether it is this one of the two that adds their mask; the other takes it off."""
+        return self.device_id < other
+
+    def _drawn(self, other: str) -> bytes:
+        return derived(self.seed, bound(VERSION, "draw", self._info(other)))
+
+    def _info(self, other: str) -> bytes:
+        first, second = sorted((self.device_id, other))
+        return bound(VERSION, "pair", self.round_id, first, second)
