@@ -24,6 +24,7 @@ from tg_workbench.contracts.providers import (
     EnrollmentTokensRoom,
     Limit,
     Offset,
+    RoundsRoom,
     ServerKeysRoom,
     SignedIn,
     SignedInDevice,
