@@ -1,8 +1,8 @@
 """Twenty devices, twenty rounds, one machine: ours learn, Flower's on Ray give back what they were given.
 
 Ours tell the accuracy after each round, and so do Flower's by default. Ray's workers are up before Flower's
-rounds are timed; what their start takes, with one round, is a row of its own. The clock is the wall's, for Ray
-spreads over processes: measure on a machine that has nothing else to do.
+rounds are timed; what their start takes, with one round, is a row of its own. The clock is the wall's, for
+Ray spreads over processes: measure on a machine that has nothing else to do.
 """
 
 from __future__ import annotations
