@@ -49,7 +49,7 @@ def test_a_device_says_how_it_stands(ward: Path) -> None:
 
 def test_a_device_learns_from_a_file_and_says_what_it_did(fleet: Fleet, ward: Path, tmp_path: Path) -> None:
     rows = rows_of(3)
-    np.savez(tmp_path / "rows.npz", **rows)
+    np.savez(tmp_path / "rows.npz", features=rows["features"], targets=rows["targets"])
     started = fleet.start(participant_criteria={"min_participants": 1}, rounds=2)
     done = device("run", "--folder", str(ward), "--rows", str(tmp_path / "rows.npz"), "--rounds", "2")
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ from tests.widgets.lab import Lab, running_chromium
 from tests.workbench_server import WorkbenchServer
 from tg_workbench import Workbench
 from tg_workbench.sdk import Campaign, Dataset, Job
-from tg_workbench.sdk.device import Device
+from tg_workbench.sdk.device import Device, Rows
 
 EVIL = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'</script>"
 """A name that somebody might give, which is text and nothing else."""
@@ -202,7 +202,7 @@ def learned(workbench: Workbench, wards: tuple[Device, ...]) -> Campaign:
         name="wards",
     )
     features = np.random.default_rng(1).normal(size=(60, 4)).astype(np.float32)
-    rows = {"features": features, "targets": (features[:, 0] > 0).astype(np.int64)}
+    rows: Rows = {"features": features, "targets": (features[:, 0] > 0).astype(np.int64)}
     with ThreadPoolExecutor(2) as pool:
         for device in wards:
             pool.submit(device.learn, rows, rounds=2)

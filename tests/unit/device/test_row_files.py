@@ -22,7 +22,8 @@ def table(folder: Path, *lines: str) -> Path:
 
 def test_an_archive_keeps_its_shape_and_is_read_as_models_do(tmp_path: Path) -> None:
     rows = rows_in(archive(tmp_path, features=np.zeros((3, 1, 8, 8)), targets=np.array([0, 1, 2], np.uint8)))
-    assert (rows["features"].shape, rows["features"].dtype) == ((3, 1, 8, 8), np.float32)
+    assert rows["features"].shape == (3, 1, 8, 8)
+    assert rows["features"].dtype == np.float32
     assert rows["targets"].dtype == np.int64
 
 
