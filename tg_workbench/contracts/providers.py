@@ -195,7 +195,7 @@ async def _signed_in_device(request: Request, owner: SignedIn, sign_in: DeviceSi
 
 
 async def _campaigns(session: Transaction, premises: ThePremises) -> Campaigns:
-    return Campaigns(session, premises.folder, premises.blobs)
+    return Campaigns(session, premises.folder, premises.blobs, flower_python=premises.settings.flower_python)
 
 
 async def _rounds(session: Transaction, premises: ThePremises) -> Rounds:

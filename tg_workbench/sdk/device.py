@@ -1,8 +1,8 @@
 """The device's side, under the name that its owners import: `from tg_workbench.sdk.device import Device`.
 
-When it learns it brings torch; the rest of the SDK does not.
+It trains, so it brings torch; the rest of the SDK does not.
 """
 
-from tg_workbench.device import Device, Rows, TookPart
+from tg_workbench.device import Device, Rows, Simulated, SimulatedRound, Simulation, TookPart, simulate
 
-__all__ = ["Device", "Rows", "TookPart"]
+__all__ = ["Device", "Rows", "Simulated", "SimulatedRound", "Simulation", "TookPart", "simulate"]

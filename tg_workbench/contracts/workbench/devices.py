@@ -24,6 +24,7 @@ from tg_workbench.contracts.providers import (
     EnrollmentTokensRoom,
     Limit,
     Offset,
+    RoundsRoom,
     ServerKeysRoom,
     SignedIn,
     SignedInDevice,
@@ -335,11 +336,17 @@ async def list_key_history(
 @router.post("/devices/{device_id}/revoke")
 @needs("devices")
 async def revoke_device(
-    device_id: DeviceId, owner: SignedIn, devices: DevicesRoom, body: Revoke | None = None
+    device_id: DeviceId,
+    owner: SignedIn,
+    devices: DevicesRoom,
+    rounds: RoundsRoom,
+    body: Revoke | None = None,
 ) -> DeviceView:
-    """Let nothing that a device shows be good any more, from this moment on."""
+    """Let nothing that a device shows be good any more, nor what it has sent for rounds under way."""
     device = devices.get(owner, device_id)
-    return DeviceView.of(devices.revoke(device, (body or Revoke()).reason))
+    devices.revoke(device, (body or Revoke()).reason)
+    rounds.drop(device)
+    return DeviceView.of(device)
 
 
 # ----------------------------------------------------------------------------- for everybody

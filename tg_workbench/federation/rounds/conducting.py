@@ -7,6 +7,7 @@ and an error says of a device what was wrong with its update, never what was in 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from tg_workbench.crypto.envelopes import open_payload, read_head
-from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateInvalid
+from tg_workbench.errors import EnvelopeBroken, NotFound, SealBroken, UpdateInvalid
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence, release_work
+from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.campaigns import new_round
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
 from tg_workbench.federation.rounds.harvests import figures_of, harvest
@@ -34,13 +36,16 @@ from tg_workbench.federation.rounds.turns import (
     forget_after,
     tell,
 )
-from tg_workbench.federation.strategies import Update, named
+from tg_workbench.federation.rounds.weights import weights_of
+from tg_workbench.federation.strategies import Update
 from tg_workbench.federation.updates import Layout, read_update
 from tg_workbench.models import Models
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.storage.database import now
 
 log = logging.getLogger(__name__)
+UNUSABLE = (EnvelopeBroken, SealBroken, UpdateInvalid, NotFound)
+"""Why an update cannot be used: it is no round's fault, and ends none."""
 
 
 class Conductor:
@@ -142,23 +147,25 @@ class Conductor:
         reason: str | None = None
         try:
             self._open(part, round_, keys, spec)
-        except (EnvelopeBroken, SealBroken, UpdateInvalid) as failure:
+        except UNUSABLE as failure:
             reason = str(failure)
         self._judge(part, round_, spec, reason)
         return True
 
-    def _open(self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec) -> Update:
-        """The update in an envelope. Raises EnvelopeBroken, SealBroken, UpdateInvalid."""
-        strategy = named(spec.strategy, **spec.strategy_options)
+    def _open(
+        self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec, weight: float = 1.0
+    ) -> Update:
+        """The update in an envelope. Raises one of UNUSABLE."""
+        strategy = strategy_named(spec.strategy, **spec.strategy_options)
         with self.blobs.path(part.blob or "").open("rb") as file:
             head = read_head(file)
             with self.database.read() as session:
-                signed_by = verifying_key(session, part.device_id, head.manifest.key_version)
+                signed_by = verifying_key(session, part.device_id, head.manifest.key_version, good=False)
             payload = b"".join(open_payload(head.verify(signed_by), file, keys.opening))
         return read_update(
             payload,
             Layout.from_json(round_.layout or ""),
-            weight=float(head.manifest.sample_count),
+            weight=weight,
             control=strategy.local.control,
         )
 
@@ -197,12 +204,17 @@ class Conductor:
         if len(parts) < spec.criteria.needed:
             self.give_up(f"{len(parts)} updates are left, and {spec.criteria.needed} are needed")
             return
-        opened = partial(self._open, round_=round_, keys=keys, spec=spec)
-        summed = self.summing.of(campaign, round_, base, parts, opened)
+        weights = weights_of({part.device_id: part.sample_count or 0 for part in parts}, spec.criteria)
+        opened = partial(self._open_again, round_=round_, keys=keys, spec=spec, weights=weights)
+        try:
+            summed = self.summing.of(campaign, round_, base, parts, opened)
+        except _Spoiled as spoiled:
+            self._leave_out(spoiled.part, round_, spoiled.reason)
+            return
         outcome = summed.outcome
         made = base.followed_by(outcome)
         kept = self.models.put(self.database, campaign, made)
-        figures = figures_of(parts, outcome, base, tells_of_devices=summed.release is None)
+        figures = figures_of(parts, None if summed.release is not None else weights, outcome, base)
         is_last = round_.number == spec.rounds
         learned = harvest(campaign, made, spec, summed.privacy) if is_last else None
         with self.database.write(durable=True) as session:
@@ -220,6 +232,33 @@ class Conductor:
                 end_campaign(session, campaign, "completed")
             else:
                 new_round(session, campaign)
+
+    def _open_again(
+        self,
+        part: Participation,
+        round_: Round,
+        keys: RoundKeys,
+        spec: CampaignSpec,
+        weights: Mapping[str, float],
+    ) -> Update:
+        """An update that was accepted. Raises _Spoiled for one that cannot be opened any more."""
+        try:
+            return self._open(part, round_, keys, spec, weights[part.device_id])
+        except UNUSABLE as failure:
+            raise _Spoiled(part, str(failure)) from failure
+
+    def _leave_out(self, part: Participation, round_: Round, reason: str) -> None:
+        """Have the others be summed without an update that was good once. No device stops a round."""
+        with self.database.write(durable=True) as session:
+            self.fence.hold(session)
+            part = session.get_one(Participation, part.id)
+            if part.status != Part.ACCEPTED:
+                return
+            part.status, part.reason, part.ended_at = Part.REJECTED, reason, now()
+            session.add(part)
+            refused = UpdateRefused(round_.id, part.device_id, reason)
+            Events(session).record(tenant_subject(round_.tenant_id), refused)
+            tell(session, session.get_one(Round, round_.id))
 
     def _publish(
         self,
@@ -243,6 +282,15 @@ class Conductor:
         forget_after(session, self.blobs, old)
         round_.result_version, round_.result_digest, round_.figures = made.version, made.digest, figures
         end_round(session, round_, Turn(Phase.COMPLETED), self.blobs)
+
+
+class _Spoiled(Exception):
+    """An update that was accepted cannot be opened any more."""
+
+    def __init__(self, part: Participation, reason: str) -> None:
+        super().__init__(reason)
+        self.part = part
+        self.reason = reason
 
 
 def _current(session: Session, campaign: Campaign) -> Round | None:

@@ -20,6 +20,7 @@ from tg_workbench.errors import (
     RoundNotOpen,
     UpdateAlreadySubmitted,
 )
+from tg_workbench.federation.devices.device_keys import is_good
 from tg_workbench.federation.devices.tables import Device, DeviceKey
 from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
@@ -34,7 +35,6 @@ from tg_workbench.storage.database import now
 
 CLOCK_SECONDS = 300.0
 """By how much a device's clock may be wrong."""
-GOOD = ("active", "rotating")
 OVERHEAD_BYTES = 64 << 10
 """Room for the manifest, its signature and the tags."""
 FLOAT32_BYTES, HEADER_BYTES = 4, 1024
@@ -75,7 +75,7 @@ class Submissions:
         manifest.must_be_for(organization_id=device.organization_id, round_id=round_.id, device_id=device.id)
         if manifest.model_version != version_name(round_.base_version):
             raise EnvelopeBroken("it was made from another version of the model")
-        if abs(manifest.created_at - now()) > CLOCK_SECONDS + self._may_have_waited(round_):
+        if not self._earliest(round_) <= manifest.created_at <= now() + CLOCK_SECONDS:
             raise EnvelopeBroken("it is too old, or from the future: look at the device's clock")
         if part.status == Part.JOINED and not _takes_updates(round_):
             raise RoundNotOpen(round_.id, round_.phase)
@@ -103,18 +103,20 @@ class Submissions:
         ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))
         return part
 
-    def _may_have_waited(self, round_: Round) -> float:
+    def _earliest(self, round_: Round) -> float:
         """An update may have been sealed at any time since its round began to train."""
-        return now() - (round_.training_at or now())
+        return (round_.training_at or now()) - CLOCK_SECONDS
 
 
-def verifying_key(session: Session, device_id: str, key_version: str) -> VerifyingKey:
+def verifying_key(session: Session, device_id: str, key_version: str, *, good: bool = True) -> VerifyingKey:
     """What verifies a device's signatures under this version of its keys. Raises EnvelopeBroken.
 
-    Keys that are `rotating` still count; those that are retired or revoked do not.
+    It must be `good` now. For an update that was kept it is enough that it was so then: whoever rotates its
+    keys meanwhile takes nothing back. One that was revoked never counts.
     """
+    moment = now()
     for key in session.exec(select(DeviceKey).where(DeviceKey.device_id == device_id)):
-        if key.version == key_version and key.status in GOOD:
+        if key.version == key_version and key.revoked_at is None and (not good or is_good(key, moment)):
             return VerifyingKey.from_bytes(key.signing_key)
     raise EnvelopeBroken("it names keys that this device has not, or has no longer")
 
