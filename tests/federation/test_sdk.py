@@ -17,6 +17,7 @@ from tg_workbench import (
     DeviceNotFound,
     InvalidRequest,
     NotFound,
+    PrivacyRefused,
     RoundNotFound,
     Workbench,
 )
@@ -126,6 +127,18 @@ def test_what_there_is_not_is_told_in_words(workbench: Workbench) -> None:
     campaign = workbench.federation.list(limit=1)[0]
     with pytest.raises(InvalidRequest, match="the first is number 1"):
         campaign.participations(99)
+
+
+def test_a_private_campaign_says_what_it_plans_to_spend(workbench: Workbench) -> None:
+    campaign = workbench.federation.start("logistic", rounds=2, noise_level=5.0, **QUICK)
+    (first,) = campaign.rounds()
+    assert first.epsilon is None
+    assert 0.5 < (first.planned_epsilon or 0.0) < 3.0
+    campaign.cancel()
+    with pytest.raises(PrivacyRefused, match="cap"):
+        workbench.federation.start("logistic", noise_level=0.1, **QUICK)
+    with pytest.raises(InvalidRequest, match="clip_norm"):
+        workbench.federation.start("logistic", target_epsilon=1.0, privacy={"clip_norm": 0}, **QUICK)
 
 
 # ----------------------------------------------------------------------------- devices

@@ -72,6 +72,8 @@ def test_epsilon_is_never_shown_smaller_than_it_is() -> None:
         "unit": "device",
     }
     assert face_of(seen())["epsilon"] == {"kind": "none"}
+    planned = {**PRIVACY, "is_planned": True}
+    assert face_of(seen(privacy=planned))["epsilon"] == {"kind": "planned", "planned": "1.24"}
     assert face_of(SeenFederation())["epsilon"] == {"kind": "unknown"}
 
 
@@ -80,6 +82,7 @@ def test_a_published_face_names_nobody_and_shows_nothing_that_devices_say() -> N
     hidden = ("ward 4", "ward 5", "dev_", "finite", "87.6", "0.87", "0.43")
     assert not [word for word in hidden if word in repr(face)]
     assert (face["campaign"]["actions"], face["rounds"][0]["moved"]) == ([], "12.3 %")
+    assert face_of(seen(), published=True)["rounds"][0]["moved"] == "", "no noise, and so no ε"
 
 
 @pytest.mark.parametrize(("status", "actions"), [("active", ["cancel"]), ("completed", [])])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -77,3 +79,13 @@ def test_a_federation_and_its_keys_are_on_the_page_and_follow_the_reader_into_th
     assert min(coloured for coloured, _ in [*light, *dark]) > 200
     assert min(lightness for _, lightness in light) > 0.75
     assert max(lightness for _, lightness in dark) < 0.3
+
+
+def test_the_dashboard_opens_and_finds_its_workbench(lab: Lab, visit: Visit) -> None:
+    dashboard = Path(__file__).parents[2] / "notebooks" / "dashboards" / "federation.ipynb"
+    shutil.copy(dashboard, lab.root / "dashboard.ipynb")
+    visit.open(lab.url("voila/render/dashboard.ipynb"))
+    board, keys = visit.page.locator(".tgw-federation"), visit.page.locator(".tgw-key-status")
+    board.get_by_text("offline", exact=True).wait_for(timeout=90_000)
+    keys.get_by_text("Interval").wait_for()
+    assert board.get_by_text("Not connected").count() == keys.get_by_text("Not connected").count() == 0

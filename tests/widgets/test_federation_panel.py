@@ -103,10 +103,12 @@ def test_a_published_panel_names_nobody_and_takes_no_orders(
     wait_for(lambda: (panel.board.shown.get("campaign") or {}).get("id") == endless.id)
     wire.say(panel.board, {"action": "cancel", "values": {"id": endless.id}})
     panel.board.campaign_id = learned.id
-    wait_for(lambda: len(panel.curve.points("moved")) == 2)
+    wait_for(lambda: panel.board.shown["campaign"]["id"] == learned.id)
+    assert panel.curve.points("moved") == [], "it was learned without noise"
     assert endless.status == "active"
     said = wire.told(panel.board) + wire.told(panel.curve)
-    raw = [repr(each.progress.avg_accuracy) for each in learned.rounds()]
+    measures = [(each.progress.avg_accuracy, each.progress.convergence_metric) for each in learned.rounds()]
+    raw = [repr(value) for pair in measures for value in pair]
     assert not [word for word in ("ward 4", "dev_", "Accuracy", *raw) if word in said]
     panel.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from importlib import import_module
 from pathlib import Path
 
 from tg_workbench.device.device import Device
@@ -37,6 +38,7 @@ def run(options: Namespace) -> int:
     """Take part in one round after another; each leaves a line."""
     rows = rows_in(Path(options.rows), options.target)
     evaluation = None if options.evaluation is None else rows_in(Path(options.evaluation), options.target)
+    import_module("tg_workbench.device.learning")  # torch: now, and not while a round waits for it
     device = Device(options.folder)
     sys.stdout.write(f"{device.id} has {len(rows['targets'])} rows, and waits for rounds.\n")
     try:

@@ -15,7 +15,7 @@ from tg_workbench.crypto.certificates import request_for
 from tg_workbench.crypto.hpke import OpeningKey
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
-from tg_workbench.device.learning import Rows
+from tg_workbench.device.rows import Rows
 from tg_workbench.device.signing_in import DeviceCredential
 from tg_workbench.device.taking_part import TakingPart, TookPart
 from tg_workbench.errors import DeviceFolderUnusable, RoundNotOpen

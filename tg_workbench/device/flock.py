@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from tg_workbench.device.learning import Rows, Task, count_of
+from tg_workbench.device.learning import Task, count_of
+from tg_workbench.device.rows import Rows
 from tg_workbench.engine.architectures import build
 from tg_workbench.engine.losses import LOSSES
 from tg_workbench.engine.networks import RowModel

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tg_workbench.device.rows import Rows
 from tg_workbench.engine.specs import Architecture, OptimizerSpec, TrainerSpec
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import InvalidBatch
@@ -19,8 +20,6 @@ from tg_workbench.federation.strategies import Vector
 from tg_workbench.federation.strategies.local import add_control, add_proximal, new_control
 from tg_workbench.federation.updates import Layout
 
-Rows = Mapping[str, NDArray[Any]]
-"""`features` [rows, …] and `targets` [rows]: a device's own, which never leave it."""
 ShouldStop = Callable[[], bool]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tg_workbench.device.learning import Rows
+from tg_workbench.device.rows import Rows
 from tg_workbench.errors import InvalidBatch
 
 NEEDED = ("features", "targets")

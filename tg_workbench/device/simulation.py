@@ -24,7 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from tg_workbench.device.flock import Flock, Pull
-from tg_workbench.device.learning import Rows, Task
+from tg_workbench.device.learning import Task
+from tg_workbench.device.rows import Rows
 from tg_workbench.engine.answers import RightAnswers
 from tg_workbench.engine.architectures import build
 from tg_workbench.engine.objectives import Objective

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -23,7 +23,7 @@ from tg_workbench.crypto.manifests import Claim
 from tg_workbench.crypto.sealing import open_pieces
 from tg_workbench.crypto.signatures import VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
-from tg_workbench.device.learning import Learned, LocalTrainer, Rows, Task
+from tg_workbench.device.rows import Rows
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import AssignmentInvalid, CallFailed
 from tg_workbench.federation.strategies import Vector
@@ -38,6 +38,9 @@ from tg_workbench.federation.updates.bindings import (
 from tg_workbench.federation.updates.compression import Compression, compressed
 from tg_workbench.federation.updates.layout import CONTROL
 from tg_workbench.sdk.connection import Body, Connection
+
+if TYPE_CHECKING:
+    from tg_workbench.device.learning import Learned
 
 OCTETS = "application/octet-stream"
 OVER = ("completed", "failed")
@@ -111,6 +114,8 @@ class TakingPart:
 
     def learn(self, assignment: Told, rows: Rows, evaluation: Rows | None = None) -> tuple[bytes, Learned]:
         """The sealed update. Raises SealBroken, AssignmentInvalid, InvalidBatch."""
+        from tg_workbench.device.learning import LocalTrainer, Task  # brings torch, which enrolling needs not
+
         model, training = assignment["model"], assignment["training"]
         layout = Layout.from_json(model["layout"])
         start, server_control = self._fetch(assignment, layout)

@@ -20,6 +20,7 @@ class RoundProgress(Value):
     """Those whose update was accepted."""
     rejected_devices: int = 0
     avg_accuracy: float | None = None
+    """None also where the round is private: devices then tell nothing of themselves."""
     avg_loss: float | None = None
     convergence_metric: float | None = None
     """How far the round has moved the model, relative to how long the model is."""
@@ -56,7 +57,7 @@ class RoundView(Value):
     strategy: str = ""
     progress: RoundProgress = field(default_factory=RoundProgress)
     privacy: Mapping[str, Any] | None = None
-    """What it promises about each device; None: no guarantee."""
+    """What it promises about each device; until it is over, what is planned for the whole campaign."""
 
     @property
     def is_over(self) -> bool:
@@ -65,7 +66,16 @@ class RoundView(Value):
 
     @property
     def epsilon(self) -> float | None:
-        """The ε of each device, up to this round; None: no guarantee."""
+        """The ε of each device, up to this round; None while it goes on, and where there is no guarantee."""
+        return None if (self.privacy or {}).get("is_planned") else self._told_epsilon
+
+    @property
+    def planned_epsilon(self) -> float | None:
+        """What ε the whole campaign is to come to, while this round goes on."""
+        return self._told_epsilon if (self.privacy or {}).get("is_planned") else None
+
+    @property
+    def _told_epsilon(self) -> float | None:
         told = (self.privacy or {}).get("epsilon")
         return float(told) if isinstance(told, int | float) else None
 

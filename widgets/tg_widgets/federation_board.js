@@ -54,8 +54,9 @@ function table(rounds, isPublished) {
   ])));
 }
 
-function promise({ kind, spent, delta, unit }) {
+function promise({ kind, spent, planned, delta, unit }) {
   if (kind === "spent") return element("p", {}, "ε ", element("b", {}, spent), element("span.tgw-muted", {}, ` for each ${unit}${delta ? `, at δ = ${delta}` : ""}`));
+  if (kind === "planned") return element("p", {}, "ε ", element("b", {}, planned), element("span.tgw-muted", {}, " for each device is planned, with all rounds; nothing is spent yet"));
   if (kind === "none") return element("p", {}, chip("no guarantee", "amber"), element("span.tgw-muted", {}, "  nothing bounds what an update tells about the rows it was learned from"));
   return null;
 }

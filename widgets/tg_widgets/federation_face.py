@@ -1,7 +1,8 @@
 """What a panel shows of a federation: its devices, one campaign, its rounds, and who took part in the newest.
 
-Pitfalls: accuracy and loss are what devices say of themselves; ε covers neither. Names of devices, and why an
-update was rejected, tell of their owners: `published=True` has none of all this.
+Pitfalls: accuracy and loss are what devices say of themselves; ε covers neither, nor how far a round without
+noise moves the model. Names of devices, and why an update was rejected, tell of their owners.
+`published=True` has none of all this.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _round(view: RoundView, *, published: bool) -> dict[str, Any]:
         "accepted": progress.completed_devices,
         "rejected": progress.rejected_devices,
         "accuracy": "" if published else _percent(progress.avg_accuracy),
-        "moved": _percent(progress.convergence_metric),
+        "moved": "" if published and view.epsilon is None else _percent(progress.convergence_metric),
         "epsilon": "" if view.epsilon is None else rounded_up(view.epsilon),
         "time": _time(view),
         "started_at": view.started_at,
@@ -107,6 +108,9 @@ def _devices(seen: SeenFederation) -> list[dict[str, Any]]:
 def _epsilon(rounds: Sequence[RoundView]) -> dict[str, Any]:
     """What the model promises each device: the newest round's word, with its δ."""
     told = [each for each in rounds if each.epsilon is not None]
+    planned = rounds[-1].planned_epsilon if rounds else None
+    if not told and planned is not None:
+        return {"kind": "planned", "planned": rounded_up(planned)}
     if not told:
         return {"kind": "none" if rounds else "unknown"}
     newest = told[-1].privacy or {}

@@ -2,8 +2,9 @@
 
 It follows the newest campaign, or the one it is given. Showing it starts nothing.
 
-Pitfalls: what devices say of their own accuracy is not covered by ε, and their names tell of their owners. On
-a page for others use `published=True`, which never sends either, nor reasons, and offers no buttons.
+Pitfalls: what devices say of their own accuracy is not covered by ε, nor is how far a round without noise
+moves the model; and devices' names tell of their owners. On a page for others use `published=True`, which
+never sends any of it, nor reasons, and offers no buttons.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from tg_workbench.sdk.federation import Federation
 
 SECONDS_WHILE_ACTIVE, SECONDS_WHILE_QUIET = 1.5, 8.0
 MOST_CAMPAIGNS = 20
+_EMPTY = "No round has been completed yet."
+_EMPTY_PUBLISHED = "No private round has been completed yet, and ε covers no others."
 Take = Callable[[CampaignView | None], None]
 
 
@@ -135,7 +138,7 @@ class FederationPanel(ipywidgets.VBox):  # type: ignore[misc]
             x_label="round",
             height=240,
         )
-        self.curve.empty_text = "No round has been completed yet."
+        self.curve.empty_text = _EMPTY_PUBLISHED if published else _EMPTY
         self.curve.note = "" if published else NOT_COVERED
         source = campaign if isinstance(campaign, Campaign) and workbench is None else workbench
         chosen = campaign.id if isinstance(campaign, Campaign) else campaign or ""
@@ -157,7 +160,8 @@ class FederationPanel(ipywidgets.VBox):  # type: ignore[misc]
             self._drawn = (campaign_id, 0)
         done = [] if campaign is None else [each for each in campaign.history if each.phase == "completed"]
         new = [each for each in done if each.number > self._drawn[1]]
-        for name, points in _points(new).items():
+        shown = [each for each in new if each.epsilon is not None] if self._published else new
+        for name, points in _points(shown).items():
             if points and (name != "accuracy" or not self._published):
                 self.curve.append(name, [x for x, _ in points], [y for _, y in points])
         if new:
