@@ -11,6 +11,7 @@ the rows, and without differential privacy or secure aggregation the server coul
 
 from tg_workbench.device.device import Device
 from tg_workbench.device.learning import Rows
+from tg_workbench.device.simulation import Simulated, SimulatedRound, Simulation, simulate
 from tg_workbench.device.taking_part import TookPart
 
-__all__ = ["Device", "Rows", "TookPart"]
+__all__ = ["Device", "Rows", "Simulated", "SimulatedRound", "Simulation", "TookPart", "simulate"]

@@ -83,7 +83,7 @@ class LocalTrainer:
 
         `evaluation`: rows that are measured on and not learned from; without them, the rows themselves.
         """
-        count = _count(rows)
+        count = count_of(rows)
         self._set(start)
         measured_on = evaluation if evaluation is not None else rows
         before = self.trainer.evaluate(dict(measured_on))
@@ -146,7 +146,7 @@ class LocalTrainer:
         return [torch.from_numpy(arrays[name].copy()).to(device) for name in self.task.layout.names]
 
 
-def _count(rows: Rows) -> int:
+def count_of(rows: Rows) -> int:
     """How many rows there are. Raises InvalidBatch."""
     lengths = {len(column) for column in rows.values()}
     if not {"features", "targets"} <= rows.keys() or len(lengths) != 1 or not min(lengths):

@@ -41,7 +41,7 @@ from tg_workbench.sdk.connection import Body, Connection
 
 OCTETS = "application/octet-stream"
 OVER = ("completed", "failed")
-LOOK_SECONDS = 1.0
+WAIT_SECONDS = 25.0
 SUBMIT_SECONDS = 300.0
 CONTROL_KIND, RESIDUAL_KIND = "control", "residual"
 Told = Mapping[str, Any]
@@ -77,22 +77,24 @@ class TakingPart:
         self.folder = folder
         self.round_id = round_id
 
-    def join(self) -> Told:
-        """Join, or ask again how it stands. Raises RoundNotOpen, DeviceUnfit, RoundNotFound."""
-        return self.connection.post(f"/api/v1/fl/rounds/{self.round_id}/join")
+    def join(self, wait: float = 0.0) -> Told:
+        """Join, or ask again how it stands; the answer may come later, when the round trains.
+
+        Raises RoundNotOpen, DeviceUnfit, RoundNotFound.
+        """
+        return self.connection.post(f"/api/v1/fl/rounds/{self.round_id}/join", wait=wait)
 
     def await_assignment(self, seconds: float) -> Told | None:
         """What to do, once the round trains; None when it ended before. Raises CallFailed after `seconds`."""
         deadline = time.monotonic() + seconds
         while True:
-            joined = self.join()
+            joined = self.join(min(WAIT_SECONDS, max(0.0, deadline - time.monotonic())))
             if joined.get("assignment") is not None:
                 return self.checked(joined["assignment"])
             if joined["phase"] in OVER or joined["participation"]["status"] != "joined":
                 return None
             if time.monotonic() > deadline:
                 raise CallFailed(f"round {self.round_id} has not begun to train after {seconds:g} seconds")
-            time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def checked(self, assignment: Told) -> Told:
         """An assignment that the server has signed, for this device and round. Raises AssignmentInvalid."""

@@ -43,6 +43,7 @@ MISTAKES_OF_OURS = {
     errors.DatabaseTooNew,
     errors.CallFailed,
     errors.JobFailed,
+    errors.CampaignFailed,
     OperationFailed,
     Unexpected,
 }

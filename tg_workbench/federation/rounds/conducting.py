@@ -18,6 +18,7 @@ from tg_workbench.crypto.envelopes import open_payload, read_head
 from tg_workbench.errors import EnvelopeBroken, NotFound, SealBroken, UpdateInvalid
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence, release_work
+from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.campaigns import new_round
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
 from tg_workbench.federation.rounds.harvests import figures_of, harvest
@@ -36,7 +37,7 @@ from tg_workbench.federation.rounds.turns import (
     tell,
 )
 from tg_workbench.federation.rounds.weights import weights_of
-from tg_workbench.federation.strategies import Update, named
+from tg_workbench.federation.strategies import Update
 from tg_workbench.federation.updates import Layout, read_update
 from tg_workbench.models import Models
 from tg_workbench.storage import Blobs, Database
@@ -57,6 +58,8 @@ class Conductor:
         self.folder = folder
         self.fence = fence
         self.models = GlobalModels(blobs, home)
+        self.tenant_id = ""
+        """Whose campaign it is, once it has been looked at."""
         self.summing = Summing(database, blobs, home, fence)
 
     def step(self) -> bool:
@@ -64,6 +67,7 @@ class Conductor:
         with self.database.read() as session:
             campaign = session.get_one(Campaign, self.fence.work_id)
             round_ = _current(session, campaign)
+        self.tenant_id = campaign.tenant_id
         if round_ is None:
             return False
         spec = CampaignSpec.from_json(campaign.spec)
@@ -168,7 +172,7 @@ class Conductor:
         self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec, weight: float = 1.0
     ) -> Update:
         """The update in an envelope. Raises one of UNUSABLE."""
-        strategy = named(spec.strategy, **spec.strategy_options)
+        strategy = strategy_named(spec.strategy, **spec.strategy_options)
         with self.blobs.path(part.blob or "").open("rb") as file:
             head = read_head(file)
             with self.database.read() as session:

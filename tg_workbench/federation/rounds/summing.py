@@ -23,10 +23,11 @@ from tg_workbench.federation.fleets.noisy_means import (
 from tg_workbench.federation.fleets.privacy_settings import NO_GUARANTEE
 from tg_workbench.federation.fleets.releases import Charged, PaidTree, Release
 from tg_workbench.federation.fleets.tree_budgets import TreeBudget
+from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.global_models import GlobalModel
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
-from tg_workbench.federation.strategies import Outcome, Update, named
+from tg_workbench.federation.strategies import Outcome, Update
 from tg_workbench.privacy.adaptive_clipping import AdaptiveClip
 from tg_workbench.privacy.trees import Tree
 from tg_workbench.security import Vault
@@ -62,7 +63,9 @@ class Summing:
         Raises BudgetExhausted, PrivacyRefused, TooFewUpdates and what `opened` does.
         """
         spec = CampaignSpec.from_json(campaign.spec)
-        aggregation = named(spec.strategy, **spec.strategy_options).begin(base.parameters, base.state)
+        aggregation = strategy_named(spec.strategy, **spec.strategy_options).begin(
+            base.parameters, base.state
+        )
         if not spec.privacy.differential_privacy:
             for part in parts:
                 aggregation.add(opened(part))

@@ -136,6 +136,11 @@ def tell(session: Session, round_: Round) -> None:
             events.record(subject, told_so_far)
 
 
+def topic_of(tenant_id: str) -> str:
+    """What is rung for when an organisation's rounds have changed."""
+    return f"rounds-of:{tenant_id}"
+
+
 def version_name(version: int) -> str:
     """What a version of a model is called: `v3`."""
     return f"v{version}"
