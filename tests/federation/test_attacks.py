@@ -643,3 +643,17 @@ def test_many_devices_that_submit_at_once_are_all_heard(fleet: Fleet) -> None:
     with ThreadPoolExecutor(24) as pool:
         assert set(pool.map(slowly, range(24))) == {200}
     assert fleet.over(started["id"])["progress"]["completed_devices"] == 24
+
+
+def test_an_envelope_that_came_to_nothing_is_swept_away(fleet: Fleet, pair: tuple[Device, Device]) -> None:
+    """As when the workbench is killed between the file and the row that names it."""
+    home, name = fleet.server.home, "ab" * 32
+    path = home / "blobs" / "ab" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"sealed")
+    asked(home, "INSERT INTO left_blobs (name, due_at) VALUES (?, ?)", name, time.time() + 1.0)
+    deadline = time.monotonic() + 20
+    while path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert asked(home, "SELECT name FROM left_blobs WHERE name = ?", name) == []

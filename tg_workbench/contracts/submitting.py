@@ -30,7 +30,7 @@ from tg_workbench.errors import (
 )
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.federation.devices import DeviceSignIn, ServerKeys, SignedDevice
-from tg_workbench.federation.rounds import Arrived, Part, Participation, Signer, Submissions
+from tg_workbench.federation.rounds import Arrived, LeftBlobs, Part, Participation, Signer, Submissions
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.submissions import verifying_key
 from tg_workbench.storage import BlobWriter
@@ -118,6 +118,8 @@ class SubmissionDesk:
 
     def _keep(self, round_id: str, arrived: Arrived, writer: BlobWriter) -> Participation:
         premises = self.premises
+        with premises.database.write() as session:  # should this process die, the file goes in an hour
+            LeftBlobs(session, premises.blobs).expect([arrived.blob])
         with premises.database.write(durable=True) as session:
             signer = Signer.of(ServerKeys(session, premises.settings.home))
             submissions = Submissions(session, premises.folder, premises.blobs)

@@ -7,7 +7,7 @@ and an error says of a device what was wrong with its update, never what was in 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tg_workbench.federation.rounds.campaigns import new_round
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
 from tg_workbench.federation.rounds.harvests import figures_of, harvest
 from tg_workbench.federation.rounds.keys import RoundKeys
+from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import ACTIVE, Part, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.submissions import verifying_key
@@ -33,7 +34,6 @@ from tg_workbench.federation.rounds.turns import (
     end_campaign,
     end_round,
     enter,
-    forget_after,
     tell,
 )
 from tg_workbench.federation.rounds.weights import weights_of
@@ -103,6 +103,18 @@ class Conductor:
             if campaign.status == "active":
                 end_campaign(session, campaign, "failed", reason)
 
+    def _expect(self, names: Iterable[str]) -> None:
+        with self.database.write() as session:
+            self.fence.hold(session)
+            LeftBlobs(session, self.blobs).expect(names)
+
+    def _forgive(self, session: Session) -> None:
+        """Something was done: workers that were lost before it were not lost to this campaign.
+
+        It is given up when workers are lost at the same thing again and again, not for five in a year.
+        """
+        self.fence.renew(session, failures=0)
+
     # ------------------------------------------------------------------------------- preparing
     def _prepare(self, campaign: Campaign, round_: Round, spec: CampaignSpec) -> None:
         """Make the model that a round starts from ready for devices, under keys of this round."""
@@ -110,12 +122,15 @@ class Conductor:
         keys = RoundKeys.generate()
         download = self.models.put_for_devices(model, round_, keys)
         kept = None if campaign.model_blob else self.models.put(self.database, campaign, model)
+        files = [download.blob, *(kept.blobs if kept else ())]
+        self._expect(files)
         with self.database.write(durable=True) as session:
             self.fence.hold(session)
             round_ = session.get_one(Round, round_.id)
             if round_.phase != Phase.PREPARING:  # cancelled meanwhile
-                self.blobs.delete(download.blob)
+                LeftBlobs(session, self.blobs).forget(files)
                 return
+            LeftBlobs(session, self.blobs).named(files)
             if kept is not None:
                 campaign = session.get_one(Campaign, campaign.id)
                 campaign.model_blob, campaign.state_blob = kept.model_blob, kept.state_blob
@@ -125,6 +140,7 @@ class Conductor:
             round_.download_blob, round_.download_bytes = download.blob, download.size_bytes
             keys.store(session, self.home, round_)
             enter(session, round_, Phase.RECRUITING, spec)
+            self._forgive(session)
 
     def _model(self, campaign: Campaign, spec: CampaignSpec) -> GlobalModel:
         """The campaign's model as it is now; the first one is made from its seed."""
@@ -183,11 +199,12 @@ class Conductor:
                 log.warning("round %s: the update of %s was rejected: %s", round_.id, part.device_id, reason)
                 rejected = UpdateRefused(round_.id, part.device_id, reason)
                 Events(session).record(tenant_subject(round_.tenant_id), rejected)
-                forget_after(session, self.blobs, [part.blob] if part.blob else [])
+                LeftBlobs(session, self.blobs).forget([part.blob] if part.blob else [])
                 part.blob, part.ended_at = None, now()
             session.add(part)
             if not advance(session, round_, spec, self.blobs):
                 tell(session, round_)
+            self._forgive(session)
 
     def _advance(self, round_: Round, spec: CampaignSpec) -> bool:
         with self.database.write() as session:
@@ -214,6 +231,7 @@ class Conductor:
         outcome = summed.outcome
         made = base.followed_by(outcome)
         kept = self.models.put(self.database, campaign, made)
+        self._expect(kept.blobs)
         figures = figures_of(parts, None if summed.release is not None else weights, outcome, base)
         is_last = round_.number == spec.rounds
         learned = harvest(campaign, made, spec, summed.privacy) if is_last else None
@@ -222,8 +240,9 @@ class Conductor:
             round_, campaign = session.get_one(Round, round_.id), session.get_one(Campaign, campaign.id)
             same = [part.device_id for part in _accepted(session, round_)] == [p.device_id for p in parts]
             if round_.phase != Phase.AGGREGATING or not same:
-                self.models.drop(kept)
+                LeftBlobs(session, self.blobs).forget(kept.blobs)
                 return
+            LeftBlobs(session, self.blobs).named(kept.blobs)
             self.summing.write(session, campaign, round_, summed)
             self._publish(session, campaign, round_, made, kept, figures)
             if learned is not None:
@@ -232,6 +251,7 @@ class Conductor:
                 end_campaign(session, campaign, "completed")
             else:
                 new_round(session, campaign)
+            self._forgive(session)
 
     def _open_again(
         self,
@@ -279,7 +299,7 @@ class Conductor:
         campaign.model_version, campaign.model_digest = made.version, made.digest
         campaign.rounds_done += 1
         session.add(campaign)
-        forget_after(session, self.blobs, old)
+        LeftBlobs(session, self.blobs).forget(old)
         round_.result_version, round_.result_digest, round_.figures = made.version, made.digest, figures
         end_round(session, round_, Turn(Phase.COMPLETED), self.blobs)
 

@@ -24,6 +24,7 @@ from tg_workbench.federation.devices.device_keys import is_good
 from tg_workbench.federation.devices.tables import Device, DeviceKey
 from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
+from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
@@ -56,6 +57,7 @@ class Submissions:
     def __init__(self, session: Session, folder: Path, blobs: Blobs) -> None:
         self.session = session
         self.rounds = Rounds(session, folder, blobs)
+        self.left = LeftBlobs(session, blobs)
         self.folder = folder
 
     def most_bytes(self, round_: Round) -> int:
@@ -99,6 +101,7 @@ class Submissions:
         if not spec.privacy.differential_privacy:  # else what a device says of itself is covered by no ε
             part.metrics = dict(arrived.manifest.metrics)
         part.receipt = receipt_of(part, signer)
+        self.left.named([arrived.blob])
         self.session.add(part)
         ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))
         return part

@@ -106,3 +106,12 @@ class Participation(SQLModel, table=True):
     metrics: dict[str, float] | None = Field(default=None, sa_type=sa.JSON)
     receipt: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
     reason: str | None = None
+
+
+class LeftBlob(SQLModel, table=True):
+    """A file that is to be removed from `due_at` on, unless a row has come to name it before."""
+
+    __tablename__ = "left_blobs"
+
+    name: str = Field(primary_key=True)
+    due_at: float = Field(index=True)
