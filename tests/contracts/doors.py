@@ -40,6 +40,7 @@ PUBLIC = {
     "POST /workbench/v1/devices/token",
     "GET /workbench/v1/federation/ca",
     "GET /workbench/v1/federation/crl",
+    "GET /workbench/v1/federation/server-keys",
 }
 SCOPES = {
     "read": {

@@ -184,3 +184,19 @@ def test_a_round_that_cannot_be_is_refused_with_the_reason(
     answer = fleet.http.post("/api/v1/fl/rounds", json=body)
     assert answer.status_code == 422, answer.text
     assert told in answer.text
+
+
+def test_a_round_that_never_fills_up_keeps_no_device_from_the_others(fleet: Fleet) -> None:
+    device = fleet.enroll()
+    first = fleet.start(participant_criteria={"min_participants": 1000})
+    fleet.recruiting(first["id"])
+    second = fleet.start(participant_criteria={"min_participants": 1})
+    (took,) = device.learn(rows_of(2), rounds=1)
+    assert took.round_id == second["id"]
+    fleet.over(second["id"])
+    fleet.http.delete(f"/workbench/v1/federation/campaigns/{first['campaign_id']}")
+
+
+def test_a_device_may_come_while_a_round_is_still_prepared(fleet: Fleet) -> None:
+    started = fleet.start(participant_criteria={"min_participants": 1})
+    assert fleet.enroll().take_part(started["id"], rows_of(3)) is not None

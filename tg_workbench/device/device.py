@@ -6,6 +6,8 @@ import base64
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,15 @@ from tg_workbench.device.folder import DeviceFolder, Identity
 from tg_workbench.device.rows import Rows
 from tg_workbench.device.signing_in import DeviceCredential
 from tg_workbench.device.taking_part import TakingPart, TookPart
-from tg_workbench.errors import DeviceFolderUnusable, RoundNotOpen
+from tg_workbench.device.trust import Trust
+from tg_workbench.errors import DeviceFolderUnusable, Refused
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.connection import Body, Call, Connection
 
 PATIENCE_SECONDS = 60.0
 RECRUITING_SECONDS = 3600.0
 WAIT_SECONDS = 25.0
+LOOK_SECONDS = 3.0
 
 
 class Device:
@@ -33,10 +37,9 @@ class Device:
     def __init__(self, folder: Path | str, *, patience: float = PATIENCE_SECONDS) -> None:
         """The device that lives in `folder`. Raises DeviceFolderUnusable."""
         self._folder = DeviceFolder(folder)
-        self._identity = self._folder.read()
-        address = Address(self._identity.base_url, self._identity.socket)
-        self._connection = Connection(address, patience=patience)
-        self._connection.credential = DeviceCredential(self._connection, self._identity)
+        identity = self._folder.read()
+        self._connection = Connection(Address(identity.base_url, identity.socket), patience=patience)
+        self._be(identity)
 
     @classmethod
     def enroll(
@@ -69,11 +72,7 @@ class Device:
                 "capabilities": {**own_capabilities(), **(capabilities or {})},
             },
             "organization_id": organization_id,
-            "public_keys": {
-                "encryption": _text(opening.public.raw),
-                "signing": _text(signing.public.raw),
-            },
-            "csr": request_for(signing).decode("ascii"),
+            **_offer(opening, signing),
         }
         connection = Connection(Address(address.url, address.socket), patience=PATIENCE_SECONDS)
         try:
@@ -92,9 +91,19 @@ class Device:
                 opening_key=opening,
                 signing_key=signing,
                 server_key=VerifyingKey.from_bytes(base64.b64decode(told["server_keys"]["signing_key"])),
+                server_key_version=told["server_keys"]["key_version"],
             )
         )
         return cls(folder)
+
+    def _be(self, identity: Identity) -> None:
+        """Sign in with these keys from here on."""
+        self._connection.credential = DeviceCredential(self._connection, identity)
+        self._trust = Trust(self._connection, self._folder, identity)
+
+    @property
+    def _identity(self) -> Identity:
+        return self._trust.identity
 
     @property
     def id(self) -> str:
@@ -111,7 +120,29 @@ class Device:
 
         `wait`: for how many seconds the answer may be held back while there is no such round.
         """
-        return self._connection.post(f"/workbench/v1/devices/{self.id}/heartbeat", wait=wait)
+        told = self._connection.post(f"/workbench/v1/devices/{self.id}/heartbeat", wait=wait)
+        if told["rotate_keys"]:
+            self.rotate_keys()
+        return told
+
+    def rotate_keys(self) -> str:
+        """Make new keys, have them certified and use them; their version. The last stay good for a while.
+
+        A heartbeat does it when it is due. Raises DeviceRevoked.
+        """
+        opening, signing = OpeningKey.generate(), SigningKey.generate()
+        offered = _offer(opening, signing)
+        told = self._connection.post(f"/workbench/v1/devices/{self.id}/keys", Body.of_json(offered))
+        identity = replace(
+            self._identity,
+            opening_key=opening,
+            signing_key=signing,
+            key_version=told["key_version"],
+            certificate=told["certificate"],
+        )
+        self._folder.write(identity)
+        self._be(identity)
+        return identity.key_version
 
     def rounds(self, wait: float = 0.0) -> list[dict[str, Any]]:
         """The rounds that it may join now, and those it has joined and not served yet, the oldest first."""
@@ -173,17 +204,24 @@ class Device:
         self._connection.close()
 
     def _take_one(self, rows: Rows, evaluation: Rows | None, wait: float) -> TookPart | None:
+        """Serve whichever of the offered rounds trains first: one that never fills up keeps nobody waiting."""
+        joined: list[TakingPart] = []
         for offered in self.rounds(wait):
+            part = self._part(offered["id"])
             try:
-                took = self.take_part(offered["id"], rows, evaluation=evaluation)
-            except RoundNotOpen:  # it filled up, or ended, between the offer and now
+                told = part.join()
+            except Refused:  # it filled up, or ended, between the offer and now; or it is not our turn
                 continue
-            if took is not None:
-                return took
+            if told["assignment"] is not None:
+                return self.take_part(offered["id"], rows, evaluation=evaluation)
+            joined.append(part)
+        if joined:
+            with suppress(Refused):
+                joined[0].join(min(wait, LOOK_SECONDS))
         return None
 
     def _part(self, round_id: str) -> TakingPart:
-        return TakingPart(self._connection, self._identity, self._folder, round_id)
+        return TakingPart(self._connection, self._trust, self._folder, round_id)
 
     def __repr__(self) -> str:
         """Who, and never a key."""
@@ -198,6 +236,12 @@ def own_capabilities() -> dict[str, Any]:
         "memory_gb": round(memory, 1),
         "storage_gb": round(psutil.disk_usage("/").total / 1e9, 1),
     }
+
+
+def _offer(opening: OpeningKey, signing: SigningKey) -> dict[str, Any]:
+    """The public halves of keys, and a request for a certificate, which proves the signing key."""
+    keys = {"encryption": _text(opening.public.raw), "signing": _text(signing.public.raw)}
+    return {"public_keys": keys, "csr": request_for(signing).decode("ascii")}
 
 
 def _text(content: bytes) -> str:

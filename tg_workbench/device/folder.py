@@ -41,6 +41,7 @@ class Identity:
     signing_key: SigningKey = field(repr=False)
     server_key: VerifyingKey = field(repr=False)
     """What the server signs assignments and receipts with."""
+    server_key_version: str = "v1.0"
 
 
 class DeviceFolder:
@@ -66,6 +67,7 @@ class DeviceFolder:
             "opening_key": _text(identity.opening_key.seed),
             "signing_key": _text(identity.signing_key.seed),
             "server_key": _text(identity.server_key.raw),
+            "server_key_version": identity.server_key_version,
         }
         self._put(FILE, json.dumps(told, indent=1).encode())
 
@@ -84,6 +86,7 @@ class DeviceFolder:
                 opening_key=OpeningKey.from_seed(base64.b64decode(told["opening_key"])),
                 signing_key=SigningKey.from_seed(base64.b64decode(told["signing_key"])),
                 server_key=VerifyingKey.from_bytes(base64.b64decode(told["server_key"])),
+                server_key_version=str(told["server_key_version"]),
             )
         except FileNotFoundError:
             raise DeviceFolderUnusable(str(self.path), "no device was enrolled there") from None

@@ -21,17 +21,16 @@ from tg_workbench.crypto.envelopes import seal
 from tg_workbench.crypto.hpke import SealingKey
 from tg_workbench.crypto.manifests import Claim
 from tg_workbench.crypto.sealing import open_pieces
-from tg_workbench.crypto.signatures import VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
 from tg_workbench.device.rows import Rows
+from tg_workbench.device.trust import Trust
 from tg_workbench.engine.specs import Architecture
-from tg_workbench.errors import AssignmentInvalid, CallFailed
+from tg_workbench.errors import AssignmentInvalid, CallFailed, RoundNotOpen
 from tg_workbench.federation.strategies import Vector
 from tg_workbench.federation.updates import Layout
 from tg_workbench.federation.updates.bindings import (
     ASSIGNMENT_CONTEXT,
     RECEIPT_CONTEXT,
-    canonical,
     download_context,
     model_key_info,
 )
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
 
 OCTETS = "application/octet-stream"
 OVER = ("completed", "failed")
+PREPARING = "preparing"
+PREPARING_SECONDS = 0.5
 WAIT_SECONDS = 25.0
 SUBMIT_SECONDS = 300.0
 CONTROL_KIND, RESIDUAL_KIND = "control", "residual"
@@ -72,13 +73,16 @@ class TookPart:
 class TakingPart:
     """One device's part in one round."""
 
-    def __init__(
-        self, connection: Connection, identity: Identity, folder: DeviceFolder, round_id: str
-    ) -> None:
+    def __init__(self, connection: Connection, trust: Trust, folder: DeviceFolder, round_id: str) -> None:
         self.connection = connection
-        self.identity = identity
+        self.trust = trust
         self.folder = folder
         self.round_id = round_id
+
+    @property
+    def identity(self) -> Identity:
+        """Whose part it is."""
+        return self.trust.identity
 
     def join(self, wait: float = 0.0) -> Told:
         """Join, or ask again how it stands; the answer may come later, when the round trains.
@@ -91,7 +95,14 @@ class TakingPart:
         """What to do, once the round trains; None when it ended before. Raises CallFailed after `seconds`."""
         deadline = time.monotonic() + seconds
         while True:
-            joined = self.join(min(WAIT_SECONDS, max(0.0, deadline - time.monotonic())))
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                joined = self.join(min(WAIT_SECONDS, left))
+            except RoundNotOpen as early:
+                if getattr(early, "phase", None) != PREPARING or left <= 0:
+                    raise
+                time.sleep(PREPARING_SECONDS)
+                continue
             if joined.get("assignment") is not None:
                 return self.checked(joined["assignment"])
             if joined["phase"] in OVER or joined["participation"]["status"] != "joined":
@@ -101,7 +112,7 @@ class TakingPart:
 
     def checked(self, assignment: Told) -> Told:
         """An assignment that the server has signed, for this device and round. Raises AssignmentInvalid."""
-        _require_signed(assignment, self.identity.server_key, ASSIGNMENT_CONTEXT)
+        self.trust.require_signed(assignment, ASSIGNMENT_CONTEXT)
         expected = {
             "v": 1,
             "organization_id": self.identity.organization_id,
@@ -144,7 +155,7 @@ class TakingPart:
         path = f"/api/v1/fl/rounds/{self.round_id}/submit"
         told = self.connection.post(path, Body(envelope, OCTETS), answer_seconds=SUBMIT_SECONDS)
         receipt = told["receipt"]
-        _require_signed(receipt, self.identity.server_key, RECEIPT_CONTEXT)
+        self.trust.require_signed(receipt, RECEIPT_CONTEXT)
         if receipt.get("envelope_sha256") != hashlib.sha256(envelope).hexdigest():
             raise AssignmentInvalid("its receipt is for another update")
         return TookPart(
@@ -203,14 +214,3 @@ class TakingPart:
         )
         seal_to = SealingKey.from_bytes(base64.b64decode(assignment["seal_to"]))
         return b"".join(seal(claim, content, identity.signing_key, seal_to))
-
-
-def _require_signed(told: Told, key: VerifyingKey, context: bytes) -> None:
-    rest = {name: value for name, value in told.items() if name != "signature"}
-    try:
-        signature = base64.b64decode(told["signature"], validate=True)
-        holds = key.verifies(signature, canonical(rest), context)
-    except (KeyError, TypeError, ValueError):
-        holds = False
-    if not holds:
-        raise AssignmentInvalid("the workbench that this device was enrolled with has not signed it")

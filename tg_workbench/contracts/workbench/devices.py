@@ -16,6 +16,7 @@ from tg_workbench.contracts import device_forms as forms
 from tg_workbench.contracts.accounts import UNSTORED, utc
 from tg_workbench.contracts.joining import TheJoinDesk
 from tg_workbench.contracts.providers import (
+    AnyId,
     DeviceId,
     DeviceKeysRoom,
     DeviceSignInRoom,
@@ -45,6 +46,7 @@ from tg_workbench.federation.devices import (
     DeviceKey,
     Enrolled,
     EnrollmentToken,
+    ServerKey,
     SignedDevice,
     device_status_of,
     is_due,
@@ -193,6 +195,30 @@ class HeartbeatView(View):
     rotate_keys: bool
     rotate_by: str
     rounds: list[RoundOffered]
+
+
+class ServerKeyView(View):
+    """A version of the server's signing key (ML-DSA-65, base64), and the signature of the one before."""
+
+    key_version: str
+    signing_key: str
+    endorsement: str | None
+
+    @classmethod
+    def of(cls, key: ServerKey) -> ServerKeyView:
+        """A row, as it is shown."""
+        endorsement = None if key.endorsement is None else base64.b64encode(key.endorsement).decode()
+        return cls(
+            key_version=key.version,
+            signing_key=base64.b64encode(key.signing_key).decode(),
+            endorsement=endorsement,
+        )
+
+
+class ServerKeyList(View):
+    """Versions, the oldest first."""
+
+    server_keys: list[ServerKeyView]
 
 
 class RotatedKeys(View):
@@ -355,6 +381,13 @@ async def revoke_device(
 async def get_authority(premises: ThePremises) -> Response:
     """The certificates of the authority that certifies devices: the issuing one's, then the root's."""
     return Response(premises.certificates.chain_pem, media_type=PEM, headers=CACHED)
+
+
+@router.get("/federation/server-keys")
+@public
+async def list_server_keys(server: ServerKeysRoom, after: AnyId = None) -> ServerKeyList:
+    """The server's own signing keys after one that a device knows, each signed by the one before it."""
+    return ServerKeyList(server_keys=[ServerKeyView.of(key) for key in server.after(after)])
 
 
 @router.get("/federation/crl", response_class=Response, responses=PEM_ANSWER)

@@ -22,11 +22,14 @@ from tg_workbench.federation.devices.device_keys import (
     KeyStatus,
 )
 from tg_workbench.federation.devices.tables import ServerKey
+from tg_workbench.federation.updates.bindings import SERVER_KEY_CONTEXT, endorsed
 from tg_workbench.identity import LOCAL
 from tg_workbench.security import DataKeys
 from tg_workbench.storage.database import now
 
 SEED_BYTES = 32
+MOST_FOLLOWED = 200
+"""How many versions a device is led through at a time: sixteen years of them."""
 
 
 class ServerKeys:
@@ -52,7 +55,7 @@ class ServerKeys:
             self.session.add(key)
         last.status, last.retires_at = KeyStatus.ROTATING, now() + GRACE_SECONDS
         self.session.add(last)
-        return self._make(last.number + 1)
+        return self._make(last.number + 1, endorser=self.signing_key(last))
 
     def rotate_when_due(self) -> ServerKey | None:
         """A new version if the newest is as old as keys may get; None when there is nothing to do."""
@@ -82,7 +85,14 @@ class ServerKeys:
         """The private half that signs for a version. Raises SealBroken."""
         return SigningKey.from_seed(self._seeds(key)[SEED_BYTES:])
 
-    def _make(self, number: int) -> ServerKey:
+    def after(self, version: str | None) -> list[ServerKey]:
+        """The versions that came after one, the oldest first; all of them after one that is not known."""
+        numbers = {key.version: key.number for key in self.session.exec(select(ServerKey))}
+        known = numbers.get(version or "", 0)
+        later = select(ServerKey).where(col(ServerKey.number) > known).order_by(col(ServerKey.number))
+        return list(self.session.exec(later.limit(MOST_FOLLOWED)))
+
+    def _make(self, number: int, endorser: SigningKey | None = None) -> ServerKey:
         opening, signing = OpeningKey.generate(), SigningKey.generate()
         data_key = DataKeys(self.session, Keyring.open(self.home)).current(LOCAL)
         key_id = f"skey_{secrets.token_hex(16)}"
@@ -96,6 +106,8 @@ class ServerKeys:
             status=KeyStatus.ACTIVE,
             expires_at=now() + LIFETIME_DAYS * DAY_SECONDS,
         )
+        if endorser is not None:
+            key.endorsement = endorser.sign(endorsed(key.version, key.signing_key), SERVER_KEY_CONTEXT)
         self.session.add(key)
         self.session.flush()
         return key

@@ -131,6 +131,8 @@ class ServerKey(SQLModel, table=True):
     encryption_key: bytes
     signing_key: bytes
     sealed: bytes
+    endorsement: bytes | None = None
+    """The signature of the version before, by which devices come to believe this one."""
     key_id: str
     """The data key that they are sealed with."""
     status: str

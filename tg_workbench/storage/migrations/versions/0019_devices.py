@@ -85,6 +85,7 @@ def upgrade() -> None:
         sa.Column("encryption_key", sa.LargeBinary(), nullable=False),
         sa.Column("signing_key", sa.LargeBinary(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("endorsement", sa.LargeBinary(), nullable=True),
         sa.Column("key_id", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
