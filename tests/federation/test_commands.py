@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,18 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, arguments: list
     assert done.stderr.startswith("tg-workbench: ")
     assert done.stderr.count("\n") == 1
     assert "tok_wrong" not in done.stderr
+
+
+def test_a_device_that_waits_is_stopped_from_the_keyboard(ward: Path, tmp_path: Path) -> None:
+    rows = rows_of(3)
+    np.savez(tmp_path / "rows.npz", features=rows["features"], targets=rows["targets"])
+    file = str(tmp_path / "rows.npz")
+    command = [sys.executable, "-u", "-m", "tg_workbench", "device", "run", "--folder", str(ward)]
+    with subprocess.Popen(
+        [*command, "--rows", file, "--idle", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stdout is not None
+        assert "waits for rounds" in waiting.stdout.readline()
+        waiting.send_signal(signal.SIGINT)
+        _, errors = waiting.communicate(timeout=60)
+    assert (waiting.returncode, errors) == (130, "")

@@ -64,6 +64,7 @@ def test_a_campaign_is_shown_with_its_rounds_its_devices_and_its_curve(
     assert shown["epsilon"] == {"kind": "none"}
     accuracies = [(each.number, each.progress.avg_accuracy) for each in learned.rounds()]
     assert panel.curve.points("accuracy") == accuracies
+    assert panel.curve.note == "told by devices: not covered by ε"
     wait_for(lambda: len(wire.drawn(panel.curve, "moved")) == 2)
 
 

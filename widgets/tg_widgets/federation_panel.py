@@ -139,7 +139,6 @@ class FederationPanel(ipywidgets.VBox):  # type: ignore[misc]
             height=240,
         )
         self.curve.empty_text = _EMPTY_PUBLISHED if published else _EMPTY
-        self.curve.note = "" if published else NOT_COVERED
         source = campaign if isinstance(campaign, Campaign) and workbench is None else workbench
         chosen = campaign.id if isinstance(campaign, Campaign) else campaign or ""
         self.board = FederationBoard(source, chosen, self._draw, published=published, title=title)
@@ -166,6 +165,8 @@ class FederationPanel(ipywidgets.VBox):  # type: ignore[misc]
                 self.curve.append(name, [x for x, _ in points], [y for _, y in points])
         if new:
             self._drawn = (campaign_id, new[-1].number)
+        is_told = not self._published and bool(self.curve.points("accuracy"))
+        self.curve.note = NOT_COVERED if is_told else ""
 
 
 def _points(rounds: Sequence[RoundView]) -> dict[str, list[tuple[int, float]]]:
