@@ -6,8 +6,8 @@ import base64
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,7 @@ class Device:
         self._connection.close()
 
     def _take_one(self, rows: Rows, evaluation: Rows | None, wait: float) -> TookPart | None:
-        """Serve whichever of the offered rounds trains first: one that never fills up keeps nobody waiting."""
+        """Serve whichever of the offered rounds trains first: none that never fills up is waited for."""
         joined: list[TakingPart] = []
         for offered in self.rounds(wait):
             part = self._part(offered["id"])
