@@ -54,6 +54,11 @@ SCOPES = {
         "GET /api/v1/devices/{device_id}",
         "GET /workbench/v1/devices/{device_id}/keys",
         "GET /api/v1/security/keys",
+        "GET /api/v1/fl/rounds",
+        "GET /api/v1/fl/rounds/{round_id}",
+        "GET /workbench/v1/federation/campaigns",
+        "GET /workbench/v1/federation/campaigns/{campaign_id}",
+        "GET /workbench/v1/federation/rounds/{round_id}/participations",
         "GET /api/training/stats",
         "GET /api/v1/organizations",
         "GET /api/v1/organizations/{org_id}",
@@ -120,6 +125,8 @@ SCOPES = {
         ),
     },
     "train": {
+        "POST /api/v1/fl/rounds",
+        "DELETE /workbench/v1/federation/campaigns/{campaign_id}",
         "POST /api/v1/training/jobs",
         "POST /api/v1/training/jobs/{job_id}/stop",
         "POST /training/start",
@@ -223,6 +230,12 @@ OF_DEVICES = {
     "POST /workbench/v1/devices/{device_id}/keys",
 }
 """What a device's own token opens and nothing else does; `test_devices` tries these with other ids."""
+IN_ROUNDS = {
+    "POST /api/v1/fl/rounds/{round_id}/join",
+    "POST /api/v1/fl/rounds/{round_id}/submit",
+    "GET /workbench/v1/federation/rounds/{round_id}/model",
+}
+"""What a device does in a round, and nobody else; `test_devices` tries these with other people's rounds."""
 OF_THE_OPERATOR = {
     "POST /workbench/v1/alerts/{alert_id}/acknowledge",
     "POST /workbench/v1/alert_rules/{rule_id}",
@@ -235,13 +248,17 @@ FOR_PEOPLE = {
 }
 """What no API key opens, whatever its scopes."""
 NEEDED = {door: scope for scope, doors in SCOPES.items() for door in doors} | dict.fromkeys(
-    OF_DEVICES, "device"
+    OF_DEVICES | IN_ROUNDS, "device"
 )
 AMONG_MEMBERS = {
     "GET /api/v1/organizations/{org_id}",
     "GET /api/v1/users/{user_id}",
     "GET /api/v1/devices/{device_id}",
     "GET /workbench/v1/devices/{device_id}/keys",
+    "GET /api/v1/fl/rounds/{round_id}",
+    "GET /workbench/v1/federation/campaigns/{campaign_id}",
+    "DELETE /workbench/v1/federation/campaigns/{campaign_id}",
+    "GET /workbench/v1/federation/rounds/{round_id}/participations",
 }
 """What the members of one organisation see of each other; everything else is one member's own."""
 BODIES: dict[str, Any] = {

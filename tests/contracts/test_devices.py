@@ -22,7 +22,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
 
-from tests.contracts.doors import OF_DEVICES, PUBLIC, name_of
+from tests.contracts.doors import IN_ROUNDS, OF_DEVICES, PUBLIC, name_of
 from tests.contracts.envelopes import refusal
 from tests.contracts.machines import INFO, REGISTER, TOKENS, Keys, Machine, base64_of, registration, token_of
 from tests.contracts.people import People, Person
@@ -479,6 +479,22 @@ def test_what_is_for_devices_opens_to_no_person_key_or_other_device(
     assert code_of(answer, "workbench") == (404, "DEVICE_NOT_FOUND")
 
 
+@pytest.mark.parametrize("door", sorted(IN_ROUNDS))
+def test_a_round_opens_to_no_person_key_or_device_of_others(
+    alice: Person, bob: Person, api: httpx.Client, door: str
+) -> None:
+    body = {"model_config": {"architecture": "logistic"}}
+    started = alice.http.post("/api/v1/fl/rounds", json=body).json()
+    method, path = door.format(round_id=started["id"]).split(" ")
+    for http in (alice.http, api):
+        assert http.request(method, path).status_code == 403
+    other = {"Authorization": f"Bearer {Machine.enroll(bob).token}"}
+    answer = alice.http.request(method, path, headers=other)
+    contract = "qflare" if path.startswith("/api") else "workbench"
+    assert code_of(answer, contract) == (404, "ROUND_NOT_FOUND")
+    alice.http.delete(f"/workbench/v1/federation/campaigns/{started['campaign_id']}")
+
+
 @pytest.mark.parametrize("route", CLOSED, ids=name_of)
 def test_a_devices_token_opens_nothing_else(
     stranger: httpx.Client, old: Machine, route: ContractRoute
@@ -486,7 +502,7 @@ def test_a_devices_token_opens_nothing_else(
     (method,) = route.methods or {"GET"}
     path = re.sub(r"{\w+}", "none", route.path)
     answer = stranger.request(method, path, headers={"Authorization": f"Bearer {old.token}"})
-    assert answer.status_code == (404 if name_of(route) in OF_DEVICES else 403), answer.text
+    assert answer.status_code == (404 if name_of(route) in OF_DEVICES | IN_ROUNDS else 403), answer.text
 
 
 # ----------------------------------------------------------------------------- revocation

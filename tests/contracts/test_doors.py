@@ -21,6 +21,7 @@ from tests.contracts.doors import (
     AMONG_MEMBERS,
     BODIES,
     FOR_PEOPLE,
+    IN_ROUNDS,
     NAMED_ELSEWHERE,
     NEEDED,
     OF_DEVICES,
@@ -41,7 +42,9 @@ from tg_workbench.identity import ROLES
 
 CLOSED = [route for route in contract_routes() if name_of(route) not in PUBLIC]
 WITH_IDS = [
-    route for route in CLOSED if "{" in route.path and name_of(route) not in OF_THE_OPERATOR | OF_DEVICES
+    route
+    for route in CLOSED
+    if "{" in route.path and name_of(route) not in OF_THE_OPERATOR | OF_DEVICES | IN_ROUNDS
 ]
 
 
@@ -192,8 +195,11 @@ def alices(workbench_server: WorkbenchServer, people: People, alice: Person) -> 
     service = alice.http.post("/api/v1/inference/services", json={"name": "letters", "model_id": model})
     service_id = service.json()["data"]["id"]
     alice.http.post(f"/api/v1/inference/services/{service_id}/start")
+    started = alice.http.post("/api/v1/fl/rounds", json={"model_config": {"architecture": "logistic"}}).json()
     return {
         "device_id": device.id,
+        "round_id": started["id"],
+        "campaign_id": started["campaign_id"],
         "enrollment_token_id": token["enrollment_token_id"],
         "notification_id": first_notification(alice),
         "job_id": finished_job(alice),

@@ -302,6 +302,32 @@ def test_a_device_that_died_before_it_had_submitted_takes_its_part_up_again(
     assert fleet.over(started["id"])["status"] == "completed"
 
 
+def test_what_a_device_leaves_out_is_remembered_once_its_update_has_arrived(
+    fleet: Fleet, pair: tuple[Device, Device]
+) -> None:
+    started = fleet.start(
+        compression="top-k", compression_keep=0.5, participant_criteria={"min_participants": 1}
+    )
+    fleet.recruiting(started["id"])
+    part = pair[0]._part(started["id"])
+    part.join()
+    assignment = part.await_assignment(10)
+    assert assignment is not None
+    campaign, size = started["campaign_id"], Attacker(fleet, pair[0], started["id"]).layout.size
+
+    def left_out() -> float:
+        return float(np.abs(part.folder.remembered("residual", campaign, size)).sum())
+
+    part.learn(assignment, rows_of(0))  # and dies
+    assert left_out() == 0
+    again_part = pair[0]._part(started["id"])
+    envelope, learned_again = again_part.learn(assignment, rows_of(0))
+    assert left_out() == 0
+    again_part.submit(assignment, envelope, learned_again)
+    assert left_out() > 0
+    fleet.over(started["id"])
+
+
 def test_no_update_is_in_any_log(fleet: Fleet, pair: tuple[Device, Device]) -> None:
     started = fleet.start()
     fleet.recruiting(started["id"])

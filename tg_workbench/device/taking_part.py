@@ -78,6 +78,8 @@ class TakingPart:
         self.trust = trust
         self.folder = folder
         self.round_id = round_id
+        self._to_remember: dict[str, Vector] = {}
+        """For the campaign's next round; only once the update has arrived, or it would count twice."""
 
     @property
     def identity(self) -> Identity:
@@ -144,7 +146,7 @@ class TakingPart:
         learned = LocalTrainer(task).learn(rows, start, server_control, own, evaluation=evaluation)
         content = self._encoded(assignment, layout, learned)
         if own is not None and learned.control_delta is not None:
-            self.folder.remember(CONTROL_KIND, campaign, own + learned.control_delta)
+            self._to_remember[CONTROL_KIND] = own + learned.control_delta
         return self._sealed(assignment, content, learned), learned
 
     def submit(self, assignment: Told, envelope: bytes, learned: Learned) -> TookPart:
@@ -158,6 +160,8 @@ class TakingPart:
         self.trust.require_signed(receipt, RECEIPT_CONTEXT)
         if receipt.get("envelope_sha256") != hashlib.sha256(envelope).hexdigest():
             raise AssignmentInvalid("its receipt is for another update")
+        for kind, vector in self._to_remember.items():
+            self.folder.remember(kind, assignment["campaign_id"], vector)
         return TookPart(
             round_id=self.round_id,
             campaign_id=assignment["campaign_id"],
@@ -197,7 +201,7 @@ class TakingPart:
         residual = self.folder.remembered(RESIDUAL_KIND, campaign, whole.size)
         made = compressed(vector, whole, asked, residual)
         if made.residual is not None:
-            self.folder.remember(RESIDUAL_KIND, campaign, made.residual)
+            self._to_remember[RESIDUAL_KIND] = made.residual
         return made.payload
 
     def _sealed(self, assignment: Told, content: bytes, learned: Learned) -> bytes:

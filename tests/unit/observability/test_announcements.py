@@ -59,6 +59,12 @@ OF_DEVICES: list[Fact] = [
     events.CertificateRevoked("dev_1", "stolen"),
     events.DeviceDeregistered("dev_1"),
 ]
+OF_ROUNDS: list[Fact] = [
+    events.RoundStarted("round_1", "camp_1", 1, "v0", 10),
+    events.RoundProgressed("round_1", "camp_1", 1, "training", 4, 10),
+    events.RoundEnded("round_1", "camp_1", 1, "completed", "v1", 10),
+    events.UpdateRefused("round_1", "dev_1", "its device did not sign it"),
+]
 DEVICE_1 = Principal("dev_1", "acme", frozenset({"device"}))
 DEVICE_2 = Principal("dev_2", "acme", frozenset({"device"}))
 DEVICE_OF_EVE = Principal("dev_1", "eves", frozenset({"device"}))
@@ -121,7 +127,7 @@ def test_progress_without_an_end_in_sight_has_no_percentage(
 def test_a_fact_that_nobody_has_looked_at_is_not_said(database: Database) -> None:
     """Every kind of fact is here, so a new one is silent until somebody has decided on it."""
     line = Logged("INFO", "Epoch 1/1")  # of a job's own log, which its owner reads there
-    assert {type(fact) for fact in [*FACTS, *OF_DEVICES, ALERT, line]} == set(get_args(Fact))
+    assert {type(fact) for fact in [*FACTS, *OF_DEVICES, *OF_ROUNDS, ALERT, line]} == set(get_args(Fact))
     assert say(database, line) == []
     class_of_its_own: Any = type("Rumour", (StatusChanged,), {"type": "rumour"})
     assert say(database, class_of_its_own("ready", 1)) == []

@@ -53,6 +53,8 @@ CODES: dict[type[errors.WorkbenchError], tuple[str, int]] = {
     errors.RateLimited: ("RATE_LIMIT_EXCEEDED", 429),
     errors.QuotaExceeded: ("QUOTA_EXCEEDED", 429),
     errors.DeviceNotFound: ("DEVICE_NOT_FOUND", 404),
+    errors.RoundNotFound: ("ROUND_NOT_FOUND", 404),
+    errors.CampaignNotFound: ("CAMPAIGN_NOT_FOUND", 404),
     errors.DeviceNotOnline: ("DEVICE_OFFLINE", 409),
     errors.DeviceRevoked: ("DEVICE_REVOKED", 403),
     errors.EnrollmentTokenExpired: ("ENROLLMENT_TOKEN_EXPIRED", 401),
