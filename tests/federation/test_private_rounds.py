@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.federation.conftest import Fleet, rows_of
+from tests.federation.conftest import Fleet
 from tests.federation.test_rounds import both
 from tg_workbench.sdk.device import Device
 

@@ -28,7 +28,7 @@ from tg_workbench.federation.devices import (
     SignedDevice,
     Terms,
 )
-from tg_workbench.federation.rounds import Assignments, Campaigns, Rounds, Signer
+from tg_workbench.federation.rounds import Assignments, Campaigns, Letterbox, Rounds, Signer
 from tg_workbench.identity import (
     ApiKeys,
     Invitations,
@@ -207,6 +207,10 @@ async def _assignments(session: Transaction, premises: ThePremises) -> Assignmen
     return Assignments(session, home, Signer.of(ServerKeys(session, home)))
 
 
+async def _letterbox(round_id: RoundId, device: SignedInDevice, rounds: RoundsRoom) -> Letterbox:
+    return Letterbox(rounds, device.device, round_id)
+
+
 async def _inbox(session: Transaction) -> Inbox:
     return Inbox(session)
 
@@ -217,6 +221,7 @@ async def _preferences(session: Transaction, premises: ThePremises) -> Preferenc
 
 CampaignsRoom = Annotated[Campaigns, Depends(_campaigns, scope="function")]
 RoundsRoom = Annotated[Rounds, Depends(_rounds, scope="function")]
+TheLetterbox = Annotated[Letterbox, Depends(_letterbox, scope="function")]
 TheAssignments = Annotated[Assignments, Depends(_assignments, scope="function")]
 DevicesRoom = Annotated[Devices, Depends(_devices, scope="function")]
 DeviceKeysRoom = Annotated[DeviceKeys, Depends(_device_keys, scope="function")]

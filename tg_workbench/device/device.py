@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -16,12 +17,14 @@ from tg_workbench.crypto.hpke import OpeningKey
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
 from tg_workbench.device.learning import Rows
+from tg_workbench.device.masked_part import MaskedPart
 from tg_workbench.device.signing_in import DeviceCredential
 from tg_workbench.device.taking_part import TakingPart, TookPart
-from tg_workbench.errors import DeviceFolderUnusable, RoundNotOpen
+from tg_workbench.errors import DeviceFolderUnusable, RoundNotOpen, SecureAggregationRefused
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.connection import Body, Call, Connection
 
+log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 60.0
 RECRUITING_SECONDS = 3600.0
 
@@ -36,6 +39,7 @@ class Device:
         address = Address(self._identity.base_url, self._identity.socket)
         self._connection = Connection(address, patience=patience)
         self._connection.credential = DeviceCredential(self._connection, self._identity)
+        self._left: set[str] = set()
 
     @classmethod
     def enroll(
@@ -134,6 +138,8 @@ class Device:
         assignment = part.await_assignment(wait)
         if assignment is None:
             return None
+        if assignment.get("secure_aggregation") is not None:
+            return MaskedPart(part, assignment).take(rows, evaluation)
         envelope, learned = part.learn(assignment, rows, evaluation)
         return part.submit(assignment, envelope, learned)
 
@@ -171,9 +177,15 @@ class Device:
 
     def _take_one(self, rows: Rows, evaluation: Rows | None) -> TookPart | None:
         for offered in self.rounds():
+            if offered["id"] in self._left:
+                continue
             try:
                 took = self.take_part(offered["id"], rows, evaluation=evaluation)
             except RoundNotOpen:  # it filled up, or ended, between the offer and now
+                continue
+            except SecureAggregationRefused as refusal:  # its secrets are gone: it cannot begin again
+                log.warning("left round %s: %s", offered["id"], refusal)
+                self._left.add(offered["id"])
                 continue
             if took is not None:
                 return took

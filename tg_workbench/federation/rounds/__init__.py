@@ -9,6 +9,7 @@ not; what a round's keys have sealed can be opened by nobody once the round is o
 
 from tg_workbench.federation.rounds.assignments import Assignments, Signer
 from tg_workbench.federation.rounds.campaigns import Campaigns
+from tg_workbench.federation.rounds.letterbox import Letterbox
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds, count_active
 from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria, LocalTraining, work_kinds
@@ -23,6 +24,7 @@ __all__ = [
     "Campaigns",
     "Counts",
     "Criteria",
+    "Letterbox",
     "LocalTraining",
     "Part",
     "Participation",

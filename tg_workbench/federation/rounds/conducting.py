@@ -9,22 +9,25 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlmodel import Session, col, select
 
 from tg_workbench.crypto.envelopes import open_payload, read_head
+from tg_workbench.crypto.manifests import Manifest
 from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateInvalid
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence, release_work
 from tg_workbench.federation.rounds.campaigns import new_round
+from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
 from tg_workbench.federation.rounds.harvests import figures_of, harvest
 from tg_workbench.federation.rounds.keys import RoundKeys
+from tg_workbench.federation.rounds.masking import encoding_of
 from tg_workbench.federation.rounds.phases import ACTIVE, Part, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.submissions import verifying_key
-from tg_workbench.federation.rounds.summing import Summing
+from tg_workbench.federation.rounds.summing import Masked, Summed, Summing
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import (
     advance,
@@ -34,11 +37,15 @@ from tg_workbench.federation.rounds.turns import (
     forget_after,
     tell,
 )
+from tg_workbench.federation.rounds.unmasking import unmasked, words_in
 from tg_workbench.federation.strategies import Update, named
 from tg_workbench.federation.updates import Layout, read_update
 from tg_workbench.models import Models
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.storage.database import now
+
+if TYPE_CHECKING:
+    from tg_workbench.federation.updates.secure_aggregation.masks import Words
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +144,9 @@ class Conductor:
                 return False
             keys = RoundKeys.of(session, self.home, round_)
         reason: str | None = None
+        look = self._open_masked if spec.secure_aggregation else self._open
         try:
-            self._open(part, round_, keys, spec)
+            look(part, round_, keys, spec)
         except (EnvelopeBroken, SealBroken, UpdateInvalid) as failure:
             reason = str(failure)
         self._judge(part, round_, spec, reason)
@@ -147,17 +155,28 @@ class Conductor:
     def _open(self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec) -> Update:
         """The update in an envelope. Raises EnvelopeBroken, SealBroken, UpdateInvalid."""
         strategy = named(spec.strategy, **spec.strategy_options)
+        manifest, payload = self._payload(part, keys)
+        return read_update(
+            payload,
+            Layout.from_json(round_.layout or ""),
+            weight=float(manifest.sample_count),
+            control=strategy.local.control,
+        )
+
+    def _open_masked(
+        self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec
+    ) -> tuple[str, Words]:
+        """The masked vector in an envelope. Raises EnvelopeBroken, SealBroken, UpdateInvalid."""
+        _, payload = self._payload(part, keys)
+        return part.device_id, words_in(payload, Layout.from_json(round_.layout or "").size + 1)
+
+    def _payload(self, part: Participation, keys: RoundKeys) -> tuple[Manifest, bytes]:
+        """What an envelope says and holds. Raises EnvelopeBroken, SealBroken."""
         with self.blobs.path(part.blob or "").open("rb") as file:
             head = read_head(file)
             with self.database.read() as session:
                 signed_by = verifying_key(session, part.device_id, head.manifest.key_version)
-            payload = b"".join(open_payload(head.verify(signed_by), file, keys.opening))
-        return read_update(
-            payload,
-            Layout.from_json(round_.layout or ""),
-            weight=float(head.manifest.sample_count),
-            control=strategy.local.control,
-        )
+            return head.manifest, b"".join(open_payload(head.verify(signed_by), file, keys.opening))
 
     def _judge(self, part: Participation, round_: Round, spec: CampaignSpec, reason: str | None) -> None:
         """Write down what became of an update; a rejected one is deleted at once."""
@@ -194,8 +213,7 @@ class Conductor:
         if len(parts) < spec.criteria.needed:
             self.give_up(f"{len(parts)} updates are left, and {spec.criteria.needed} are needed")
             return
-        opened = partial(self._open, round_=round_, keys=keys, spec=spec)
-        summed = self.summing.of(campaign, round_, base, parts, opened)
+        summed = self._summed(campaign, round_, base, parts, keys)
         outcome = summed.outcome
         made = base.followed_by(outcome)
         kept = self.models.put(self.database, campaign, made)
@@ -217,6 +235,26 @@ class Conductor:
                 end_campaign(session, campaign, "completed")
             else:
                 new_round(session, campaign)
+
+    def _summed(
+        self,
+        campaign: Campaign,
+        round_: Round,
+        base: GlobalModel,
+        parts: list[Participation],
+        keys: RoundKeys,
+    ) -> Summed:
+        """What these updates come to. Raises what `Summing.of` and `unmasked` do."""
+        spec = CampaignSpec.from_json(campaign.spec)
+        if not spec.secure_aggregation:
+            opened = partial(self._open, round_=round_, keys=keys, spec=spec)
+            return self.summing.of(campaign, round_, base, parts, opened)
+        vectors = (self._open_masked(part, round_, keys, spec) for part in parts)
+        with self.database.read() as session:
+            exchange = Exchange(session, session.get_one(Round, round_.id))
+            encoding = encoding_of(spec, exchange.devices)
+            total = unmasked(exchange, base.layout.size + 1, vectors)
+        return self.summing.of_masked(campaign, round_, base, parts, Masked(total, encoding))
 
     def _publish(
         self,

@@ -31,7 +31,7 @@ def figures_of(
     """
     told: dict[str, Any] = {"devices": len(parts)}
     if tells_of_devices:
-        told["samples"] = sum(part.sample_count or 0 for part in parts)
+        told["samples"] = int(outcome.figures.get("samples", sum(part.sample_count or 0 for part in parts)))
         for name in ("accuracy", "loss"):
             told[f"avg_{name}"] = _mean_of(parts, name)
     length = float(np.linalg.norm(base.parameters))
