@@ -127,7 +127,7 @@ test: browser redis check
 # Which documented operations are served, and which tests show it: written from a run, never by hand.
 compatibility: redis install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m operation --compatibility COMPATIBILITY.md \
-		tests/contracts
+		tests/contracts tests/federation
 
 bench: install
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)

@@ -1,4 +1,4 @@
-"""The few commands: serve, keys, rotate-keys, rotate-token-keys, migrate, openapi, doctor, audit, dispatch.
+"""The few commands: serve, keys, rotate-keys, rotate-token-keys, migrate, openapi, doctor, audit, device.
 
 Those that change something leave an entry in the audit log, like requests do.
 """
@@ -289,6 +289,30 @@ def doctor(options: argparse.Namespace, settings: Settings) -> int:
     return 0 if all(finding.well for finding in findings) else 1
 
 
+def enroll_device(options: argparse.Namespace, settings: Settings) -> int:
+    """Make this machine a device: its keys are made in a folder, and never leave it."""
+    from tg_workbench.device import commands
+
+    return commands.enroll(options)
+
+
+def run_device(options: argparse.Namespace, settings: Settings) -> int:
+    """Learn from rows in a file, in one round after another."""
+    from tg_workbench.device import commands
+
+    try:
+        return commands.run(options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def show_device(options: argparse.Namespace, settings: Settings) -> int:
+    """Say which device lives in a folder, and how the workbench sees it."""
+    from tg_workbench.device import commands
+
+    return commands.status(options)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tg-workbench", description="Train on data you may not leak.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -326,6 +350,7 @@ def _parser() -> argparse.ArgumentParser:
     add("openapi", openapi)
     add("doctor", doctor)
     _add_audit(commands)
+    _add_device(commands)
     return parser
 
 
@@ -343,6 +368,39 @@ def _add_audit(commands: Any) -> None:
         action.set_defaults(command=command)
         for argument in arguments:
             action.add_argument(argument, help=AUDIT_ARGUMENTS[argument])
+
+
+def _add_device(commands: Any) -> None:
+    actions = commands.add_parser("device", help="Be a device that learns with its own rows.").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+
+    def add(name: str, command: Command) -> argparse.ArgumentParser:
+        action: argparse.ArgumentParser = actions.add_parser(name, help=command.__doc__)
+        action.set_defaults(command=command)
+        action.add_argument("--folder", required=True, help="where the device's keys lie")
+        return action
+
+    enrolling = add("enroll", enroll_device)
+    enrolling.add_argument(
+        "--token",
+        required=True,
+        help="the enrolment token; - reads it from standard input",
+    )
+    enrolling.add_argument("--organization", required=True, help="the organisation that it was issued for")
+    enrolling.add_argument("--url", help="where the workbench answers, https://… (TG_BASE_URL)")
+    enrolling.add_argument("--socket", help="the Unix socket it answers on instead")
+    enrolling.add_argument("--name", help="what to call the device (this machine's name)")
+    enrolling.add_argument("--type", default="computer", help="what it is (computer)")
+    running = add("run", run_device)
+    running.add_argument("--rows", required=True, help="an .npz with features and targets, or a .csv")
+    running.add_argument("--target", help="the column of a .csv that is learned")
+    running.add_argument("--evaluation", help="rows to measure on and not to learn from, as --rows")
+    running.add_argument("--rounds", type=int, help="after how many rounds to end")
+    running.add_argument(
+        "--idle", type=float, default=60.0, help="end when no round came for so many seconds (60); 0: never"
+    )
+    add("status", show_device)
 
 
 if __name__ == "__main__":

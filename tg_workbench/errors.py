@@ -39,6 +39,7 @@ WorkbenchError
 ├── DeadlineExceeded           UploadTooSlow, ValidationUnfinished
 ├── AssignmentInvalid, DeviceFolderUnusable   (device) it was not told by its workbench; it has no home
 ├── JobFailed                  (SDK) a training job that was waited for came to no model
+├── CampaignFailed             (SDK) a campaign of devices that was waited for came to no model
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
 
 Errors hold facts and say what to do; contracts decide on codes and numbers.
@@ -969,6 +970,15 @@ class JobFailed(WorkbenchError):
     def __init__(self, job_id: str, reason: str | None) -> None:
         super().__init__(f"training job {job_id} failed: {reason or 'it does not say why'}")
         self.job_id = job_id
+        self.reason = reason
+
+
+class CampaignFailed(WorkbenchError):
+    """A campaign of devices that was waited for came to no end. `reason` says why."""
+
+    def __init__(self, campaign_id: str, reason: str | None) -> None:
+        super().__init__(f"campaign {campaign_id} failed: {reason or 'it does not say why'}")
+        self.campaign_id = campaign_id
         self.reason = reason
 
 

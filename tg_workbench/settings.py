@@ -81,6 +81,9 @@ class Settings:
     require_device_keys: bool = False
     """`TG_REQUIRE_DEVICE_KEYS`: whether a device must bring keys of its own to be enrolled; otherwise the
     server makes them for one that brings none, and hands them over once."""
+    flower_python: Path | None = None
+    """`TG_FLOWER_PYTHON`: the Python of an environment with Flower, whose strategies rounds may then use. It
+    is given the devices' updates: name none that you do not trust with them."""
     rate_limits: RateLimits = "off"
     """`TG_RATE_LIMITS`: on, off, or relaxed (ten times as much). Unset, it is on in production only."""
     redis_url: str | None = None
@@ -136,6 +139,7 @@ class Settings:
             max_body_bytes=_whole(values, "TG_MAX_BODY_BYTES", default.max_body_bytes, 1024, 2**40),
             max_devices=_whole(values, "TG_MAX_DEVICES", default.max_devices, 1, 1_000_000),
             require_device_keys=_flag(values, "TG_REQUIRE_DEVICE_KEYS", default.require_device_keys),
+            flower_python=_program("TG_FLOWER_PYTHON", values.get("TG_FLOWER_PYTHON", "").strip()),
             rate_limits=_rate_limits(values.get("TG_RATE_LIMITS"), environment),
             redis_url=_redis_url(values.get("REDIS_URL", "").strip()),
             trusted_proxies=_networks(values.get("TG_TRUSTED_PROXIES", "")),
@@ -178,6 +182,14 @@ def _rate_limits(text: str | None, environment: str) -> RateLimits:
             return chosen
         case other:
             raise InvalidSetting("TG_RATE_LIMITS", other, "on, off or relaxed")
+
+
+def _program(name: str, text: str) -> Path | None:
+    """A program that can be run, at an address that does not depend on where the workbench was started."""
+    path = Path(text).expanduser()
+    if text and not (path.is_absolute() and path.is_file() and os.access(path, os.X_OK)):
+        raise InvalidSetting(name, text, "the whole path of a program, or unset")
+    return path if text else None
 
 
 def _redis_url(url: str) -> str | None:

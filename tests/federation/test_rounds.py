@@ -22,7 +22,7 @@ def both(devices: tuple[Device, ...], round_id: str) -> list[TookPart | None]:
         return [each.result(timeout=120) for each in waiting]
 
 
-@pytest.mark.operation("S2-11")
+@pytest.mark.operation("S2-11", "S2-12", "S2-13", "S2-14")
 def test_two_devices_make_one_model(fleet: Fleet, pair: tuple[Device, Device]) -> None:
     started = fleet.start()
     assert (started["status"], started["phase"]) == ("in_progress", "preparing")

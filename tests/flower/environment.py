@@ -30,6 +30,7 @@ def run_flower(*arguments: str, timeout: float = 300.0) -> str:
             "FLWR_HOME": home,
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PATH": os.environ["PATH"],

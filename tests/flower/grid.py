@@ -1,16 +1,20 @@
 """Run by Flower's own Python, never by ours: strategies of Flower over devices whose updates lie in a file.
 
-    python -I grid.py equal NAME OPTIONS input.npz output.npz
+    python -I grid.py equal NAME OPTIONS input.npz output.npz     NAME: ours, or Flower's own
     python -I grid.py speed DEVICES NUMBERS
+    python -I grid.py simulate DEVICES ROUNDS NUMBERS
+    python -I grid.py options NAMES
     python -I grid.py version
 
 `input.npz` holds `parameters`, `deltas` (rounds × devices × numbers) and `samples` (devices); `output.npz`
-the parameters after each round. `speed` prints seconds and peak KiB of one `aggregate_train`.
+the parameters after each round. `speed` prints seconds and peak KiB of one `aggregate_train`; `simulate` the
+seconds of so many rounds on Ray: without and with measuring on the devices, and of its start.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import resource
 import sys
@@ -85,7 +89,7 @@ def equal(name: str, options: str, source: str, target: str) -> None:
     """All rounds of one strategy."""
     given = np.load(source, allow_pickle=False)
     deltas, devices = given["deltas"], len(given["samples"])
-    rule = STRATEGIES[name](
+    rule = (STRATEGIES.get(name) or getattr(strategy, name))(
         fraction_evaluate=0.0, min_train_nodes=devices, min_available_nodes=devices, **json.loads(options)
     )
     after = []
@@ -115,6 +119,47 @@ def speed(devices: str, numbers: str) -> None:
     )
 
 
+def simulate(devices: str, rounds: str, numbers: str) -> None:
+    """FedAvg on Ray, as Flower has it by default, over devices that give back what they were given."""
+    from flwr.app import Context
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import ServerApp
+    from flwr.simulation import run_simulation
+
+    server, client = ServerApp(), ClientApp()
+    took: dict[str, float] = {}
+
+    @server.main()  # type: ignore[untyped-decorator]
+    def main(grid: Grid, context: Context) -> None:
+        for name, part, count in (("first", 1.0, 1), ("learning", 0.0, rounds), ("measuring", 1.0, rounds)):
+            rule = strategy.FedAvg(fraction_evaluate=part, min_available_nodes=int(devices))
+            began = time.perf_counter()
+            rule.start(grid, start, num_rounds=int(count))
+            took[name] = time.perf_counter() - began
+
+    @client.train()  # type: ignore[untyped-decorator]
+    def train(message: Message, context: Context) -> Message:
+        return replying(message, message.content["arrays"]["all"].numpy(), 10)
+
+    @client.evaluate()  # type: ignore[untyped-decorator]
+    def evaluate(message: Message, context: Context) -> Message:
+        metrics = MetricRecord({"num-examples": 10, "accuracy": 0.5})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    start = ArrayRecord({"all": Array(np.zeros(int(numbers), np.float32))})
+    resources = {"client_resources": {"num_cpus": 1}}
+    began = time.perf_counter()
+    run_simulation(server, client, num_supernodes=int(devices), backend_config=resources)
+    rest = time.perf_counter() - began - sum(took.values())
+    print(json.dumps({**took, "start": rest + took["first"], "ray": importlib.metadata.version("ray")}))
+
+
+def options(names: str) -> None:
+    """What the constructors of these strategies take, as JSON."""
+    told = {name: list(inspect.signature(getattr(strategy, name)).parameters) for name in names.split(",")}
+    print(json.dumps(told))
+
+
 def version() -> None:
     """Which Flower this is."""
     print(importlib.metadata.version("flwr"))
@@ -122,5 +167,11 @@ def version() -> None:
 
 if __name__ == "__main__":
     TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1  # else Message() refuses to be made
-    commands: dict[str, Callable[..., None]] = {"equal": equal, "speed": speed, "version": version}
+    commands: dict[str, Callable[..., None]] = {
+        "equal": equal,
+        "speed": speed,
+        "simulate": simulate,
+        "options": options,
+        "version": version,
+    }
     commands[sys.argv[1]](*sys.argv[2:])

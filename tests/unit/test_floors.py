@@ -32,8 +32,10 @@ STRATEGIES = "federation.strategies"
 UPDATES = "federation.updates"
 DEVICE = "device"
 MAY_IMPORT = {room: set[str]().union(*FLOORS[n + 1 :]) for n, floor in enumerate(FLOORS) for room in floor}
+MAY_IMPORT["__main__"] |= {DEVICE}
 MAY_IMPORT["federation"] |= {STRATEGIES, UPDATES}
 MAY_IMPORT["contracts"] |= {STRATEGIES, UPDATES}
+MAY_IMPORT["__main__"].add(DEVICE)
 MAY_IMPORT |= {  # those that stand beside the building
     FRONT_DOOR: {"sdk", "errors"},
     "sdk": {"errors", DEVICE},

@@ -23,6 +23,10 @@ def test_the_notebook_side_never_imports_torch(module: str) -> None:
     assert imported_by(module).isdisjoint(HEAVY)
 
 
+def test_a_device_imports_torch_only_to_learn() -> None:
+    assert imported_by("tg_workbench.device.commands").isdisjoint(HEAVY)
+
+
 @pytest.mark.parametrize(
     "module",
     [

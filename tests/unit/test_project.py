@@ -46,6 +46,9 @@ USED_WITHOUT_IMPORT = {
     "plotly": "the notebooks draw with it",
     "scikit-learn": "the notebooks' data",
 }
+RUN_ELSEWHERE = {
+    "tg_workbench/federation/flower/aggregator.py": "by the Python of an environment with Flower"
+}
 
 
 def named(path: Path) -> str:
@@ -76,7 +79,8 @@ def imported_names(tree: ast.AST) -> set[str]:
 def imported() -> set[str]:
     """The distributions that our packages import."""
     ours = {*sys.stdlib_module_names, *(folder.name for folder in FOLDERS)}
-    names = set[str]().union(*(imported_names(ast.parse(path.read_text())) for path in MODULES)) - ours
+    here = [path for path in MODULES if named(path) not in RUN_ELSEWHERE]
+    names = set[str]().union(*(imported_names(ast.parse(path.read_text())) for path in here)) - ours
     provider = packages_distributions()
     return {normal(distribution) for name in names for distribution in provider.get(name, [name])}
 

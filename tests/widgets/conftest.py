@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import comm
@@ -17,7 +18,8 @@ from playwright.sync_api import Browser
 from tests.widgets.lab import Lab, running_chromium
 from tests.workbench_server import WorkbenchServer
 from tg_workbench import Workbench
-from tg_workbench.sdk import Dataset, Job
+from tg_workbench.sdk import Campaign, Dataset, Job
+from tg_workbench.sdk.device import Device, Rows
 
 EVIL = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'</script>"
 """A name that somebody might give, which is text and nothing else."""
@@ -166,3 +168,42 @@ def private_job(workbench: Workbench, clinic: Dataset) -> Job:
     """A job on protected data that has come to its end."""
     job = workbench.jobs.submit("mlp", clinic, name="private", epochs=4, batch_size=40, hidden_sizes=[8])
     return job.wait(timeout=240, progress=False)
+
+
+@pytest.fixture(scope="package")
+def wards(workbench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Device, ...]]:
+    """Two devices of the workbench, one of which has a name to beware of."""
+    made = []
+    for name in ("ward 4", f"ward {EVIL}"):
+        token = workbench.devices.enrollment_token()
+        folder = tmp_path_factory.mktemp("ward")
+        assert token.enrollment_token is not None
+        socket = workbench._connection.address.socket
+        entered = Device.enroll(
+            token.enrollment_token, token.organization_id, folder=folder, name=name, socket=socket
+        )
+        entered.heartbeat()
+        made.append(entered)
+    yield tuple(made)
+    for device in made:
+        device.close()
+
+
+@pytest.fixture(scope="package")
+def learned(workbench: Workbench, wards: tuple[Device, ...]) -> Campaign:
+    """A campaign of two rounds that two devices have gone through."""
+    campaign = workbench.federation.start(
+        "logistic",
+        input_shape=[4],
+        output_size=2,
+        rounds=2,
+        learning_rate=0.5,
+        min_participants=2,
+        name="wards",
+    )
+    features = np.random.default_rng(1).normal(size=(60, 4)).astype(np.float32)
+    rows: Rows = {"features": features, "targets": (features[:, 0] > 0).astype(np.int64)}
+    with ThreadPoolExecutor(2) as pool:
+        for device in wards:
+            pool.submit(device.learn, rows, rounds=2)
+    return campaign.wait(timeout=60, progress=False)

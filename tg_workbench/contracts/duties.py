@@ -20,7 +20,7 @@ from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.datasets import Datasets, Uploads, sweep_checks
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.federation.devices import Devices, ServerKeys
-from tg_workbench.federation.rounds import Rounds
+from tg_workbench.federation.rounds import LeftBlobs, Rounds
 from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition
 from tg_workbench.observability.watch import Watch
@@ -162,12 +162,18 @@ async def _mind_rounds(premises: Premises) -> None:
 
 
 def _wake_rounds(premises: Premises) -> None:
-    """Have a worker look at each round that is at a deadline. Most looks find none, and take no lock."""
+    """Have a worker look at each round that is at a deadline, and remove what a killed process has left.
+
+    Most looks find nothing to do, and take no lock.
+    """
     with premises.database.read() as session:
-        if not Rounds(session, premises.folder, premises.blobs).is_due():
-            return
+        is_due = Rounds(session, premises.folder, premises.blobs).is_due()
+        is_left = LeftBlobs(session, premises.blobs).is_due()
+    if not is_due and not is_left:
+        return
     with premises.database.write() as session:
         Rounds(session, premises.folder, premises.blobs).wake_due()
+        LeftBlobs(session, premises.blobs).sweep()
 
 
 def _look_after_devices(premises: Premises, since: float) -> None:

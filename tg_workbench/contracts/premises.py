@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from tg_workbench.contracts.broadcasts import Broadcasts
-from tg_workbench.contracts.intake import Intake
+from tg_workbench.contracts.intake import Intake, UpdateIntake
 from tg_workbench.contracts.limits import Limits
 from tg_workbench.contracts.password_queue import PasswordQueue
 from tg_workbench.contracts.watched import AuditScan
@@ -50,6 +50,7 @@ class Premises:
     figures: tuple[More, ...] = ()
     broadcasts: Broadcasts = field(default_factory=Broadcasts)
     intake: Intake = field(default_factory=Intake)
+    update_intake: UpdateIntake = field(default_factory=UpdateIntake)
     failing: set[str] = field(default_factory=set)
     """The duties that keep failing, by name."""
     passwords: PasswordQueue = field(default_factory=PasswordQueue)

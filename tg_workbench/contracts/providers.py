@@ -28,7 +28,7 @@ from tg_workbench.federation.devices import (
     SignedDevice,
     Terms,
 )
-from tg_workbench.federation.rounds import Assignments, Campaigns, Letterbox, Rounds, Signer
+from tg_workbench.federation.rounds import Campaigns, Letterbox, Rounds
 from tg_workbench.identity import (
     ApiKeys,
     Invitations,
@@ -195,16 +195,11 @@ async def _signed_in_device(request: Request, owner: SignedIn, sign_in: DeviceSi
 
 
 async def _campaigns(session: Transaction, premises: ThePremises) -> Campaigns:
-    return Campaigns(session, premises.folder, premises.blobs)
+    return Campaigns(session, premises.folder, premises.blobs, flower_python=premises.settings.flower_python)
 
 
 async def _rounds(session: Transaction, premises: ThePremises) -> Rounds:
     return Rounds(session, premises.folder, premises.blobs)
-
-
-async def _assignments(session: Transaction, premises: ThePremises) -> Assignments:
-    home = premises.settings.home
-    return Assignments(session, home, Signer.of(ServerKeys(session, home)))
 
 
 async def _letterbox(round_id: RoundId, device: SignedInDevice, rounds: RoundsRoom) -> Letterbox:
@@ -222,7 +217,6 @@ async def _preferences(session: Transaction, premises: ThePremises) -> Preferenc
 CampaignsRoom = Annotated[Campaigns, Depends(_campaigns, scope="function")]
 RoundsRoom = Annotated[Rounds, Depends(_rounds, scope="function")]
 TheLetterbox = Annotated[Letterbox, Depends(_letterbox, scope="function")]
-TheAssignments = Annotated[Assignments, Depends(_assignments, scope="function")]
 DevicesRoom = Annotated[Devices, Depends(_devices, scope="function")]
 DeviceKeysRoom = Annotated[DeviceKeys, Depends(_device_keys, scope="function")]
 ServerKeysRoom = Annotated[ServerKeys, Depends(_server_keys, scope="function")]

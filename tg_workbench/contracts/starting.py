@@ -35,7 +35,9 @@ class StartDesk:
         planned = await self._planned(spec)
         premises = self.premises
         with premises.database.write() as session:
-            campaigns = Campaigns(session, premises.folder, premises.blobs)
+            campaigns = Campaigns(
+                session, premises.folder, premises.blobs, flower_python=premises.settings.flower_python
+            )
             return campaigns.start(self.owner, planned, idempotency_key=key)
 
     async def _planned(self, spec: CampaignSpec) -> CampaignSpec:

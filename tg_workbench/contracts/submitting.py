@@ -21,15 +21,23 @@ from tg_workbench.contracts.pieces import Pace, Pieces, chunks_of
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.crypto.envelopes import MOST_JSON_BYTES, from_json, open_payload, read_head
-from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateRejected, WorkbenchError
+from tg_workbench.errors import (
+    EnvelopeBroken,
+    SealBroken,
+    UpdateAlreadySubmitted,
+    UpdateRejected,
+    WorkbenchError,
+)
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.federation.devices import DeviceSignIn, ServerKeys, SignedDevice
-from tg_workbench.federation.rounds import Arrived, Part, Participation, Signer, Submissions
+from tg_workbench.federation.rounds import Arrived, LeftBlobs, Part, Participation, Signer, Submissions
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.submissions import verifying_key
 from tg_workbench.storage import BlobWriter
 
 JSON = "application/json"
+TOLD = (EnvelopeBroken, UpdateAlreadySubmitted, BodyTooLarge)
+"""What no honest device sends."""
 VERDICT_SECONDS = 10.0
 """How long an answer waits for the worker's verdict. The update is kept by then."""
 
@@ -53,26 +61,28 @@ class SubmissionDesk:
             submissions = Submissions(session, premises.folder, premises.blobs)
             round_, _, _ = submissions.rounds.for_device(device, round_id)
             most = submissions.most_bytes(round_)
-        with premises.intake.place(device.id), premises.blobs.writer() as writer:
-            await self._receive(writer, most)
-            digest = await asyncio.to_thread(writer.finish)
-            try:
-                arrived = await asyncio.to_thread(self._checked, round_id, writer.path, digest, writer.size)
-            except EnvelopeBroken as failure:
-                self._note(round_id, failure)
-                raise
-            part = self._keep(round_id, arrived, writer)
+        async with premises.update_intake.place(device.id):
+            with premises.blobs.writer() as writer:
+                try:
+                    await self._receive(writer, most)
+                    digest = await asyncio.to_thread(writer.finish)
+                    size = writer.size
+                    arrived = await asyncio.to_thread(self._checked, round_id, writer.path, digest, size)
+                    part = self._keep(round_id, arrived, writer)
+                except TOLD as failure:
+                    self._note(round_id, failure)
+                    raise
         return await self._verdict(part, round_.campaign_id)
 
     async def _receive(self, writer: BlobWriter, most: int) -> None:
         """The body, in the file, as an envelope. Raises BodyTooLarge, EnvelopeBroken, InvalidRequest."""
         if media_type(self.request) == JSON:
-            text = bytearray()
+            text, longest = bytearray(), 2 * min(most, MOST_JSON_BYTES)
             async for chunk in chunks_of(self.request, Pace.of(self.premises.settings)):
                 text += chunk
-                if len(text) > 2 * MOST_JSON_BYTES:
+                if len(text) > longest:
                     raise BodyTooLarge("an update of this size is sent as application/octet-stream")
-            writer.write(from_json(bytes(text)))
+            writer.write(await asyncio.to_thread(from_json, bytes(text)))
             return
         announced = self.request.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit() and int(announced) > most:
@@ -108,6 +118,8 @@ class SubmissionDesk:
 
     def _keep(self, round_id: str, arrived: Arrived, writer: BlobWriter) -> Participation:
         premises = self.premises
+        with premises.database.write() as session:  # should this process die, the file goes in an hour
+            LeftBlobs(session, premises.blobs).expect([arrived.blob])
         with premises.database.write(durable=True) as session:
             signer = Signer.of(ServerKeys(session, premises.settings.home))
             submissions = Submissions(session, premises.folder, premises.blobs)
@@ -135,7 +147,7 @@ class SubmissionDesk:
     def _note(self, round_id: str, failure: WorkbenchError) -> None:
         """What was refused at the door is told to those who watch over the organisation."""
         device = self.device.device
-        reason = str(failure.details.get("reason", ""))
+        reason = str(failure.details.get("reason", failure))
         with self.premises.database.write() as session:
             fact = UpdateRefused(round_id, device.id, reason)
             Events(session).record(tenant_subject(device.organization_id), fact)

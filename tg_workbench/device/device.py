@@ -16,8 +16,8 @@ from tg_workbench.crypto.certificates import request_for
 from tg_workbench.crypto.hpke import OpeningKey
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
-from tg_workbench.device.learning import Rows
 from tg_workbench.device.masked_part import MaskedPart
+from tg_workbench.device.rows import Rows
 from tg_workbench.device.signing_in import DeviceCredential
 from tg_workbench.device.taking_part import TakingPart, TookPart
 from tg_workbench.errors import DeviceFolderUnusable, RoundNotOpen, SecureAggregationRefused
@@ -27,6 +27,7 @@ from tg_workbench.sdk.connection import Body, Call, Connection
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 60.0
 RECRUITING_SECONDS = 3600.0
+WAIT_SECONDS = 25.0
 
 
 class Device:
@@ -109,13 +110,16 @@ class Device:
         """The organisation that it belongs to."""
         return self._identity.organization_id
 
-    def heartbeat(self) -> dict[str, Any]:
-        """Say that it is there; its configuration, and the rounds that it may join now."""
-        return self._connection.post(f"/workbench/v1/devices/{self.id}/heartbeat")
+    def heartbeat(self, wait: float = 0.0) -> dict[str, Any]:
+        """Say that it is there; its configuration, and the rounds that it may join now.
 
-    def rounds(self) -> list[dict[str, Any]]:
+        `wait`: for how many seconds the answer may be held back while there is no such round.
+        """
+        return self._connection.post(f"/workbench/v1/devices/{self.id}/heartbeat", wait=wait)
+
+    def rounds(self, wait: float = 0.0) -> list[dict[str, Any]]:
         """The rounds that it may join now, and those it has joined and not served yet, the oldest first."""
-        found: list[dict[str, Any]] = self.heartbeat()["rounds"]
+        found: list[dict[str, Any]] = self.heartbeat(wait)["rounds"]
         return found
 
     def join(self, round_id: str) -> dict[str, Any]:
@@ -159,24 +163,23 @@ class Device:
         done: list[TookPart] = []
         since = time.monotonic()
         while rounds is None or len(done) < rounds:
-            took = self._take_one(rows, evaluation)
+            left = WAIT_SECONDS if idle is None else idle - (time.monotonic() - since)
+            took = self._take_one(rows, evaluation, max(0.0, min(left, WAIT_SECONDS)))
             if took is not None:
                 done.append(took)
                 since = time.monotonic()
                 if on_round is not None:
                     on_round(took)
-            elif idle is not None and time.monotonic() - since > idle:
+            elif idle is not None and time.monotonic() - since >= idle:
                 break
-            else:
-                time.sleep(0.5)
         return done
 
     def close(self) -> None:
         """Close every connection."""
         self._connection.close()
 
-    def _take_one(self, rows: Rows, evaluation: Rows | None) -> TookPart | None:
-        for offered in self.rounds():
+    def _take_one(self, rows: Rows, evaluation: Rows | None, wait: float) -> TookPart | None:
+        for offered in self.rounds(wait):
             if offered["id"] in self._left:
                 continue
             try:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tg_workbench.device.rows import Rows
 from tg_workbench.engine.specs import Architecture, OptimizerSpec, TrainerSpec
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import InvalidBatch
@@ -19,8 +20,6 @@ from tg_workbench.federation.strategies import Vector
 from tg_workbench.federation.strategies.local import add_control, add_proximal, new_control
 from tg_workbench.federation.updates import Layout
 
-Rows = Mapping[str, NDArray[Any]]
-"""`features` [rows, …] and `targets` [rows]: a device's own, which never leave it."""
 ShouldStop = Callable[[], bool]
 
 
@@ -83,7 +82,7 @@ class LocalTrainer:
 
         `evaluation`: rows that are measured on and not learned from; without them, the rows themselves.
         """
-        count = _count(rows)
+        count = count_of(rows)
         self._set(start)
         measured_on = evaluation if evaluation is not None else rows
         before = self.trainer.evaluate(dict(measured_on))
@@ -146,7 +145,7 @@ class LocalTrainer:
         return [torch.from_numpy(arrays[name].copy()).to(device) for name in self.task.layout.names]
 
 
-def _count(rows: Rows) -> int:
+def count_of(rows: Rows) -> int:
     """How many rows there are. Raises InvalidBatch."""
     lengths = {len(column) for column in rows.values()}
     if not {"features", "targets"} <= rows.keys() or len(lengths) != 1 or not min(lengths):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tg_workbench.crypto.manifests import text_of
 from tg_workbench.crypto.signatures import VerifyingKey
-from tg_workbench.device.learning import Rows
+from tg_workbench.device.rows import Rows
 from tg_workbench.device.taking_part import TakingPart, TookPart
 from tg_workbench.errors import (
     AssignmentInvalid,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -23,7 +23,7 @@ from tg_workbench.crypto.manifests import Claim
 from tg_workbench.crypto.sealing import open_pieces
 from tg_workbench.crypto.signatures import VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
-from tg_workbench.device.learning import Learned, LocalTrainer, Rows, Task
+from tg_workbench.device.rows import Rows
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import AssignmentInvalid, CallFailed
 from tg_workbench.federation.strategies import Vector
@@ -40,9 +40,12 @@ from tg_workbench.federation.updates.layout import CONTROL
 from tg_workbench.federation.updates.secure_aggregation.encoding import MASKED
 from tg_workbench.sdk.connection import Body, Connection
 
+if TYPE_CHECKING:
+    from tg_workbench.device.learning import Learned
+
 OCTETS = "application/octet-stream"
 OVER = ("completed", "failed")
-LOOK_SECONDS = 1.0
+WAIT_SECONDS = 25.0
 SUBMIT_SECONDS = 300.0
 CONTROL_KIND, RESIDUAL_KIND = "control", "residual"
 Told = Mapping[str, Any]
@@ -78,22 +81,24 @@ class TakingPart:
         self.folder = folder
         self.round_id = round_id
 
-    def join(self) -> Told:
-        """Join, or ask again how it stands. Raises RoundNotOpen, DeviceUnfit, RoundNotFound."""
-        return self.connection.post(f"/api/v1/fl/rounds/{self.round_id}/join")
+    def join(self, wait: float = 0.0) -> Told:
+        """Join, or ask again how it stands; the answer may come later, when the round trains.
+
+        Raises RoundNotOpen, DeviceUnfit, RoundNotFound.
+        """
+        return self.connection.post(f"/api/v1/fl/rounds/{self.round_id}/join", wait=wait)
 
     def await_assignment(self, seconds: float) -> Told | None:
         """What to do, once the round trains; None when it ended before. Raises CallFailed after `seconds`."""
         deadline = time.monotonic() + seconds
         while True:
-            joined = self.join()
+            joined = self.join(min(WAIT_SECONDS, max(0.0, deadline - time.monotonic())))
             if joined.get("assignment") is not None:
                 return self.checked(joined["assignment"])
             if joined["phase"] in OVER or joined["participation"]["status"] != "joined":
                 return None
             if time.monotonic() > deadline:
                 raise CallFailed(f"round {self.round_id} has not begun to train after {seconds:g} seconds")
-            time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def checked(self, assignment: Told) -> Told:
         """An assignment that the server has signed, for this device and round. Raises AssignmentInvalid."""
@@ -115,6 +120,8 @@ class TakingPart:
 
     def learned(self, assignment: Told, rows: Rows, evaluation: Rows | None = None) -> tuple[Learned, Layout]:
         """What is learned, and how the model is laid out. Raises SealBroken, InvalidBatch."""
+        from tg_workbench.device.learning import LocalTrainer, Task  # brings torch, which enrolling needs not
+
         model, training = assignment["model"], assignment["training"]
         layout = Layout.from_json(model["layout"])
         start, server_control = self._fetch(assignment, layout)

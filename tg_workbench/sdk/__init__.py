@@ -20,6 +20,8 @@ Pitfalls:
   unless the client was created with some. Register a dataset instead.
 - A loss is exact: it is for the owner of the data, and not covered by ε.
 - A kernel that ends does not end its training clients. `client.terminate()` does.
+- A device's rows stay with it, but an update is computed from them: without differential privacy or secure
+  aggregation it can tell about them. `wb.federation.start(…, target_epsilon=…)` bounds what it tells.
 - `wb.login` changes who `wb` is, with everything made from it. Two people are two Workbenches.
 """
 
@@ -29,9 +31,19 @@ from tg_workbench.sdk.alerts import Alert, AlertRule, Alerts
 from tg_workbench.sdk.api_keys import ApiKey, ApiKeys
 from tg_workbench.sdk.audit_log import AuditEntry, AuditLog
 from tg_workbench.sdk.audits import Audit
+from tg_workbench.sdk.campaign_views import (
+    CampaignProgress,
+    CampaignView,
+    Participation,
+    RoundProgress,
+    RoundView,
+)
+from tg_workbench.sdk.campaigns import Campaign
 from tg_workbench.sdk.catalogue import Datasets
 from tg_workbench.sdk.datasets import Dataset, Validation
+from tg_workbench.sdk.devices import DeviceKey, DeviceKeys, Devices, DeviceView, EnrollmentToken, Rotation
 from tg_workbench.sdk.events import Event, EventStream, Subscription
+from tg_workbench.sdk.federation import Federation
 from tg_workbench.sdk.futures import Future
 from tg_workbench.sdk.job_plans import EarlyStopping, Schedule
 from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
@@ -74,16 +86,25 @@ __all__ = [
     "Audit",
     "AuditEntry",
     "AuditLog",
+    "Campaign",
+    "CampaignProgress",
+    "CampaignView",
     "Checkpoint",
     "ClientView",
     "Completion",
     "DPMetrics",
     "Dataset",
     "Datasets",
+    "DeviceKey",
+    "DeviceKeys",
+    "DeviceView",
+    "Devices",
     "EarlyStopping",
+    "EnrollmentToken",
     "Evaluation",
     "Event",
     "EventStream",
+    "Federation",
     "ForwardBackward",
     "Future",
     "Invitation",
@@ -103,11 +124,15 @@ __all__ = [
     "Optimizer",
     "Organization",
     "Organizations",
+    "Participation",
     "Prediction",
     "Privacy",
     "PrivacyPlan",
     "PrivacyView",
     "Progress",
+    "Rotation",
+    "RoundProgress",
+    "RoundView",
     "Schedule",
     "Service",
     "Services",

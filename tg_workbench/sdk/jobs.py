@@ -7,41 +7,36 @@ job.model.predict(frame)
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from tg_workbench.errors import CallFailed, DeadlineExceeded, JobFailed, WorkbenchError
+from tg_workbench.errors import DeadlineExceeded, JobFailed
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, dataset_id_of
 from tg_workbench.sdk.events import JOBS, Event, EventStream
+from tg_workbench.sdk.followed import Followed
 from tg_workbench.sdk.job_plans import EarlyStopping, JobPlan, Schedule
 from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
 from tg_workbench.sdk.models import Model, Models
 from tg_workbench.sdk.plans import LoRA, Optimizer, Privacy, chosen_lora, chosen_privacy
-from tg_workbench.sdk.progress import Bar, NoBar, NotebookBar, bar_here
 from tg_workbench.sdk.values import ClientView, PrivacyView
 
 PATH = "/workbench/v1/jobs"
 PAGE = 500
-LOOK_EVERY_SECONDS = 0.3
 STOP_SECONDS = 10.0
 """How long `stop` waits for the job to save what it has."""
 
 
-class Job:
+class Job(Followed):
     """One job. `status`, `progress`, `metrics` and `history` ask each time; `view` is the last that was told.
 
     It goes on when this kernel ends: `wb.jobs[id]` finds it again.
     """
 
     def __init__(self, connection: Connection, view: JobView) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._view = view
         self._path = f"{PATH}/{view.id}"
-        self._bar: Bar | None = None
 
     # ------------------------------------------------------------------------- what it is
     @property
@@ -114,20 +109,7 @@ class Job:
 
         Raises JobFailed with the reason, and DeadlineExceeded after `timeout` seconds (it goes on).
         """
-        for pause in self._until_over(self._bar_of(wanted=progress), timeout):
-            time.sleep(pause)
-            self.refresh()
-        return self
-
-    def __await__(self) -> Generator[Any, None, Self]:
-        """The same while the kernel stays free."""
-        return self._ended().__await__()
-
-    async def _ended(self) -> Self:
-        for pause in self._until_over(self._bar_of(wanted=True), None):
-            await asyncio.sleep(pause)
-            await self._connection.off_loop(self.refresh)
-        return self
+        return super().wait(timeout, progress=progress)
 
     def stop(self, wait: float = STOP_SECONDS) -> JobView:
         """End it: at once while it is queued, else when it has saved what it has.
@@ -168,53 +150,16 @@ class Job:
                 return
             after = events[-1].id
 
-    # ------------------------------------------------------------------------- how it waits
-    def _bar_of(self, *, wanted: bool) -> Bar:
-        """The bar that the running cell shows already, or a new one: a cell shows a job once."""
-        if not wanted:
-            return NoBar()
-        if not (isinstance(self._bar, NotebookBar) and self._bar.here):
-            self._bar = bar_here(wanted=True)
-        return self._bar
+    def _goes_on(self) -> DeadlineExceeded:
+        return DeadlineExceeded(self.id, f"job {self.name} is still {self._view.status} and goes on")
 
-    def _until_over(self, bar: Bar, timeout: float | None) -> Iterator[float]:
-        """Pauses before each look; ends when it is over. Raises what `wait` does."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        yield 0.0
-        pause = 0.05
-        while not self._view.is_over:
-            bar.show(self._view.moment)
-            if deadline is not None and time.monotonic() >= deadline:
-                raise DeadlineExceeded(self.id, f"job {self.name} is still {self._view.status} and goes on")
-            yield pause
-            pause = min(LOOK_EVERY_SECONDS, 1.5 * pause)
-        bar.show(self._view.moment, last=True)
+    def _require_good_end(self) -> None:
         if self._view.status == "failed":
             raise JobFailed(self.id, self._view.message or self._view.reason)
 
     def __repr__(self) -> str:
         """What it is and where it last stood; asks nobody."""
         return f"<Job {self.name}: {self._view.moment}, {self.id}>"
-
-    def _ipython_display_(self) -> None:
-        """As the last line of a cell: a bar that moves on while other cells run."""
-        if isinstance(self._bar, NotebookBar) and self._bar.here:
-            return
-        self._bar = bar_here(wanted=True)
-        self._bar.show(self._view.moment, last=True)
-        threading.Thread(target=self._show_on, args=(self._bar,), name="tg-job-bar", daemon=True).start()
-
-    def _show_on(self, bar: Bar) -> None:
-        """Move a bar until the end, through restarts of the API; a job that is gone ends it."""
-        while not self._view.is_over:
-            time.sleep(LOOK_EVERY_SECONDS)
-            try:
-                self.refresh()
-            except CallFailed:
-                continue
-            except WorkbenchError:
-                return
-            bar.show(self._view.moment, last=self._view.is_over)
 
 
 class Jobs:

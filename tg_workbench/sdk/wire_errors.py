@@ -59,6 +59,7 @@ CLASSES: Mapping[str, type[WorkbenchError]] = {
     "DEVICE_OFFLINE": errors.DeviceNotOnline,
     "DEVICE_REVOKED": errors.DeviceRevoked,
     "DEVICE_NOT_ELIGIBLE": errors.DeviceUnfit,
+    "ENROLLMENT_TOKEN_NOT_FOUND": errors.EnrollmentTokenNotFound,
     "ENROLLMENT_TOKEN_EXPIRED": errors.EnrollmentTokenExpired,
     "INVALID_QUANTUM_KEY": errors.InvalidRequest,
     "CAMPAIGN_NOT_FOUND": errors.CampaignNotFound,

@@ -16,6 +16,8 @@ from tg_workbench.sdk.audits import Audit
 from tg_workbench.sdk.catalogue import Datasets
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, dataset_id_of
+from tg_workbench.sdk.devices import Devices
+from tg_workbench.sdk.federation import Federation
 from tg_workbench.sdk.futures import Future
 from tg_workbench.sdk.jobs import Jobs
 from tg_workbench.sdk.logs import LogLine
@@ -67,6 +69,8 @@ class Workbench:
         self.jobs = Jobs(self._connection)
         self.models = Models(self._connection)
         self.services = Services(self._connection)
+        self.devices = Devices(self._connection)
+        self.federation = Federation(self._connection)
         self.notifications = Notifications(self._connection)
         self.api_keys = ApiKeys(self._connection)
         self.webhooks = Webhooks(self._connection)

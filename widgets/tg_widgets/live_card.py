@@ -16,7 +16,7 @@ import traitlets
 from tg_widgets.fields import sentence
 from tg_widgets.watch import Watch
 from tg_workbench.errors import CallFailed, NotFound, WorkbenchError
-from tg_workbench.sdk import Dataset, Model, Workbench
+from tg_workbench.sdk import Campaign, Dataset, Model, Workbench
 from tg_workbench.sdk.connection import Connection
 
 LOOKING, CONNECTED, UNREACHABLE, GONE = "looking", "connected", "unreachable", "gone"
@@ -35,7 +35,7 @@ class LiveCard(anywidget.AnyWidget):
     shown = traitlets.Dict().tag(sync=True)
     """All that the page shows; `connection` is looking, connected, unreachable or gone."""
 
-    def __init__(self, source: Workbench | Dataset | Model | None = None, **traits: Any) -> None:
+    def __init__(self, source: Workbench | Dataset | Model | Campaign | None = None, **traits: Any) -> None:
         """`source` is what leads to the workbench; None: the one this notebook runs on."""
         super().__init__(**traits)
         self._source = source

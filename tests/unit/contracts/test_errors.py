@@ -42,7 +42,10 @@ MISTAKES_OF_OURS = {
     errors.AuditUnreadable,
     errors.DatabaseTooNew,
     errors.CallFailed,
+    errors.AssignmentInvalid,
+    errors.DeviceFolderUnusable,
     errors.JobFailed,
+    errors.CampaignFailed,
     OperationFailed,
     Unexpected,
 }

@@ -15,6 +15,7 @@ from tg_workbench.contracts.providers import (
     DeviceKeysRoom,
     DevicesRoom,
     EnrollmentRoom,
+    RoundsRoom,
     ServerKeysRoom,
     SignedIn,
     ThePremises,
@@ -88,9 +89,13 @@ async def update_device(
 
 @router.delete("/devices/{device_id}")
 @needs("devices")
-async def deregister_device(device_id: DeviceId, owner: SignedIn, devices: DevicesRoom) -> dict[str, str]:
-    """Deregister device: its certificate is revoked at once."""
-    devices.deregister(devices.get(owner, device_id))
+async def deregister_device(
+    device_id: DeviceId, owner: SignedIn, devices: DevicesRoom, rounds: RoundsRoom
+) -> dict[str, str]:
+    """Deregister device: its certificate is revoked at once, and it takes part in no round any more."""
+    device = devices.get(owner, device_id)
+    devices.deregister(device)
+    rounds.drop(device)
     return {"device_id": device_id, "status": "deregistered"}
 
 

@@ -67,6 +67,7 @@ class ParticipantCriteria(ExactForm):
     target_participants: Whole | None = None
     quorum: Whole | None = None
     over_selection: float = 1.0
+    most_samples: Whole | None = None
     device_capabilities: DeviceCapabilities = DeviceCapabilities()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from tg_workbench.contracts.joining import TheJoinDesk
 from tg_workbench.contracts.providers import (
     IdempotencyKey,
     RoundId,
     RoundsRoom,
     SignedIn,
-    SignedInDevice,
-    TheAssignments,
+    Wait,
 )
 from tg_workbench.contracts.qflare import accounts, round_schemas
 from tg_workbench.contracts.qflare.errors import QFLARE_FAILURES, QflareRoute
@@ -59,18 +59,15 @@ async def get_round(round_id: RoundId, owner: SignedIn, rounds: RoundsRoom) -> r
 
 @router.post("/{round_id}/join")
 @needs(DEVICE)
-async def join_round(
-    round_id: RoundId, device: SignedInDevice, rounds: RoundsRoom, assignments: TheAssignments
-) -> round_schemas.Joined:
-    """Join a training round (device endpoint). Ask again until the answer holds the assignment."""
-    found, part = rounds.join(device.device, round_id)
-    campaign = rounds.campaigns([found])[found.campaign_id]
-    view = round_schemas.RoundView.of(found, campaign, rounds.counts([found])[found.id])
-    return round_schemas.Joined(
-        **view.model_dump(),
-        participation=round_schemas.ParticipationView.of(part),
-        assignment=assignments.of(device, found, part),
-    )
+async def join_round(round_id: RoundId, desk: TheJoinDesk, wait: Wait = 0) -> round_schemas.Joined:
+    """Join a training round (device endpoint). Ask again until the answer holds the assignment.
+
+    With `wait` the answer is held back for up to so many seconds, until the round trains.
+    """
+    found = await desk.join(round_id, wait)
+    view = round_schemas.RoundView.of(found.round_, found.campaign, found.counts)
+    part = round_schemas.ParticipationView.of(found.part)
+    return round_schemas.Joined(**view.model_dump(), participation=part, assignment=found.assignment)
 
 
 @router.post("/{round_id}/submit")

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tg_workbench.contracts import device_forms as forms
 from tg_workbench.contracts.accounts import UNSTORED, utc
+from tg_workbench.contracts.joining import TheJoinDesk
 from tg_workbench.contracts.providers import (
     DeviceId,
     DeviceKeysRoom,
@@ -29,6 +30,7 @@ from tg_workbench.contracts.providers import (
     SignedInDevice,
     ThePremises,
     Transaction,
+    Wait,
 )
 from tg_workbench.contracts.qflare.device_views import DeviceView, KeyView
 from tg_workbench.contracts.route import FAILURES, asks_only, needs, public
@@ -228,18 +230,19 @@ async def sign_in_device(
 @asks_only
 async def beat(
     device_id: DeviceId,
-    signed_in: SignedInDevice,
-    devices: DevicesRoom,
-    rounds: RoundsRoom,
+    desk: TheJoinDesk,
     endpoint: forms.ServerEndpoint,
     body: Beat | None = None,
+    wait: Wait = 0,
 ) -> HeartbeatView:
-    """A device's sign of life. None is in the audit log: there are too many, and each says the same."""
-    if body is not None and body.capabilities is not None:
-        said = body.capabilities.model_dump(exclude_unset=True)
-        devices.change(signed_in.device, DeviceChange(capabilities=said))
-    devices.seen(signed_in.device)
-    offered = [RoundOffered.of(each) for each in rounds.open_to(signed_in.device)]
+    """A device's sign of life. None is in the audit log: there are too many, and each says the same.
+
+    With `wait` the answer is held back for up to so many seconds, until there is a round to join.
+    """
+    said = body.capabilities if body is not None else None
+    change = DeviceChange(capabilities=said.model_dump(exclude_unset=True)) if said is not None else None
+    signed_in = desk.beat(device_id, change)
+    offered = [RoundOffered.of(each) for each in await desk.offers(wait)]
     return _heartbeat(signed_in, endpoint, offered)
 
 
@@ -333,11 +336,17 @@ async def list_key_history(
 @router.post("/devices/{device_id}/revoke")
 @needs("devices")
 async def revoke_device(
-    device_id: DeviceId, owner: SignedIn, devices: DevicesRoom, body: Revoke | None = None
+    device_id: DeviceId,
+    owner: SignedIn,
+    devices: DevicesRoom,
+    rounds: RoundsRoom,
+    body: Revoke | None = None,
 ) -> DeviceView:
-    """Let nothing that a device shows be good any more, from this moment on."""
+    """Let nothing that a device shows be good any more, nor what it has sent for rounds under way."""
     device = devices.get(owner, device_id)
-    return DeviceView.of(devices.revoke(device, (body or Revoke()).reason))
+    devices.revoke(device, (body or Revoke()).reason)
+    rounds.drop(device)
+    return DeviceView.of(device)
 
 
 # ----------------------------------------------------------------------------- for everybody

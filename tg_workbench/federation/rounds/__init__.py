@@ -9,6 +9,7 @@ not; what a round's keys have sealed can be opened by nobody once the round is o
 
 from tg_workbench.federation.rounds.assignments import Assignments, Signer
 from tg_workbench.federation.rounds.campaigns import Campaigns
+from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.letterbox import Letterbox
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds, count_active
@@ -24,6 +25,7 @@ __all__ = [
     "Campaigns",
     "Counts",
     "Criteria",
+    "LeftBlobs",
     "Letterbox",
     "LocalTraining",
     "Part",

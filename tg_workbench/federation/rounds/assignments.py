@@ -18,6 +18,7 @@ from tg_workbench.crypto.hpke import SealingKey
 from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.federation.devices.server_keys import ServerKeys
 from tg_workbench.federation.devices.sign_in import SignedDevice
+from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.masking import encoding_of
@@ -25,7 +26,6 @@ from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Participation, Round
 from tg_workbench.federation.rounds.turns import spec_of
-from tg_workbench.federation.strategies import named
 from tg_workbench.federation.updates.bindings import ASSIGNMENT_CONTEXT, canonical, model_key_info
 
 
@@ -64,7 +64,7 @@ class Assignments:
         keys = RoundKeys.of(self.session, self.home, round_)
         info = model_key_info(device.organization_id, round_.id, device.id)
         wrapped = SealingKey.from_bytes(key.encryption_key).seal(keys.model_key, info)
-        rule = named(spec.strategy, **spec.strategy_options).local
+        rule = strategy_named(spec.strategy, **spec.strategy_options).local
         shape, local = spec.shape, spec.local
         told = {
             "v": 1,

@@ -16,12 +16,12 @@ from sqlmodel import Session, col, select
 from tg_workbench.errors import CampaignNotFound, IdempotencyConflict, InvalidField, QuotaExceeded, Refused
 from tg_workbench.execution import Turn as WorkTurn
 from tg_workbench.execution import request_worker
+from tg_workbench.federation.flower import is_flower, require_flower, strategy_named
 from tg_workbench.federation.rounds.masking import check_secure
 from tg_workbench.federation.rounds.phases import ACTIVE, Phase, Turn
 from tg_workbench.federation.rounds.specs import WORK_KIND, CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Round
 from tg_workbench.federation.rounds.turns import end_campaign, end_round
-from tg_workbench.federation.strategies import named
 from tg_workbench.identity import Principal
 from tg_workbench.storage import Blobs
 
@@ -32,10 +32,13 @@ MOST_ACTIVE = 20
 class Campaigns:
     """The campaigns of a workbench; those of an organisation are seen by its members."""
 
-    def __init__(self, session: Session, folder: Path, blobs: Blobs) -> None:
+    def __init__(
+        self, session: Session, folder: Path, blobs: Blobs, *, flower_python: Path | None = None
+    ) -> None:
         self.session = session
         self.folder = folder
         self.blobs = blobs
+        self.flower_python = flower_python
 
     def start(
         self, owner: Principal, spec: CampaignSpec, *, idempotency_key: str | None = None
@@ -45,6 +48,8 @@ class Campaigns:
         Raises IdempotencyConflict, QuotaExceeded, InvalidRequest for what its worker could only refuse later.
         """
         check(spec)
+        if is_flower(spec.strategy):
+            require_flower(self.flower_python)
         fingerprint = hashlib.sha256(json.dumps(spec.as_json(), sort_keys=True).encode()).hexdigest()
         if (known := self._by_key(owner, idempotency_key)) is not None:
             if known.fingerprint != fingerprint:
@@ -120,7 +125,7 @@ def check(spec: CampaignSpec) -> None:
 
     Also PrivacyRefused, for a strategy that sees more than a noisy mean where that is promised.
     """
-    strategy = named(spec.strategy, **spec.strategy_options)
+    strategy = strategy_named(spec.strategy, **spec.strategy_options)
     spec.privacy.check_strategy(needs_each_update=strategy.needs_each_update, control=strategy.local.control)
     if spec.privacy.sampling != "none":
         raise InvalidField("privacy_settings.sampling", "must be none: devices come to rounds by themselves")

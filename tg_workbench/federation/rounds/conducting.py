@@ -7,15 +7,13 @@ and an error says of a device what was wrong with its update, never what was in 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlmodel import Session, col, select
 
-from tg_workbench.crypto.envelopes import open_payload, read_head
-from tg_workbench.crypto.manifests import Manifest
-from tg_workbench.errors import EnvelopeBroken, SealBroken, UpdateInvalid
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence, release_work
 from tg_workbench.federation.rounds.campaigns import new_round
@@ -23,10 +21,11 @@ from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
 from tg_workbench.federation.rounds.harvests import figures_of, harvest
 from tg_workbench.federation.rounds.keys import RoundKeys
+from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.masking import encoding_of
+from tg_workbench.federation.rounds.opening import UNUSABLE, Opening
 from tg_workbench.federation.rounds.phases import ACTIVE, Part, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
-from tg_workbench.federation.rounds.submissions import verifying_key
 from tg_workbench.federation.rounds.summing import Masked, Summed, Summing
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import (
@@ -34,18 +33,14 @@ from tg_workbench.federation.rounds.turns import (
     end_campaign,
     end_round,
     enter,
-    forget_after,
     tell,
 )
-from tg_workbench.federation.rounds.unmasking import unmasked, words_in
-from tg_workbench.federation.strategies import Update, named
-from tg_workbench.federation.updates import Layout, read_update
+from tg_workbench.federation.rounds.unmasking import unmasked
+from tg_workbench.federation.rounds.weights import weights_of
+from tg_workbench.federation.strategies import Update
 from tg_workbench.models import Models
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.storage.database import now
-
-if TYPE_CHECKING:
-    from tg_workbench.federation.updates.secure_aggregation.masks import Words
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +55,8 @@ class Conductor:
         self.folder = folder
         self.fence = fence
         self.models = GlobalModels(blobs, home)
+        self.tenant_id = ""
+        """Whose campaign it is, once it has been looked at."""
         self.summing = Summing(database, blobs, home, fence)
 
     def step(self) -> bool:
@@ -67,6 +64,7 @@ class Conductor:
         with self.database.read() as session:
             campaign = session.get_one(Campaign, self.fence.work_id)
             round_ = _current(session, campaign)
+        self.tenant_id = campaign.tenant_id
         if round_ is None:
             return False
         spec = CampaignSpec.from_json(campaign.spec)
@@ -102,6 +100,18 @@ class Conductor:
             if campaign.status == "active":
                 end_campaign(session, campaign, "failed", reason)
 
+    def _expect(self, names: Iterable[str]) -> None:
+        with self.database.write() as session:
+            self.fence.hold(session)
+            LeftBlobs(session, self.blobs).expect(names)
+
+    def _forgive(self, session: Session) -> None:
+        """Something was done: workers that were lost before it were not lost to this campaign.
+
+        It is given up when workers are lost at the same thing again and again, not for five in a year.
+        """
+        self.fence.renew(session, failures=0)
+
     # ------------------------------------------------------------------------------- preparing
     def _prepare(self, campaign: Campaign, round_: Round, spec: CampaignSpec) -> None:
         """Make the model that a round starts from ready for devices, under keys of this round."""
@@ -109,12 +119,15 @@ class Conductor:
         keys = RoundKeys.generate()
         download = self.models.put_for_devices(model, round_, keys)
         kept = None if campaign.model_blob else self.models.put(self.database, campaign, model)
+        files = [download.blob, *(kept.blobs if kept else ())]
+        self._expect(files)
         with self.database.write(durable=True) as session:
             self.fence.hold(session)
             round_ = session.get_one(Round, round_.id)
             if round_.phase != Phase.PREPARING:  # cancelled meanwhile
-                self.blobs.delete(download.blob)
+                LeftBlobs(session, self.blobs).forget(files)
                 return
+            LeftBlobs(session, self.blobs).named(files)
             if kept is not None:
                 campaign = session.get_one(Campaign, campaign.id)
                 campaign.model_blob, campaign.state_blob = kept.model_blob, kept.state_blob
@@ -124,6 +137,7 @@ class Conductor:
             round_.download_blob, round_.download_bytes = download.blob, download.size_bytes
             keys.store(session, self.home, round_)
             enter(session, round_, Phase.RECRUITING, spec)
+            self._forgive(session)
 
     def _model(self, campaign: Campaign, spec: CampaignSpec) -> GlobalModel:
         """The campaign's model as it is now; the first one is made from its seed."""
@@ -144,39 +158,12 @@ class Conductor:
                 return False
             keys = RoundKeys.of(session, self.home, round_)
         reason: str | None = None
-        look = self._open_masked if spec.secure_aggregation else self._open
         try:
-            look(part, round_, keys, spec)
-        except (EnvelopeBroken, SealBroken, UpdateInvalid) as failure:
+            Opening(self.database, self.blobs, round_, keys, spec).check(part)
+        except UNUSABLE as failure:
             reason = str(failure)
         self._judge(part, round_, spec, reason)
         return True
-
-    def _open(self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec) -> Update:
-        """The update in an envelope. Raises EnvelopeBroken, SealBroken, UpdateInvalid."""
-        strategy = named(spec.strategy, **spec.strategy_options)
-        manifest, payload = self._payload(part, keys)
-        return read_update(
-            payload,
-            Layout.from_json(round_.layout or ""),
-            weight=float(manifest.sample_count),
-            control=strategy.local.control,
-        )
-
-    def _open_masked(
-        self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec
-    ) -> tuple[str, Words]:
-        """The masked vector in an envelope. Raises EnvelopeBroken, SealBroken, UpdateInvalid."""
-        _, payload = self._payload(part, keys)
-        return part.device_id, words_in(payload, Layout.from_json(round_.layout or "").size + 1)
-
-    def _payload(self, part: Participation, keys: RoundKeys) -> tuple[Manifest, bytes]:
-        """What an envelope says and holds. Raises EnvelopeBroken, SealBroken."""
-        with self.blobs.path(part.blob or "").open("rb") as file:
-            head = read_head(file)
-            with self.database.read() as session:
-                signed_by = verifying_key(session, part.device_id, head.manifest.key_version)
-            return head.manifest, b"".join(open_payload(head.verify(signed_by), file, keys.opening))
 
     def _judge(self, part: Participation, round_: Round, spec: CampaignSpec, reason: str | None) -> None:
         """Write down what became of an update; a rejected one is deleted at once."""
@@ -192,11 +179,12 @@ class Conductor:
                 log.warning("round %s: the update of %s was rejected: %s", round_.id, part.device_id, reason)
                 rejected = UpdateRefused(round_.id, part.device_id, reason)
                 Events(session).record(tenant_subject(round_.tenant_id), rejected)
-                forget_after(session, self.blobs, [part.blob] if part.blob else [])
+                LeftBlobs(session, self.blobs).forget([part.blob] if part.blob else [])
                 part.blob, part.ended_at = None, now()
             session.add(part)
             if not advance(session, round_, spec, self.blobs):
                 tell(session, round_)
+            self._forgive(session)
 
     def _advance(self, round_: Round, spec: CampaignSpec) -> bool:
         with self.database.write() as session:
@@ -213,11 +201,23 @@ class Conductor:
         if len(parts) < spec.criteria.needed:
             self.give_up(f"{len(parts)} updates are left, and {spec.criteria.needed} are needed")
             return
-        summed = self._summed(campaign, round_, base, parts, keys)
+        weights = weights_of({part.device_id: part.sample_count or 0 for part in parts}, spec.criteria)
+        opening = Opening(self.database, self.blobs, round_, keys, spec)
+        try:
+            if spec.secure_aggregation:
+                summed = self._unmasked(campaign, round_, base, parts, opening)
+            else:
+                opened = partial(_open_again, opening, weights)
+                summed = self.summing.of(campaign, round_, base, parts, opened)
+        except _Spoiled as spoiled:
+            self._leave_out(spoiled.part, round_, spoiled.reason)
+            return
         outcome = summed.outcome
         made = base.followed_by(outcome)
         kept = self.models.put(self.database, campaign, made)
-        figures = figures_of(parts, outcome, base, tells_of_devices=summed.release is None)
+        self._expect(kept.blobs)
+        tells = summed.release is None and not spec.secure_aggregation
+        figures = figures_of(parts, weights if tells else None, outcome, base)
         is_last = round_.number == spec.rounds
         learned = harvest(campaign, made, spec, summed.privacy) if is_last else None
         with self.database.write(durable=True) as session:
@@ -225,8 +225,9 @@ class Conductor:
             round_, campaign = session.get_one(Round, round_.id), session.get_one(Campaign, campaign.id)
             same = [part.device_id for part in _accepted(session, round_)] == [p.device_id for p in parts]
             if round_.phase != Phase.AGGREGATING or not same:
-                self.models.drop(kept)
+                LeftBlobs(session, self.blobs).forget(kept.blobs)
                 return
+            LeftBlobs(session, self.blobs).named(kept.blobs)
             self.summing.write(session, campaign, round_, summed)
             self._publish(session, campaign, round_, made, kept, figures)
             if learned is not None:
@@ -235,26 +236,36 @@ class Conductor:
                 end_campaign(session, campaign, "completed")
             else:
                 new_round(session, campaign)
+            self._forgive(session)
 
-    def _summed(
+    def _unmasked(
         self,
         campaign: Campaign,
         round_: Round,
         base: GlobalModel,
         parts: list[Participation],
-        keys: RoundKeys,
+        opening: Opening,
     ) -> Summed:
-        """What these updates come to. Raises what `Summing.of` and `unmasked` do."""
-        spec = CampaignSpec.from_json(campaign.spec)
-        if not spec.secure_aggregation:
-            opened = partial(self._open, round_=round_, keys=keys, spec=spec)
-            return self.summing.of(campaign, round_, base, parts, opened)
-        vectors = (self._open_masked(part, round_, keys, spec) for part in parts)
+        """What a sum under masks comes to, of which nobody can be left out any more. Raises as `unmasked`."""
+        spec, vectors = CampaignSpec.from_json(campaign.spec), map(opening.words, parts)
         with self.database.read() as session:
             exchange = Exchange(session, session.get_one(Round, round_.id))
             encoding = encoding_of(spec, exchange.devices)
             total = unmasked(exchange, base.layout.size + 1, vectors)
         return self.summing.of_masked(campaign, round_, base, parts, Masked(total, encoding))
+
+    def _leave_out(self, part: Participation, round_: Round, reason: str) -> None:
+        """Have the others be summed without an update that was good once. No device stops a round."""
+        with self.database.write(durable=True) as session:
+            self.fence.hold(session)
+            part = session.get_one(Participation, part.id)
+            if part.status != Part.ACCEPTED:
+                return
+            part.status, part.reason, part.ended_at = Part.REJECTED, reason, now()
+            session.add(part)
+            refused = UpdateRefused(round_.id, part.device_id, reason)
+            Events(session).record(tenant_subject(round_.tenant_id), refused)
+            tell(session, session.get_one(Round, round_.id))
 
     def _publish(
         self,
@@ -275,9 +286,26 @@ class Conductor:
         campaign.model_version, campaign.model_digest = made.version, made.digest
         campaign.rounds_done += 1
         session.add(campaign)
-        forget_after(session, self.blobs, old)
+        LeftBlobs(session, self.blobs).forget(old)
         round_.result_version, round_.result_digest, round_.figures = made.version, made.digest, figures
         end_round(session, round_, Turn(Phase.COMPLETED), self.blobs)
+
+
+class _Spoiled(Exception):
+    """An update that was accepted cannot be opened any more."""
+
+    def __init__(self, part: Participation, reason: str) -> None:
+        super().__init__(reason)
+        self.part = part
+        self.reason = reason
+
+
+def _open_again(opening: Opening, weights: Mapping[str, float], part: Participation) -> Update:
+    """An update that was accepted. Raises _Spoiled for one that cannot be opened any more."""
+    try:
+        return opening.update(part, weights[part.device_id])
+    except UNUSABLE as failure:
+        raise _Spoiled(part, str(failure)) from failure
 
 
 def _current(session: Session, campaign: Campaign) -> Round | None:

@@ -101,6 +101,11 @@ class KeptModel:
     state_blob: str
     key_id: str
 
+    @property
+    def blobs(self) -> tuple[str, str]:
+        """Both files."""
+        return self.model_blob, self.state_blob
+
 
 @dataclass(frozen=True, slots=True)
 class Download:
@@ -132,11 +137,6 @@ class GlobalModels:
         content = self.vault.read(key, campaign.model_blob, _context(campaign, version, "model"))
         state = self.vault.read(key, campaign.state_blob, _context(campaign, version, "state"))
         return GlobalModel.read(version, content, state)
-
-    def drop(self, kept: KeptModel) -> None:
-        """Forget what nothing names."""
-        for blob in (kept.model_blob, kept.state_blob):
-            self.vault.blobs.delete(blob)
 
     def put_for_devices(self, model: GlobalModel, round_: Round, keys: RoundKeys) -> Download:
         """Store what the devices of a round start from. Raises StorageFull."""

@@ -20,24 +20,30 @@ from tg_workbench.federation.rounds.tables import Campaign, Participation
 from tg_workbench.federation.strategies import Outcome
 from tg_workbench.models import Learned
 
+TOLD = {"accuracy": 1.0, "loss": 1e6}
+"""What devices may tell of their learning, and the largest number that can be meant; none is below 0."""
+
 
 def figures_of(
-    parts: Sequence[Participation], outcome: Outcome, base: GlobalModel, *, tells_of_devices: bool
+    parts: Sequence[Participation],
+    weights: Mapping[str, float] | None,
+    outcome: Outcome,
+    base: GlobalModel,
 ) -> dict[str, Any]:
-    """What a round came to. What devices say of themselves is weighted by how many samples they had.
+    """What a round came to. What devices say of themselves is weighted as their updates are.
 
     `convergence_metric`: the length of the step in that of the parameters; it falls as the model settles.
-    Without `tells_of_devices`, where ε would not cover it, nothing is told but what the models tell.
+    Without `weights`, where ε would not cover them, nothing is told but what the models tell.
     """
     told: dict[str, Any] = {"devices": len(parts)}
-    if tells_of_devices:
-        told["samples"] = int(outcome.figures.get("samples", sum(part.sample_count or 0 for part in parts)))
-        for name in ("accuracy", "loss"):
-            told[f"avg_{name}"] = _mean_of(parts, name)
+    if weights is not None:
+        told["samples"] = int(sum(weights.values()))
+        for name in TOLD:
+            told[f"avg_{name}"] = _mean_of(parts, weights, name)
     length = float(np.linalg.norm(base.parameters))
     step = float(np.linalg.norm(outcome.parameters - base.parameters))
     told["convergence_metric"] = step / length if length > 0 else None
-    if not tells_of_devices:
+    if weights is None:
         return told
     finite = {name: value for name, value in outcome.figures.items() if math.isfinite(value)}
     return {**told, "strategy": finite}
@@ -83,12 +89,12 @@ def harvest(campaign: Campaign, made: GlobalModel, spec: CampaignSpec, privacy: 
     )
 
 
-def _mean_of(parts: Sequence[Participation], name: str) -> float | None:
-    """The mean of what devices told; None when none did."""
+def _mean_of(parts: Sequence[Participation], weights: Mapping[str, float], name: str) -> float | None:
+    """The mean of what devices told; None when none did. What cannot be meant is left out."""
     told = [
-        (float(part.metrics[name]), part.sample_count or 0)
+        (value, weights[part.device_id])
         for part in parts
-        if part.metrics and isinstance(part.metrics.get(name), int | float)
+        if (value := (part.metrics or {}).get(name)) is not None and 0 <= value <= TOLD[name]
     ]
     total = sum(weight for _, weight in told)
     return sum(value * weight for value, weight in told) / total if total else None

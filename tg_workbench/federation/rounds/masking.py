@@ -9,7 +9,7 @@ from tg_workbench.errors import InvalidField, PrivacyRefused
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.strategies.strategy import Strategy
 from tg_workbench.federation.updates.secure_aggregation import LEAST_DEVICES, Encoding
-from tg_workbench.federation.updates.secure_aggregation.encoding import MOST_NOISE
+from tg_workbench.federation.updates.secure_aggregation.encoding import MOST_NOISE, MOST_SAMPLES
 
 MOST_DEVICES = 256
 """Each device is told the keys and the signatures of all others: 7 kB of each."""
@@ -45,7 +45,8 @@ def check_secure(spec: CampaignSpec, strategy: Strategy) -> None:
 def encoding_of(spec: CampaignSpec, devices: int) -> Encoding:
     """How the devices of a round that began with so many write their updates."""
     if not spec.privacy.differential_privacy:
-        return Encoding.weighted(devices)
+        most = spec.criteria.most_samples or MOST_SAMPLES
+        return Encoding.weighted(devices, min(most, (2**32 - 1) // devices))
     return Encoding.clipped(devices, spec.privacy.clip_norm, spec.noise_multiplier or 0.0)
 
 

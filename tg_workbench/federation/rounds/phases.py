@@ -35,6 +35,10 @@ class Part(StrEnum):
     """Its device was revoked, or it came to nothing until the round ended."""
 
 
+COUNTED = (Part.JOINED, Part.SUBMITTED, Part.ACCEPTED)
+"""What a part is while its device may still have a share in the model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many devices stand where."""

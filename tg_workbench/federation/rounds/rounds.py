@@ -11,7 +11,7 @@ from tg_workbench.errors import DeviceUnfit, RoundNotFound, RoundNotOpen
 from tg_workbench.federation.devices.tables import Device
 from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
-from tg_workbench.federation.rounds.phases import ACTIVE, Counts, Part, Phase
+from tg_workbench.federation.rounds.phases import ACTIVE, COUNTED, Counts, Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import advance, counts_of, spec_of
@@ -138,14 +138,15 @@ class Rounds:
     def drop(self, device: Device) -> None:
         """Have a device take part in nothing any more: it was revoked, or is gone.
 
-        What it has sent for rounds that are not aggregated yet does not count.
+        What it has sent for rounds that are not over yet does not count.
         """
         query = (
             select(Participation, Round)
             .join(Round, col(Round.id) == col(Participation.round_id))
-            .where(Participation.device_id == device.id, col(Round.phase).in_((*TIMED, Phase.AGGREGATING)))
+            .where(Participation.device_id == device.id, col(Participation.status).in_(COUNTED))
+            .where(col(Round.phase).in_(ACTIVE))
         )
-        for part, round_ in self.session.exec(query):
+        for part, round_ in list(self.session.exec(query)):
             part.status, part.reason, part.ended_at = Part.DROPPED, "its device was revoked", now()
             self.session.add(part)
             advance(self.session, round_, spec_of(self.session, round_), self.blobs)

@@ -47,6 +47,8 @@ class Criteria:
     target_participants: int | None = None
     quorum: int | None = None
     over_selection: float = 1.0
+    most_samples: int | None = None
+    """For how many samples one device counts at most, however many it claims; None: `weights` decides."""
     min_memory_gb: float = 0.0
     min_cpu_cores: int = 0
 
@@ -66,6 +68,8 @@ class Criteria:
         )
         _check(self.quorum is None or 1 <= self.quorum <= self.target, "quorum", "from 1 to the target")
         _check(1.0 <= self.over_selection <= 10.0, "over_selection", "from 1 to 10")
+        most_samples = self.most_samples
+        _check(most_samples is None or 1 <= most_samples <= 10**9, "most_samples", "from 1 to 1,000,000,000")
         _check(0 <= self.min_memory_gb <= 1e6, "min_memory_gb", "from 0 to 1,000,000")
         _check(0 <= self.min_cpu_cores <= 1e6, "min_cpu_cores", "from 0 to 1,000,000")
 

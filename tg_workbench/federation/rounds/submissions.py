@@ -20,10 +20,12 @@ from tg_workbench.errors import (
     RoundNotOpen,
     UpdateAlreadySubmitted,
 )
+from tg_workbench.federation.devices.device_keys import is_good
 from tg_workbench.federation.devices.tables import Device, DeviceKey
 from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.exchange import Exchange
+from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
@@ -35,7 +37,6 @@ from tg_workbench.storage.database import now
 
 CLOCK_SECONDS = 300.0
 """By how much a device's clock may be wrong."""
-GOOD = ("active", "rotating")
 OVERHEAD_BYTES = 64 << 10
 """Room for the manifest, its signature and the tags."""
 FLOAT32_BYTES, HEADER_BYTES = 4, 1024
@@ -57,6 +58,7 @@ class Submissions:
     def __init__(self, session: Session, folder: Path, blobs: Blobs) -> None:
         self.session = session
         self.rounds = Rounds(session, folder, blobs)
+        self.left = LeftBlobs(session, blobs)
         self.folder = folder
 
     def most_bytes(self, round_: Round) -> int:
@@ -76,7 +78,7 @@ class Submissions:
         manifest.must_be_for(organization_id=device.organization_id, round_id=round_.id, device_id=device.id)
         if manifest.model_version != version_name(round_.base_version):
             raise EnvelopeBroken("it was made from another version of the model")
-        if abs(manifest.created_at - now()) > CLOCK_SECONDS + self._may_have_waited(round_):
+        if not self._earliest(round_) <= manifest.created_at <= now() + CLOCK_SECONDS:
             raise EnvelopeBroken("it is too old, or from the future: look at the device's clock")
         if part.status == Part.JOINED and not _takes_updates(round_):
             raise RoundNotOpen(round_.id, round_.phase)
@@ -106,22 +108,25 @@ class Submissions:
             if not spec.privacy.differential_privacy:  # else what it says of itself is covered by no ε
                 part.metrics = dict(arrived.manifest.metrics)
         part.receipt = receipt_of(part, signer)
+        self.left.named([arrived.blob])
         self.session.add(part)
         ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))
         return part
 
-    def _may_have_waited(self, round_: Round) -> float:
+    def _earliest(self, round_: Round) -> float:
         """An update may have been sealed at any time since its round began to train."""
-        return now() - (round_.training_at or now())
+        return (round_.training_at or now()) - CLOCK_SECONDS
 
 
-def verifying_key(session: Session, device_id: str, key_version: str) -> VerifyingKey:
+def verifying_key(session: Session, device_id: str, key_version: str, *, good: bool = True) -> VerifyingKey:
     """What verifies a device's signatures under this version of its keys. Raises EnvelopeBroken.
 
-    Keys that are `rotating` still count; those that are retired or revoked do not.
+    It must be `good` now. For an update that was kept it is enough that it was so then: whoever rotates its
+    keys meanwhile takes nothing back. One that was revoked never counts.
     """
+    moment = now()
     for key in session.exec(select(DeviceKey).where(DeviceKey.device_id == device_id)):
-        if key.version == key_version and key.status in GOOD:
+        if key.version == key_version and key.revoked_at is None and (not good or is_good(key, moment)):
             return VerifyingKey.from_bytes(key.signing_key)
     raise EnvelopeBroken("it names keys that this device has not, or has no longer")
 

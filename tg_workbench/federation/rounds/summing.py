@@ -24,11 +24,12 @@ from tg_workbench.federation.fleets.noisy_means import (
 from tg_workbench.federation.fleets.privacy_settings import NO_GUARANTEE
 from tg_workbench.federation.fleets.releases import Charged, PaidTree, Release
 from tg_workbench.federation.fleets.tree_budgets import TreeBudget
+from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.global_models import GlobalModel
 from tg_workbench.federation.rounds.masking import clipping_of
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
-from tg_workbench.federation.strategies import Outcome, Update, named
+from tg_workbench.federation.strategies import Outcome, Update
 from tg_workbench.federation.updates.secure_aggregation import Encoding, Total
 from tg_workbench.privacy.adaptive_clipping import AdaptiveClip
 from tg_workbench.privacy.trees import Tree
@@ -73,7 +74,9 @@ class Summing:
         Raises BudgetExhausted, PrivacyRefused, TooFewUpdates and what `opened` does.
         """
         spec = CampaignSpec.from_json(campaign.spec)
-        aggregation = named(spec.strategy, **spec.strategy_options).begin(base.parameters, base.state)
+        aggregation = strategy_named(spec.strategy, **spec.strategy_options).begin(
+            base.parameters, base.state
+        )
         if not spec.privacy.differential_privacy:
             for part in parts:
                 aggregation.add(opened(part))
@@ -94,7 +97,9 @@ class Summing:
     ) -> Summed:
         """The outcome of a sum under masks, of these devices. Raises as `of`."""
         spec, total, encoding = CampaignSpec.from_json(campaign.spec), masked.total, masked.encoding
-        aggregation = named(spec.strategy, **spec.strategy_options).begin(base.parameters, base.state)
+        aggregation = strategy_named(spec.strategy, **spec.strategy_options).begin(
+            base.parameters, base.state
+        )
         devices = len(total.device_ids)
         if not spec.privacy.differential_privacy:
             mean, samples = encoding.mean_of(total.words, devices)

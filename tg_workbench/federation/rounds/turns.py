@@ -15,12 +15,13 @@ from tg_workbench.events import Events, RoundEnded, RoundProgressed, RoundStarte
 from tg_workbench.federation.devices.tables import Device
 from tg_workbench.federation.rounds.exchange import Exchange, forget_exchange
 from tg_workbench.federation.rounds.keys import destroy_keys
+from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase, Turn, next_turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage import Blobs
-from tg_workbench.storage.database import after_commit, now
+from tg_workbench.storage.database import now
 
 
 def counts_of(session: Session, round_ids: Iterable[str]) -> dict[str, Counts]:
@@ -97,7 +98,7 @@ def end_round(session: Session, round_: Round, turn: Turn, blobs: Blobs) -> None
         part.blob, part.ended_at = None, part.ended_at or moment
         session.add(part)
     session.add(round_)
-    forget_after(session, blobs, gone)
+    LeftBlobs(session, blobs).forget(gone)
     tell(session, round_)
 
 
@@ -144,6 +145,11 @@ def tell(session: Session, round_: Round) -> None:
             events.record(subject, told_so_far)
 
 
+def topic_of(tenant_id: str) -> str:
+    """What is rung for when an organisation's rounds have changed."""
+    return f"rounds-of:{tenant_id}"
+
+
 def version_name(version: int) -> str:
     """What a version of a model is called: `v3`."""
     return f"v{version}"
@@ -152,17 +158,6 @@ def version_name(version: int) -> str:
 def newest_version(round_: Round) -> int:
     """The version that a round has made, or else started from."""
     return round_.base_version if round_.result_version is None else round_.result_version
-
-
-def forget_after(session: Session, blobs: Blobs, names: Iterable[str]) -> None:
-    """Delete blobs once the transaction that names them no more is stored."""
-    gone = tuple(names)
-
-    def forget() -> None:
-        for name in gone:
-            blobs.delete(name)
-
-    after_commit(session, forget)
 
 
 def _set_devices(session: Session, round_: Round, **values: object) -> None:

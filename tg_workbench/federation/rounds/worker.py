@@ -18,6 +18,7 @@ from tg_workbench.execution import Assignment, Bell, Fence, Fenced, ring, run_fo
 from tg_workbench.execution.bells import bell_name
 from tg_workbench.execution.work import LifeLock, keep_renewed
 from tg_workbench.federation.rounds.conducting import Conductor
+from tg_workbench.federation.rounds.turns import topic_of
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Blobs, Database
 
@@ -71,6 +72,7 @@ class Worker:
             if self._step():
                 rested_since = time.monotonic()
                 ring(self.folder, "api-*", self.assignment.work_id)
+                ring(self.folder, "api-*", topic_of(self.conductor.tenant_id))
             elif time.monotonic() - rested_since > REST_SECONDS and self.conductor.rest():
                 return
             else:

@@ -111,6 +111,6 @@ def test_a_small_epsilon_is_no_warning() -> None:
 
 @pytest.mark.parametrize("module", ["privacy_settings", "fleets", "tables"])
 def test_what_the_api_asks_needs_no_arithmetic(module: str) -> None:
-    script = f"import sys, tg_workbench.federation.fleets.fleets.{module}; print(*sys.modules)"
+    script = f"import sys, tg_workbench.federation.fleets.{module}; print(*sys.modules)"
     held = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert {"numpy", "scipy", "torch", "dp_accounting"}.isdisjoint(held.stdout.split())

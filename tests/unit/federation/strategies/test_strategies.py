@@ -204,7 +204,7 @@ def test_an_update_that_counts_for_nothing_or_everything_is_refused(facts: dict[
 
 def test_importing_the_room_and_naming_a_strategy_imports_no_arrays() -> None:
     script = (
-        "import sys; from tg_workbench.federation.devices import strategies, updates; "
+        "import sys; from tg_workbench.federation import strategies, updates; "
         "[strategies.named(name) for name in strategies.names()]; "
         "updates.Layout.of({'a': [3]}).digest; print(*sys.modules)"
     )

@@ -56,9 +56,9 @@ class Encoding:
             raise InvalidField("secure_aggregation", f"must have noise of at most {MOST_NOISE:g}")
 
     @classmethod
-    def weighted(cls, devices: int) -> Encoding:
+    def weighted(cls, devices: int, most_samples: int = MOST_SAMPLES) -> Encoding:
         """Devices count by their samples."""
-        return cls(devices)
+        return cls(devices, most_samples=most_samples)
 
     @classmethod
     def clipped(cls, devices: int, clip_norm: float, noise_multiplier: float) -> Encoding:

@@ -82,9 +82,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("round_id", "device_id"),
     )
     op.create_index("ix_participations_device", "participations", ["device_id", "joined_at"])
+    op.create_table(
+        "left_blobs",
+        sa.Column("name", sa.String(), primary_key=True),
+        sa.Column("due_at", sa.Float(), nullable=False),
+    )
+    op.create_index("ix_left_blobs_due_at", "left_blobs", ["due_at"])
 
 
 def downgrade() -> None:
     """Drop them."""
-    for table in ("participations", "rounds", "campaigns"):
+    for table in ("left_blobs", "participations", "rounds", "campaigns"):
         op.drop_table(table)

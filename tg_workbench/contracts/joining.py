@@ -1,0 +1,149 @@
+"""Joining a round and hearing of rounds: a device may have its answer held back until there is more to say.
+
+Nothing is held meanwhile but the connection: each look is a short transaction of its own, after a bell, or
+after a while in case the bell was lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends
+from sqlmodel import Session
+from starlette.requests import Request
+
+from tg_workbench.contracts.premises import Premises, premises_of
+from tg_workbench.contracts.route import PRINCIPAL
+from tg_workbench.errors import DeviceNotFound
+from tg_workbench.execution import ring
+from tg_workbench.federation.devices import DeviceChange, Devices, DeviceSignIn, ServerKeys, SignedDevice
+from tg_workbench.federation.rounds import (
+    Assignments,
+    Campaign,
+    Counts,
+    Part,
+    Participation,
+    Phase,
+    Round,
+    Rounds,
+    Signer,
+)
+from tg_workbench.federation.rounds.turns import topic_of
+from tg_workbench.identity import Principal
+
+LOOK_SECONDS = 2.0
+"""How long a lost bell can keep a device waiting."""
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A round, a device's part in it, and what it is to do, once there is something to do."""
+
+    round_: Round
+    campaign: Campaign
+    counts: Counts
+    part: Participation
+    assignment: dict[str, Any] | None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether waiting changes nothing any more."""
+        waits = self.round_.phase in (Phase.PREPARING, Phase.RECRUITING) and self.part.status == Part.JOINED
+        return not waits
+
+
+class JoinDesk:
+    """Joins one device, for one request."""
+
+    def __init__(self, premises: Premises, principal: Principal) -> None:
+        self.premises = premises
+        self.principal = principal
+
+    async def join(self, round_id: str, wait: float) -> Joining:
+        """The device's part, once the round trains or is over, or as it is after `wait` seconds.
+
+        Raises RoundNotFound, DeviceUnfit, RoundNotOpen, PrivacyRefused.
+        """
+        with self.premises.database.write() as session:
+            found = self._joined(session, round_id)
+        ring(self.premises.folder, "api-*", found.campaign.id)  # others wait for this one, perhaps
+        return await self._settled(
+            found.campaign.id,
+            wait,
+            found,
+            look=lambda session: self._joined(session, round_id),
+            is_enough=lambda seen: seen.is_settled,
+        )
+
+    def beat(self, device_id: str, change: DeviceChange | None) -> SignedDevice:
+        """Take note of a sign of life, and of what the device says of itself. Raises DeviceNotFound."""
+        with self.premises.database.write() as session:
+            signed = self._device(session)
+            if signed.device.id != device_id:
+                raise DeviceNotFound
+            devices = Devices(session)
+            if change is not None:
+                devices.change(signed.device, change)
+            devices.seen(signed.device)
+        return signed
+
+    async def offers(self, wait: float) -> list[Round]:
+        """The rounds that the device may join or serve, once there are some, or none after `wait` seconds."""
+
+        def look(session: Session) -> list[Round]:
+            device = self._device(session).device
+            return Rounds(session, self.premises.folder, self.premises.blobs).open_to(device)
+
+        with self.premises.database.read() as session:
+            found = look(session)
+        return await self._settled(topic_of(self.principal.tenant_id), wait, found, look=look, is_enough=bool)
+
+    def _joined(self, session: Session, round_id: str) -> Joining:
+        """Joining twice is joining once: so each later look is a look, and writes nothing."""
+        signed = self._device(session)
+        rounds = Rounds(session, self.premises.folder, self.premises.blobs)
+        round_, part = rounds.join(signed.device, round_id)
+        home = self.premises.settings.home
+        assignments = Assignments(session, home, Signer.of(ServerKeys(session, home)))
+        return Joining(
+            round_,
+            rounds.campaigns([round_])[round_.campaign_id],
+            rounds.counts([round_])[round_.id],
+            part,
+            assignments.of(signed, round_, part),
+        )
+
+    def _device(self, session: Session) -> SignedDevice:
+        return DeviceSignIn(session).again(self.principal)
+
+    async def _settled(
+        self,
+        topic: str,
+        seconds: float,
+        found: Found,
+        *,
+        look: Callable[[Session], Found],
+        is_enough: Callable[[Found], bool],
+    ) -> Found:
+        bells, deadline = self.premises.bells, time.monotonic() + seconds
+        with bells.listening(topic) as rung:
+            while not is_enough(found) and not self.premises.stopping.is_set():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                await bells.heard(rung, min(left, LOOK_SECONDS))
+                rung.clear()
+                with self.premises.database.read() as session:
+                    found = look(session)
+        return found
+
+
+async def _desk(request: Request) -> JoinDesk:
+    return JoinDesk(premises_of(request), request.scope[PRINCIPAL])
+
+
+TheJoinDesk = Annotated[JoinDesk, Depends(_desk)]

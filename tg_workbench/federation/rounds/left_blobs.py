@@ -1,0 +1,73 @@
+"""Left blobs: files that nothing names any more, or nothing names yet, until somebody has removed them.
+
+A process may be killed between a transaction and the file that belongs to it. What is to go is written down
+in the transaction that forgets it, and what may come to nothing before one names it; so no sealed update
+outlives its round by more than a sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from tg_workbench.federation.rounds.tables import LeftBlob
+from tg_workbench.storage import Blobs
+from tg_workbench.storage.database import after_commit, now
+from tg_workbench.storage.statements import Statement
+
+GRACE_SECONDS = 3600.0
+"""How long a file may wait for the transaction that names it."""
+MOST_AT_ONCE = 500
+_DUE = Statement(
+    sa.select(col(LeftBlob.name))
+    .where(col(LeftBlob.due_at) <= sa.bindparam("moment"))
+    .limit(sa.literal_column("1"))
+)
+
+
+class LeftBlobs:
+    """What is to be removed."""
+
+    def __init__(self, session: Session, blobs: Blobs) -> None:
+        self.session = session
+        self.blobs = blobs
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Delete files once the transaction that names them no more is stored, or else with a sweep."""
+        gone = tuple(names)
+        self._note(gone, 0.0)
+
+        def delete() -> None:
+            for name in gone:
+                self.blobs.delete(name)
+
+        after_commit(self.session, delete)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """These files are here, or will be in a moment, and a transaction is to name them soon."""
+        self._note(names, now() + GRACE_SECONDS)
+
+    def named(self, names: Iterable[str]) -> None:
+        """In the transaction that names them: they are to stay."""
+        self.session.connection().execute(sa.delete(LeftBlob).where(col(LeftBlob.name).in_(list(names))))
+
+    def is_due(self) -> bool:
+        """Whether anything is to be swept."""
+        return _DUE.first(self.session, moment=now()) is not None
+
+    def sweep(self) -> int:
+        """Remove what is due; how many files that were."""
+        due = select(LeftBlob).where(col(LeftBlob.due_at) <= now()).limit(MOST_AT_ONCE)
+        found = list(self.session.exec(due))
+        for left in found:
+            self.blobs.delete(left.name)
+            self.session.delete(left)
+        self.session.flush()
+        return len(found)
+
+    def _note(self, names: Iterable[str], due_at: float) -> None:
+        for name in names:
+            self.session.merge(LeftBlob(name=name, due_at=due_at))
+        self.session.flush()
