@@ -54,6 +54,7 @@ class MaskedPart:
             }
             self.encoding = Encoding.from_json(told["encoding"])
             least = int(told["least"])
+            self.look_seconds = min(MOST_LOOK_SECONDS, max(FIRST_LOOK_SECONDS, float(told["look_seconds"])))
         except (KeyError, TypeError, ValueError, AttributeError, QuantumKeyInvalid, InvalidField):
             raise AssignmentInvalid("it does not say how to mask an update") from None
         own = keys.get(identity.device_id)
@@ -126,7 +127,7 @@ class MaskedPart:
             if letter["step"] == step and isinstance(letter["content"], dict):
                 return letter["content"]
             time.sleep(pause)
-            pause = min(2 * pause, MOST_LOOK_SECONDS)
+            pause = min(2 * pause, self.look_seconds)
 
     def _asked(self, ask: Callable[[], Answer]) -> Answer:
         """What the workbench answers; that it refuses is the end of this part."""

@@ -21,7 +21,7 @@ from tg_workbench.federation.devices.sign_in import SignedDevice
 from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.keys import RoundKeys
-from tg_workbench.federation.rounds.masking import encoding_of
+from tg_workbench.federation.rounds.masking import encoding_of, look_seconds
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Participation, Round
@@ -106,7 +106,12 @@ class Assignments:
         exchange = Exchange(self.session, round_)
         keys = {name: _text(key.raw) for name, key in exchange.verifying_keys().items()}
         encoding = encoding_of(spec, exchange.devices)
-        return {"keys": keys, "least": spec.criteria.needed, "encoding": encoding.as_json()}
+        return {
+            "keys": keys,
+            "least": spec.criteria.needed,
+            "encoding": encoding.as_json(),
+            "look_seconds": look_seconds(spec),
+        }
 
 
 def _text(content: bytes) -> str:

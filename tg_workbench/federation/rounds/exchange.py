@@ -22,6 +22,7 @@ from tg_workbench.crypto.manifests import Manifest, content_of
 from tg_workbench.crypto.signatures import SIGNATURE_BYTES, VerifyingKey
 from tg_workbench.errors import EnvelopeBroken, SecureAggregationRefused
 from tg_workbench.federation.devices.tables import DeviceKey
+from tg_workbench.federation.rounds.masking import MASKED_BY, SHORT
 from tg_workbench.federation.rounds.phases import Part, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import (
@@ -49,8 +50,6 @@ from tg_workbench.federation.updates.secure_aggregation.encoding import MASKED
 from tg_workbench.federation.updates.secure_aggregation.messages import AGREEING
 from tg_workbench.storage.database import now
 
-SHORT, MASKED_BY = 0.1, 0.8
-"""The parts of the training phase that a step of talking may take, and at which all vectors must be there."""
 NOT_IN = "this device is not, or no longer, in the round"
 
 

@@ -13,6 +13,9 @@ from tg_workbench.federation.updates.secure_aggregation.encoding import MOST_NOI
 
 MOST_DEVICES = 256
 """Each device is told the keys and the signatures of all others: 7 kB of each."""
+SHORT, MASKED_BY = 0.1, 0.8
+"""The parts of the training phase that a step of talking may take, and at which all vectors must be there."""
+MOST_LOOK_SECONDS = 2.0
 FIELD = "secure_aggregation"
 
 
@@ -48,6 +51,11 @@ def encoding_of(spec: CampaignSpec, devices: int) -> Encoding:
         most = spec.criteria.most_samples or MOST_SAMPLES
         return Encoding.weighted(devices, min(most, (2**32 - 1) // devices))
     return Encoding.clipped(devices, spec.privacy.clip_norm, spec.noise_multiplier or 0.0)
+
+
+def look_seconds(spec: CampaignSpec) -> float:
+    """How often a device looks whether it is its turn: some times in each step, within its limits."""
+    return min(MOST_LOOK_SECONDS, SHORT * spec.training_seconds / 4)
 
 
 def clipping_of(spec: CampaignSpec) -> str:
