@@ -10,6 +10,7 @@ from tg_workbench.errors import SecureAggregationRefused
 from tg_workbench.federation.devices.tables import Device
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.exchange import Exchange
+from tg_workbench.federation.rounds.hearing import Hearing
 from tg_workbench.federation.rounds.phases import Phase
 from tg_workbench.federation.rounds.rounds import Rounds
 from tg_workbench.federation.rounds.tables import Campaign
@@ -53,7 +54,7 @@ class Letterbox:
         The same again is the same. Raises SecureAggregationRefused.
         """
         rounds, session = self.rounds, self.rounds.session
-        Exchange(session, self.round).say(self.device.id, step, said)
+        Hearing(Exchange(session, self.round)).say(self.device.id, step, said)
         if advance(session, self.round, self.spec, rounds.blobs):
             ask_for_worker(session, rounds.folder, session.get_one(Campaign, self.round.campaign_id))
         return self.look()

@@ -25,6 +25,7 @@ from tg_workbench.federation.devices.tables import Device, DeviceKey
 from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.exchange import Exchange
+from tg_workbench.federation.rounds.hearing import Hearing
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds
@@ -83,7 +84,7 @@ class Submissions:
         if part.status == Part.JOINED and not _takes_updates(round_):
             raise RoundNotOpen(round_.id, round_.phase)
         if part.status == Part.JOINED and spec.secure_aggregation:
-            Exchange(self.session, round_).require_masked(device.id, manifest)
+            Hearing(Exchange(self.session, round_)).require_masked(device.id, manifest)
         return round_
 
     def keep(self, device: Device, round_id: str, arrived: Arrived, signer: Signer) -> Participation:
@@ -99,7 +100,7 @@ class Submissions:
         if part.status != Part.JOINED or not _takes_updates(round_):
             raise RoundNotOpen(round_.id, round_.phase)
         if spec.secure_aggregation:
-            Exchange(self.session, round_).require_masked(device.id, arrived.manifest)
+            Hearing(Exchange(self.session, round_)).require_masked(device.id, arrived.manifest)
         part.status, part.submitted_at = Part.SUBMITTED, now()
         part.blob = part.digest = arrived.blob
         part.size_bytes = arrived.size_bytes

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.events import Events, RoundEnded, RoundProgressed, RoundStarted, tenant_subject
 from tg_workbench.federation.devices.tables import Device
+from tg_workbench.federation.rounds.closing import Closing, begin_exchange
 from tg_workbench.federation.rounds.exchange import Exchange, forget_exchange
 from tg_workbench.federation.rounds.keys import destroy_keys
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
@@ -48,7 +49,7 @@ def advance(session: Session, round_: Round, spec: CampaignSpec, blobs: Blobs) -
     counts = counts_of(session, [round_.id])[round_.id]
     is_due = round_.due_at is not None and now() >= round_.due_at
     if spec.secure_aggregation and round_.phase == Phase.TRAINING:
-        turn = Exchange(session, round_).close(spec, is_due=is_due)
+        turn = Closing(Exchange(session, round_)).close(spec, is_due=is_due)
     else:
         turn = next_turn(Phase(round_.phase), spec.criteria, counts, is_due=is_due)
     if turn is None:
@@ -74,7 +75,7 @@ def enter(session: Session, round_: Round, phase: Phase, spec: CampaignSpec) -> 
         round_.due_at, round_.training_at = moment + spec.training_seconds, moment
         _set_devices(session, round_, current_round_id=round_.id, current_round=round_.number)
         if spec.secure_aggregation:
-            Exchange.begin(session, round_, spec)
+            begin_exchange(session, round_, spec)
     session.add(round_)
     tell(session, round_)
 
