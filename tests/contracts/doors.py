@@ -228,6 +228,8 @@ SCOPES = {
 OF_DEVICES = {
     "POST /workbench/v1/devices/{device_id}/heartbeat",
     "POST /workbench/v1/devices/{device_id}/keys",
+    "GET /workbench/v1/federation/rounds/{round_id}/secure",
+    "POST /workbench/v1/federation/rounds/{round_id}/secure",
 }
 """What a device's own token opens and nothing else does; `test_devices` tries these with other ids."""
 IN_ROUNDS = {

@@ -28,7 +28,7 @@ from tg_workbench.federation.devices import (
     SignedDevice,
     Terms,
 )
-from tg_workbench.federation.rounds import Campaigns, Rounds
+from tg_workbench.federation.rounds import Campaigns, Letterbox, Rounds
 from tg_workbench.identity import (
     ApiKeys,
     Invitations,
@@ -202,6 +202,10 @@ async def _rounds(session: Transaction, premises: ThePremises) -> Rounds:
     return Rounds(session, premises.folder, premises.blobs)
 
 
+async def _letterbox(round_id: RoundId, device: SignedInDevice, rounds: RoundsRoom) -> Letterbox:
+    return Letterbox(rounds, device.device, round_id)
+
+
 async def _inbox(session: Transaction) -> Inbox:
     return Inbox(session)
 
@@ -212,6 +216,7 @@ async def _preferences(session: Transaction, premises: ThePremises) -> Preferenc
 
 CampaignsRoom = Annotated[Campaigns, Depends(_campaigns, scope="function")]
 RoundsRoom = Annotated[Rounds, Depends(_rounds, scope="function")]
+TheLetterbox = Annotated[Letterbox, Depends(_letterbox, scope="function")]
 DevicesRoom = Annotated[Devices, Depends(_devices, scope="function")]
 DeviceKeysRoom = Annotated[DeviceKeys, Depends(_device_keys, scope="function")]
 ServerKeysRoom = Annotated[ServerKeys, Depends(_server_keys, scope="function")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -17,14 +18,23 @@ from tg_workbench.crypto.certificates import request_for
 from tg_workbench.crypto.hpke import OpeningKey
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
+from tg_workbench.device.masked_part import MaskedPart
 from tg_workbench.device.rows import Rows
 from tg_workbench.device.signing_in import DeviceCredential
 from tg_workbench.device.taking_part import TakingPart, TookPart
 from tg_workbench.device.trust import Trust
-from tg_workbench.errors import DeviceFolderUnusable, Refused
+from tg_workbench.errors import (
+    DeviceFolderUnusable,
+    DeviceUnfit,
+    PrivacyRefused,
+    Refused,
+    RoundNotOpen,
+    SecureAggregationRefused,
+)
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.connection import Body, Call, Connection
 
+log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 60.0
 RECRUITING_SECONDS = 3600.0
 WAIT_SECONDS = 25.0
@@ -39,6 +49,8 @@ class Device:
         self._folder = DeviceFolder(folder)
         identity = self._folder.read()
         self._connection = Connection(Address(identity.base_url, identity.socket), patience=patience)
+        self._left: set[str] = set()
+        """Rounds that it cannot take part in any more."""
         self._be(identity)
 
     @classmethod
@@ -169,6 +181,8 @@ class Device:
         assignment = part.await_assignment(wait)
         if assignment is None:
             return None
+        if assignment.get("secure_aggregation") is not None:
+            return MaskedPart(part, assignment).take(rows, evaluation)
         envelope, learned = part.learn(assignment, rows, evaluation)
         return part.submit(assignment, envelope, learned)
 
@@ -207,14 +221,22 @@ class Device:
         """Serve whichever of the offered rounds trains first: none that never fills up is waited for."""
         joined: list[TakingPart] = []
         for offered in self.rounds(wait):
+            if offered["id"] in self._left:
+                continue
             part = self._part(offered["id"])
             try:
                 told = part.join()
-            except Refused:  # it filled up, or ended, between the offer and now; or it is not our turn
+                if told["assignment"] is not None:
+                    return self.take_part(offered["id"], rows, evaluation=evaluation)
+            except SecureAggregationRefused as refusal:  # its secrets are gone: it cannot begin again
+                log.warning("left round %s: %s", offered["id"], refusal)
+                self._left.add(offered["id"])
+            except RoundNotOpen:  # it filled up, or ended, between the offer and now
                 continue
-            if told["assignment"] is not None:
-                return self.take_part(offered["id"], rows, evaluation=evaluation)
-            joined.append(part)
+            except (DeviceUnfit, PrivacyRefused):  # it is not this device's turn
+                continue
+            else:
+                joined.append(part)
         if joined:
             with suppress(Refused):
                 joined[0].join(min(wait, LOOK_SECONDS))

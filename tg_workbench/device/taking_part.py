@@ -36,6 +36,7 @@ from tg_workbench.federation.updates.bindings import (
 )
 from tg_workbench.federation.updates.compression import Compression, compressed
 from tg_workbench.federation.updates.layout import CONTROL
+from tg_workbench.federation.updates.secure_aggregation.encoding import MASKED
 from tg_workbench.sdk.connection import Body, Connection
 
 if TYPE_CHECKING:
@@ -127,6 +128,11 @@ class TakingPart:
 
     def learn(self, assignment: Told, rows: Rows, evaluation: Rows | None = None) -> tuple[bytes, Learned]:
         """The sealed update. Raises SealBroken, AssignmentInvalid, InvalidBatch."""
+        learned, layout = self.learned(assignment, rows, evaluation)
+        return self.sealed(assignment, self._encoded(assignment, layout, learned), learned), learned
+
+    def learned(self, assignment: Told, rows: Rows, evaluation: Rows | None = None) -> tuple[Learned, Layout]:
+        """What is learned, and how the model is laid out. Raises SealBroken, InvalidBatch."""
         from tg_workbench.device.learning import LocalTrainer, Task  # brings torch, which enrolling needs not
 
         model, training = assignment["model"], assignment["training"]
@@ -144,10 +150,9 @@ class TakingPart:
         campaign = assignment["campaign_id"]
         own = self.folder.remembered(CONTROL_KIND, campaign, layout.size) if task.control else None
         learned = LocalTrainer(task).learn(rows, start, server_control, own, evaluation=evaluation)
-        content = self._encoded(assignment, layout, learned)
         if own is not None and learned.control_delta is not None:
             self._to_remember[CONTROL_KIND] = own + learned.control_delta
-        return self._sealed(assignment, content, learned), learned
+        return learned, layout
 
     def submit(self, assignment: Told, envelope: bytes, learned: Learned) -> TookPart:
         """Send the update, again and again until it has arrived, and check the receipt.
@@ -204,7 +209,8 @@ class TakingPart:
             self._to_remember[RESIDUAL_KIND] = made.residual
         return made.payload
 
-    def _sealed(self, assignment: Told, content: bytes, learned: Learned) -> bytes:
+    def sealed(self, assignment: Told, content: bytes, learned: Learned | None = None) -> bytes:
+        """An envelope around an update; without `learned` it says nothing of what that came from."""
         identity = self.identity
         claim = Claim(
             organization_id=identity.organization_id,
@@ -212,9 +218,9 @@ class TakingPart:
             round_id=self.round_id,
             model_version=f"v{assignment['model']['version']}",
             key_version=identity.key_version,
-            sample_count=learned.samples,
-            metrics=learned.metrics if assignment["reports_metrics"] else {},
-            compression=assignment["compression"]["kind"],
+            sample_count=1 if learned is None else learned.samples,
+            metrics=learned.metrics if learned is not None and assignment["reports_metrics"] else {},
+            compression=MASKED if learned is None else assignment["compression"]["kind"],
         )
         seal_to = SealingKey.from_bytes(base64.b64decode(assignment["seal_to"]))
         return b"".join(seal(claim, content, identity.signing_key, seal_to))

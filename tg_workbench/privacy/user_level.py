@@ -78,6 +78,26 @@ class ClippedDeltas:
         )
 
 
+def sum_that_devices_say_they_clipped(
+    total: NDArray[np.float64], clip_norm: float, devices: int
+) -> ClippedSum:
+    """A sum whose parts nobody here has seen: that each is within `clip_norm` is the word of its device.
+
+    For a device that does clip, ε is as true as ever: what it added is within the bound, and what others have
+    added does not depend on its data. One that does not clip gives away its own privacy alone.
+    """
+    if not 0.0 < clip_norm < math.inf:
+        raise InvalidRequest("clip_norm must be a finite number above 0")
+    return ClippedSum(
+        tensors={DELTA: torch.from_numpy(total)},
+        bound=float(clip_norm),
+        count=devices,
+        norms=torch.full((devices,), float(clip_norm), dtype=torch.float64),
+        losses=torch.zeros(devices),
+        made_by=_MADE_BY_CLIP,
+    )
+
+
 def noisy_mean(
     clipped: ClippedSum,
     noise_multiplier: float,

@@ -49,6 +49,7 @@ class Federation:
         privacy: Mapping[str, Any] | None = None,
         compression: str | None = None,
         compression_keep: float | None = None,
+        secure_aggregation: bool | None = None,
         recruiting_seconds: float | None = None,
         training_seconds: float | None = None,
         name: str | None = None,
@@ -63,7 +64,8 @@ class Federation:
 
         `noise_level` (the noise multiplier) or `target_epsilon` ask for differential privacy of devices;
         `privacy` names the rest, such as `clip_norm`. Without them there is no guarantee. `compression` is
-        none, int8 or top-k.
+        none, int8 or top-k. With `secure_aggregation` devices mask what they send, three of them at least,
+        and the workbench sees nothing but the sum.
 
         Raises InvalidRequest, UnknownModel, PrivacyRefused.
         """
@@ -93,6 +95,7 @@ class Federation:
             rounds=rounds,
             compression=compression,
             compression_keep=compression_keep,
+            secure_aggregation=secure_aggregation,
             recruiting_seconds=recruiting_seconds,
             training_seconds=training_seconds,
             name=name,

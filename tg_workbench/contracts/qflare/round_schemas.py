@@ -21,6 +21,7 @@ from tg_workbench.federation.rounds import (
     Phase,
     Round,
 )
+from tg_workbench.federation.rounds.masking import clipping_of
 from tg_workbench.federation.rounds.phases import OVER
 from tg_workbench.federation.rounds.specs import MNIST_CLASSES, MNIST_SHAPE
 from tg_workbench.federation.rounds.turns import newest_version, version_name
@@ -86,6 +87,7 @@ class StartRound(ExactForm):
     training_seconds: float = USUAL.training_seconds
     compression: Literal["none", "int8", "top-k"] = "none"
     compression_keep: float = KEPT.keep
+    secure_aggregation: bool = False
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     def as_spec(self) -> CampaignSpec:
@@ -103,6 +105,7 @@ class StartRound(ExactForm):
             recruiting_seconds=self.recruiting_seconds,
             training_seconds=self.training_seconds,
             compression=Compression(self.compression, self.compression_keep),
+            secure_aggregation=self.secure_aggregation,
             privacy=PrivacySettings.of({**self.privacy_settings, "rounds": self.rounds}),
             seed=model.seed,
             name=self.name,
@@ -140,6 +143,7 @@ class RoundView(BaseModel):
     model_digest: str | None
     architecture: str
     strategy: str
+    secure_aggregation: bool
     progress: RoundProgress
     privacy: dict[str, Any] | None
 
@@ -166,6 +170,7 @@ class RoundView(BaseModel):
             model_digest=round_.result_digest or round_.base_digest,
             architecture=spec.architecture,
             strategy=spec.strategy,
+            secure_aggregation=spec.secure_aggregation,
             progress=RoundProgress(
                 completed_devices=counts.accepted,
                 rejected_devices=counts.rejected,
@@ -239,6 +244,7 @@ def _planned(spec: CampaignSpec) -> dict[str, Any]:
             noise_multiplier=spec.noise_multiplier or 0.0,
             epsilon=spec.planned_epsilon or 0.0,
         ),
+        "clipping": clipping_of(spec),
         "is_planned": True,
     }
 

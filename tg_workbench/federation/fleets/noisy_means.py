@@ -10,11 +10,17 @@ from collections.abc import Iterable
 
 from tg_workbench.errors import PrivacyRefused
 from tg_workbench.federation.fleets.releases import Charged, PaidTree
+from tg_workbench.federation.updates.secure_aggregation import Encoding, Total
 from tg_workbench.privacy.adaptive_clipping import AdaptiveClip
 from tg_workbench.privacy.clipping import ClippedSum
 from tg_workbench.privacy.tree_noise import grow
 from tg_workbench.privacy.trees import Tree
-from tg_workbench.privacy.user_level import ClippedDeltas, Vector, noisy_mean
+from tg_workbench.privacy.user_level import (
+    ClippedDeltas,
+    Vector,
+    noisy_mean,
+    sum_that_devices_say_they_clipped,
+)
 
 Deltas = Iterable[tuple[str, Vector]]
 """Each device's id and delta, one at a time, in the order of ids."""
@@ -25,6 +31,22 @@ def mean_of_round(charged: Charged, deltas: Deltas, size: int) -> Vector:
     clipped = _clipped(charged.devices, charged.clip_norm, deltas, size)
     noise, divisor = charged.noise_multiplier, charged.expected_devices
     return noisy_mean(clipped, noise, divisor, generator=charged.generator())
+
+
+def mean_of_masked_round(charged: Charged, total: Total, encoding: Encoding) -> Vector:
+    """The noisy mean of a round whose devices have clipped and masked what they sent.
+
+    What is added up goes around modulo 2^32, so the noisy sum does, too. Raises PrivacyRefused for other
+    devices, or for another norm, than were charged.
+    """
+    if total.device_ids != charged.devices or encoding.clip_norm != charged.clip_norm:
+        raise PrivacyRefused("the updates are not those that were charged, in the order of device ids")
+    devices = len(total.device_ids)
+    summed = encoding.sum_of(total.words, devices)
+    clipped = sum_that_devices_say_they_clipped(summed, charged.clip_norm, devices)
+    noise, divisor = charged.noise_multiplier, charged.expected_devices
+    mean = noisy_mean(clipped, noise, divisor, generator=charged.generator())
+    return encoding.brought_back(mean, divisor)
 
 
 def adaptive_mean_of_round(

@@ -10,6 +10,7 @@ not; what a round's keys have sealed can be opened by nobody once the round is o
 from tg_workbench.federation.rounds.assignments import Assignments, Signer
 from tg_workbench.federation.rounds.campaigns import Campaigns
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
+from tg_workbench.federation.rounds.letterbox import Letterbox
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds, count_active
 from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria, LocalTraining, work_kinds
@@ -25,6 +26,7 @@ __all__ = [
     "Counts",
     "Criteria",
     "LeftBlobs",
+    "Letterbox",
     "LocalTraining",
     "Part",
     "Participation",

@@ -19,8 +19,11 @@ from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.federation.devices.server_keys import ServerKeys
 from tg_workbench.federation.devices.sign_in import SignedDevice
 from tg_workbench.federation.flower import strategy_named
+from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.keys import RoundKeys
+from tg_workbench.federation.rounds.masking import encoding_of, look_seconds
 from tg_workbench.federation.rounds.phases import Part, Phase
+from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Participation, Round
 from tg_workbench.federation.rounds.turns import spec_of
 from tg_workbench.federation.updates.bindings import ASSIGNMENT_CONTEXT, canonical, model_key_info
@@ -90,10 +93,25 @@ class Assignments:
                 "control": rule.control,
             },
             "compression": {"kind": spec.compression.kind, "keep": spec.compression.keep},
-            "reports_metrics": not spec.privacy.differential_privacy,
+            "secure_aggregation": self._masking(round_, spec),
+            "reports_metrics": not (spec.privacy.differential_privacy or spec.secure_aggregation),
             "seal_to": _text(round_.public_key or b""),
         }
         return self.signer.signed(told, ASSIGNMENT_CONTEXT)
+
+    def _masking(self, round_: Round, spec: CampaignSpec) -> dict[str, Any] | None:
+        """How updates are masked, and whose signatures count among the devices of the round."""
+        if not spec.secure_aggregation:
+            return None
+        exchange = Exchange(self.session, round_)
+        keys = {name: _text(key.raw) for name, key in exchange.verifying_keys().items()}
+        encoding = encoding_of(spec, exchange.devices)
+        return {
+            "keys": keys,
+            "least": spec.criteria.needed,
+            "encoding": encoding.as_json(),
+            "look_seconds": look_seconds(spec),
+        }
 
 
 def _text(content: bytes) -> str:

@@ -17,6 +17,7 @@ from tg_workbench.errors import CampaignNotFound, IdempotencyConflict, InvalidFi
 from tg_workbench.execution import Turn as WorkTurn
 from tg_workbench.execution import request_worker
 from tg_workbench.federation.flower import is_flower, require_flower, strategy_named
+from tg_workbench.federation.rounds.masking import check_secure
 from tg_workbench.federation.rounds.phases import ACTIVE, Phase, Turn
 from tg_workbench.federation.rounds.specs import WORK_KIND, CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Round
@@ -128,6 +129,8 @@ def check(spec: CampaignSpec) -> None:
     spec.privacy.check_strategy(needs_each_update=strategy.needs_each_update, control=strategy.local.control)
     if spec.privacy.sampling != "none":
         raise InvalidField("privacy_settings.sampling", "must be none: devices come to rounds by themselves")
+    if spec.secure_aggregation:
+        check_secure(spec, strategy)
     if spec.criteria.needed < strategy.fewest:
         raise InvalidField("quorum", f"{spec.strategy} takes {strategy.fewest} updates or more")
 

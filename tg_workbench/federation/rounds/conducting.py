@@ -14,20 +14,19 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from tg_workbench.crypto.envelopes import open_payload, read_head
-from tg_workbench.errors import EnvelopeBroken, NotFound, SealBroken, UpdateInvalid
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence, release_work
-from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.campaigns import new_round
+from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
 from tg_workbench.federation.rounds.harvests import figures_of, harvest
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
+from tg_workbench.federation.rounds.masking import encoding_of
+from tg_workbench.federation.rounds.opening import UNUSABLE, Opening
 from tg_workbench.federation.rounds.phases import ACTIVE, Part, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
-from tg_workbench.federation.rounds.submissions import verifying_key
-from tg_workbench.federation.rounds.summing import Summing
+from tg_workbench.federation.rounds.summing import Masked, Summed, Summing
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import (
     advance,
@@ -36,16 +35,14 @@ from tg_workbench.federation.rounds.turns import (
     enter,
     tell,
 )
+from tg_workbench.federation.rounds.unmasking import unmasked
 from tg_workbench.federation.rounds.weights import weights_of
 from tg_workbench.federation.strategies import Update
-from tg_workbench.federation.updates import Layout, read_update
 from tg_workbench.models import Models
 from tg_workbench.storage import Blobs, Database
 from tg_workbench.storage.database import now
 
 log = logging.getLogger(__name__)
-UNUSABLE = (EnvelopeBroken, SealBroken, UpdateInvalid, NotFound)
-"""Why an update cannot be used: it is no round's fault, and ends none."""
 
 
 class Conductor:
@@ -162,28 +159,11 @@ class Conductor:
             keys = RoundKeys.of(session, self.home, round_)
         reason: str | None = None
         try:
-            self._open(part, round_, keys, spec)
+            Opening(self.database, self.blobs, round_, keys, spec).check(part)
         except UNUSABLE as failure:
             reason = str(failure)
         self._judge(part, round_, spec, reason)
         return True
-
-    def _open(
-        self, part: Participation, round_: Round, keys: RoundKeys, spec: CampaignSpec, weight: float = 1.0
-    ) -> Update:
-        """The update in an envelope. Raises one of UNUSABLE."""
-        strategy = strategy_named(spec.strategy, **spec.strategy_options)
-        with self.blobs.path(part.blob or "").open("rb") as file:
-            head = read_head(file)
-            with self.database.read() as session:
-                signed_by = verifying_key(session, part.device_id, head.manifest.key_version, good=False)
-            payload = b"".join(open_payload(head.verify(signed_by), file, keys.opening))
-        return read_update(
-            payload,
-            Layout.from_json(round_.layout or ""),
-            weight=weight,
-            control=strategy.local.control,
-        )
 
     def _judge(self, part: Participation, round_: Round, spec: CampaignSpec, reason: str | None) -> None:
         """Write down what became of an update; a rejected one is deleted at once."""
@@ -222,9 +202,13 @@ class Conductor:
             self.give_up(f"{len(parts)} updates are left, and {spec.criteria.needed} are needed")
             return
         weights = weights_of({part.device_id: part.sample_count or 0 for part in parts}, spec.criteria)
-        opened = partial(self._open_again, round_=round_, keys=keys, spec=spec, weights=weights)
+        opening = Opening(self.database, self.blobs, round_, keys, spec)
         try:
-            summed = self.summing.of(campaign, round_, base, parts, opened)
+            if spec.secure_aggregation:
+                summed = self._unmasked(campaign, round_, base, parts, opening)
+            else:
+                opened = partial(_open_again, opening, weights)
+                summed = self.summing.of(campaign, round_, base, parts, opened)
         except _Spoiled as spoiled:
             self._leave_out(spoiled.part, round_, spoiled.reason)
             return
@@ -232,7 +216,8 @@ class Conductor:
         made = base.followed_by(outcome)
         kept = self.models.put(self.database, campaign, made)
         self._expect(kept.blobs)
-        figures = figures_of(parts, None if summed.release is not None else weights, outcome, base)
+        tells = summed.release is None and not spec.secure_aggregation
+        figures = figures_of(parts, weights if tells else None, outcome, base)
         is_last = round_.number == spec.rounds
         learned = harvest(campaign, made, spec, summed.privacy) if is_last else None
         with self.database.write(durable=True) as session:
@@ -253,19 +238,21 @@ class Conductor:
                 new_round(session, campaign)
             self._forgive(session)
 
-    def _open_again(
+    def _unmasked(
         self,
-        part: Participation,
+        campaign: Campaign,
         round_: Round,
-        keys: RoundKeys,
-        spec: CampaignSpec,
-        weights: Mapping[str, float],
-    ) -> Update:
-        """An update that was accepted. Raises _Spoiled for one that cannot be opened any more."""
-        try:
-            return self._open(part, round_, keys, spec, weights[part.device_id])
-        except UNUSABLE as failure:
-            raise _Spoiled(part, str(failure)) from failure
+        base: GlobalModel,
+        parts: list[Participation],
+        opening: Opening,
+    ) -> Summed:
+        """What a sum under masks comes to, of which nobody can be left out any more. Raises as `unmasked`."""
+        spec, vectors = CampaignSpec.from_json(campaign.spec), map(opening.words, parts)
+        with self.database.read() as session:
+            exchange = Exchange(session, session.get_one(Round, round_.id))
+            encoding = encoding_of(spec, exchange.devices)
+            total = unmasked(exchange, base.layout.size + 1, vectors)
+        return self.summing.of_masked(campaign, round_, base, parts, Masked(total, encoding))
 
     def _leave_out(self, part: Participation, round_: Round, reason: str) -> None:
         """Have the others be summed without an update that was good once. No device stops a round."""
@@ -311,6 +298,14 @@ class _Spoiled(Exception):
         super().__init__(reason)
         self.part = part
         self.reason = reason
+
+
+def _open_again(opening: Opening, weights: Mapping[str, float], part: Participation) -> Update:
+    """An update that was accepted. Raises _Spoiled for one that cannot be opened any more."""
+    try:
+        return opening.update(part, weights[part.device_id])
+    except UNUSABLE as failure:
+        raise _Spoiled(part, str(failure)) from failure
 
 
 def _current(session: Session, campaign: Campaign) -> Round | None:

@@ -126,6 +126,8 @@ class CampaignSpec:
     recruiting_seconds: float = 600.0
     training_seconds: float = 3600.0
     compression: Compression = field(default_factory=Compression)
+    secure_aggregation: bool = False
+    """Devices mask what they send, and only the sum of all is ever seen."""
     privacy: PrivacySettings = field(default_factory=PrivacySettings)
     noise_multiplier: float | None = None
     delta: float | None = None

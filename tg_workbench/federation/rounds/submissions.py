@@ -24,6 +24,8 @@ from tg_workbench.federation.devices.device_keys import is_good
 from tg_workbench.federation.devices.tables import Device, DeviceKey
 from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
+from tg_workbench.federation.rounds.exchange import Exchange
+from tg_workbench.federation.rounds.hearing import Hearing
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds
@@ -73,7 +75,7 @@ class Submissions:
 
         Raises RoundNotFound, RoundNotOpen, EnvelopeBroken for a manifest of something else.
         """
-        round_, _, part = self.rounds.for_device(device, round_id)
+        round_, spec, part = self.rounds.for_device(device, round_id)
         manifest.must_be_for(organization_id=device.organization_id, round_id=round_.id, device_id=device.id)
         if manifest.model_version != version_name(round_.base_version):
             raise EnvelopeBroken("it was made from another version of the model")
@@ -81,6 +83,8 @@ class Submissions:
             raise EnvelopeBroken("it is too old, or from the future: look at the device's clock")
         if part.status == Part.JOINED and not _takes_updates(round_):
             raise RoundNotOpen(round_.id, round_.phase)
+        if part.status == Part.JOINED and spec.secure_aggregation:
+            Hearing(Exchange(self.session, round_)).require_masked(device.id, manifest)
         return round_
 
     def keep(self, device: Device, round_id: str, arrived: Arrived, signer: Signer) -> Participation:
@@ -95,11 +99,15 @@ class Submissions:
             raise UpdateAlreadySubmitted(round_.id)
         if part.status != Part.JOINED or not _takes_updates(round_):
             raise RoundNotOpen(round_.id, round_.phase)
+        if spec.secure_aggregation:
+            Hearing(Exchange(self.session, round_)).require_masked(device.id, arrived.manifest)
         part.status, part.submitted_at = Part.SUBMITTED, now()
         part.blob = part.digest = arrived.blob
-        part.size_bytes, part.sample_count = arrived.size_bytes, arrived.manifest.sample_count
-        if not spec.privacy.differential_privacy:  # else what a device says of itself is covered by no ε
-            part.metrics = dict(arrived.manifest.metrics)
+        part.size_bytes = arrived.size_bytes
+        if not spec.secure_aggregation:
+            part.sample_count = arrived.manifest.sample_count
+            if not spec.privacy.differential_privacy:  # else what it says of itself is covered by no ε
+                part.metrics = dict(arrived.manifest.metrics)
         part.receipt = receipt_of(part, signer)
         self.left.named([arrived.blob])
         self.session.add(part)

@@ -17,6 +17,7 @@ from tg_workbench.execution import Fence
 from tg_workbench.federation.fleets.budgets import FleetBudget
 from tg_workbench.federation.fleets.noisy_means import (
     adaptive_mean_of_round,
+    mean_of_masked_round,
     mean_of_round,
     mean_of_tree_round,
 )
@@ -25,9 +26,11 @@ from tg_workbench.federation.fleets.releases import Charged, PaidTree, Release
 from tg_workbench.federation.fleets.tree_budgets import TreeBudget
 from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.global_models import GlobalModel
+from tg_workbench.federation.rounds.masking import clipping_of
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.strategies import Outcome, Update
+from tg_workbench.federation.updates.secure_aggregation import Encoding, Total
 from tg_workbench.privacy.adaptive_clipping import AdaptiveClip
 from tg_workbench.privacy.trees import Tree
 from tg_workbench.security import Vault
@@ -45,6 +48,14 @@ class Summed:
     release: Release | None = None
     clip: dict[str, Any] | None = None
     grown: Tree | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """The sum of a round whose devices have masked what they sent, and how they have written it."""
+
+    total: Total
+    encoding: Encoding
 
 
 class Summing:
@@ -75,6 +86,29 @@ class Summing:
         if spec.privacy.mechanism == "dp_ftrl":
             return self._in_tree(spec, release, deltas, aggregation, base)
         return self._fresh(campaign, spec, release, deltas, aggregation, base)
+
+    def of_masked(
+        self,
+        campaign: Campaign,
+        round_: Round,
+        base: GlobalModel,
+        parts: list[Participation],
+        masked: Masked,
+    ) -> Summed:
+        """The outcome of a sum under masks, of these devices. Raises as `of`."""
+        spec, total, encoding = CampaignSpec.from_json(campaign.spec), masked.total, masked.encoding
+        aggregation = strategy_named(spec.strategy, **spec.strategy_options).begin(
+            base.parameters, base.state
+        )
+        devices = len(total.device_ids)
+        if not spec.privacy.differential_privacy:
+            mean, samples = encoding.mean_of(total.words, devices)
+            aggregation.add(Update(mean, weight=float(samples), devices=devices))
+            return Summed(aggregation.finish(), dict(NO_GUARANTEE))
+        release = release_of(campaign, round_, spec, base, parts)
+        charged = self._charged(release)
+        aggregation.add(Update(mean_of_masked_round(charged, total, encoding), weight=1.0))
+        return Summed(aggregation.finish(), view_of(spec, release, charged), release)
 
     def write(self, session: Session, campaign: Campaign, round_: Round, summed: Summed) -> None:
         """In the transaction that stores the model: what was released is so once, its seed is destroyed."""
@@ -107,11 +141,7 @@ class Summing:
         aggregation: Any,
         base: GlobalModel,
     ) -> Summed:
-        with self.database.read() as session:
-            FleetBudget(session, self.vault).require_room(release)
-        with self.database.write(durable=True) as session:
-            self.fence.hold(session)
-            charged = FleetBudget(session, self.vault).charge(release)
+        charged = self._charged(release)
         size, clip = base.layout.size, None
         if spec.privacy.adaptive_clipping:
             before = clip_of(campaign, spec)
@@ -121,6 +151,14 @@ class Summing:
             mean = mean_of_round(charged, deltas, size)
         aggregation.add(Update(mean, weight=1.0))
         return Summed(aggregation.finish(), view_of(spec, release, charged), release, clip)
+
+    def _charged(self, release: Release) -> Charged:
+        """A release that is paid for. Raises BudgetExhausted, PrivacyRefused."""
+        with self.database.read() as session:
+            FleetBudget(session, self.vault).require_room(release)
+        with self.database.write(durable=True) as session:
+            self.fence.hold(session)
+            return FleetBudget(session, self.vault).charge(release)
 
     def _in_tree(
         self,
@@ -177,4 +215,5 @@ def view_of(spec: CampaignSpec, release: Release, paid: Charged | PaidTree) -> d
         round_epsilon=paid.round_epsilon,
         accountant=accountant,
     )
-    return {**view, "clip_norm": release.clip_norm, "fleet_epsilon": paid.fleet_epsilon}
+    told = {"clip_norm": release.clip_norm, "fleet_epsilon": paid.fleet_epsilon}
+    return {**view, **told, "clipping": clipping_of(spec)}

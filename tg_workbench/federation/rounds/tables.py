@@ -108,6 +108,45 @@ class Participation(SQLModel, table=True):
     reason: str | None = None
 
 
+class SecureRound(SQLModel, table=True):
+    """How far a round with secure aggregation has come. It goes when the round is over, with all messages."""
+
+    __tablename__ = "secure_rounds"
+
+    round_id: str = Field(primary_key=True, foreign_key="rounds.id")
+    step: str
+    keys: dict[str, str] = Field(sa_type=sa.JSON)
+    """The devices that it began with, and the version of the keys that each of them signs with."""
+    roster: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    survivors: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+
+
+class SecureMessage(SQLModel, table=True):
+    """What a device has said in one step, as it came, less its parcels."""
+
+    __tablename__ = "secure_messages"
+
+    round_id: str = Field(primary_key=True, foreign_key="rounds.id")
+    step: str = Field(primary_key=True)
+    device_id: str = Field(primary_key=True)
+    content: dict[str, Any] = Field(sa_type=sa.JSON)
+    digest: str
+    """SHA-256 of all that it said: the same again is the same."""
+
+
+class SecureParcel(SQLModel, table=True):
+    """What a device has for one other: sealed to that other, so nobody can read it here."""
+
+    __tablename__ = "secure_parcels"
+    __table_args__ = (sa.Index("ix_secure_parcels_recipient", "round_id", "recipient"),)
+
+    round_id: str = Field(primary_key=True, foreign_key="rounds.id")
+    sender: str = Field(primary_key=True)
+    recipient: str = Field(primary_key=True)
+    shares: bytes
+    pair: bytes
+
+
 class LeftBlob(SQLModel, table=True):
     """A file that is to be removed from `due_at` on, unless a row has come to name it before."""
 

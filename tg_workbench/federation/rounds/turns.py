@@ -13,6 +13,8 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.events import Events, RoundEnded, RoundProgressed, RoundStarted, tenant_subject
 from tg_workbench.federation.devices.tables import Device
+from tg_workbench.federation.rounds.closing import Closing, begin_exchange
+from tg_workbench.federation.rounds.exchange import Exchange, forget_exchange
 from tg_workbench.federation.rounds.keys import destroy_keys
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase, Turn, next_turn
@@ -46,12 +48,17 @@ def advance(session: Session, round_: Round, spec: CampaignSpec, blobs: Blobs) -
     session.flush()
     counts = counts_of(session, [round_.id])[round_.id]
     is_due = round_.due_at is not None and now() >= round_.due_at
-    turn = next_turn(Phase(round_.phase), spec.criteria, counts, is_due=is_due)
+    if spec.secure_aggregation and round_.phase == Phase.TRAINING:
+        turn = Closing(Exchange(session, round_)).close(spec, is_due=is_due)
+    else:
+        turn = next_turn(Phase(round_.phase), spec.criteria, counts, is_due=is_due)
     if turn is None:
         return False
     if turn.phase is Phase.FAILED:
         end_round(session, round_, turn, blobs)
         end_campaign(session, session.get_one(Campaign, round_.campaign_id), "failed", turn.reason)
+    elif turn.phase == round_.phase:  # the next step of its exchange
+        tell(session, round_)
     else:
         enter(session, round_, turn.phase, spec)
     return True
@@ -67,6 +74,8 @@ def enter(session: Session, round_: Round, phase: Phase, spec: CampaignSpec) -> 
     elif phase is Phase.TRAINING:
         round_.due_at, round_.training_at = moment + spec.training_seconds, moment
         _set_devices(session, round_, current_round_id=round_.id, current_round=round_.number)
+        if spec.secure_aggregation:
+            begin_exchange(session, round_, spec)
     session.add(round_)
     tell(session, round_)
 
@@ -76,6 +85,7 @@ def end_round(session: Session, round_: Round, turn: Turn, blobs: Blobs) -> None
     moment = now()
     round_.phase, round_.reason, round_.due_at, round_.ended_at = turn.phase, turn.reason, None, moment
     destroy_keys(round_)
+    forget_exchange(session, round_)
     _set_devices(session, round_, current_round_id=None, current_round=None)
     gone = [blob for blob in (round_.download_blob,) if blob]
     round_.download_blob = None

@@ -10,6 +10,7 @@ whoever certifies devices could invent some, so more than two thirds of a round 
 """
 
 from tg_workbench.federation.updates.secure_aggregation.coordinator import Coordinator, Total
+from tg_workbench.federation.updates.secure_aggregation.encoding import WORD_BYTES, Encoding
 from tg_workbench.federation.updates.secure_aggregation.graph import Graph, degree_for, threshold
 from tg_workbench.federation.updates.secure_aggregation.masks import Mask
 from tg_workbench.federation.updates.secure_aggregation.messages import (
@@ -20,14 +21,17 @@ from tg_workbench.federation.updates.secure_aggregation.messages import (
     Survivors,
     Unmasking,
 )
-from tg_workbench.federation.updates.secure_aggregation.participant import Participant
+from tg_workbench.federation.updates.secure_aggregation.participant import LEAST_DEVICES, Participant
 from tg_workbench.federation.updates.secure_aggregation.quantising import Quantiser
 from tg_workbench.federation.updates.secure_aggregation.wire import members_of, message_of
 
 __all__ = [
+    "LEAST_DEVICES",
+    "WORD_BYTES",
     "Advertisement",
     "Agreement",
     "Coordinator",
+    "Encoding",
     "Graph",
     "Mask",
     "Parcel",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tg_workbench.crypto.signatures import VerifyingKey
 from tg_workbench.errors import SealBroken, SecureAggregationRefused, TooFewSurvivors
-from tg_workbench.federation.updates.secure_aggregation.graph import Graph, degree_for, threshold
+from tg_workbench.federation.updates.secure_aggregation.graph import Graph, threshold
 from tg_workbench.federation.updates.secure_aggregation.messages import (
     AGREEING,
     Advertisement,
@@ -117,8 +117,7 @@ class Coordinator:
     def close_advertising(self) -> Roster:
         """Who is in, for everybody."""
         self._close("advertising", len(self._advertised), self._least)
-        digests = {name: self._advertised[name].digest for name in sorted(self._advertised)}
-        self._roster = Roster(self.round_id, digests, degree_for(len(digests)))
+        self._roster = Roster.of(self.round_id, self._advertised.values())
         self._graph: Graph = self._roster.graph
         return self._roster
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
-from tg_workbench.federation.updates.secure_aggregation.graph import Graph, threshold
+from tg_workbench.federation.updates.secure_aggregation.graph import Graph, degree_for, threshold
 
 ADVERTISING, AGREEING = b"tg-secagg-v1-advertise", b"tg-secagg-v1-survivors"
 """What a signature is for."""
@@ -58,6 +58,12 @@ class Roster:
     digests: Mapping[str, bytes]
     degree: int
     """How many neighbours each has."""
+
+    @classmethod
+    def of(cls, round_id: str, advertised: Iterable[Advertisement]) -> Roster:
+        """The roster of those who have advertised."""
+        digests = {each.device_id: each.digest for each in advertised}
+        return cls(round_id, dict(sorted(digests.items())), degree_for(len(digests)))
 
     @property
     def digest(self) -> bytes:

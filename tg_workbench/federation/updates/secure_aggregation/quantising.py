@@ -8,7 +8,7 @@ for each device, however many have dropped out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tg_workbench.errors import SecureAggregationRefused
 
@@ -40,7 +40,7 @@ class Quantiser:
         """How far a member of the sum of so many devices may be from that of their clipped numbers."""
         return devices * self.bound / self.levels * (1 + 1e-6)  # and what 53 bits cannot say
 
-    def words(self, vector: NDArray[np.float32]) -> NDArray[np.uint32]:
+    def words(self, vector: NDArray[np.floating[Any]]) -> NDArray[np.uint32]:
         """The vector, clipped to the bound, as words; what is not finite raises SecureAggregationRefused."""
         import numpy as np
 

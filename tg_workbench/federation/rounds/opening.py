@@ -1,0 +1,60 @@
+"""Opening: from the envelope that a device has sent to what is in it, an update or one under masks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tg_workbench.crypto.envelopes import open_payload, read_head
+from tg_workbench.errors import EnvelopeBroken, NotFound, SealBroken, UpdateInvalid
+from tg_workbench.federation.flower import strategy_named
+from tg_workbench.federation.rounds.keys import RoundKeys
+from tg_workbench.federation.rounds.specs import CampaignSpec
+from tg_workbench.federation.rounds.submissions import verifying_key
+from tg_workbench.federation.rounds.tables import Participation, Round
+from tg_workbench.federation.rounds.unmasking import words_in
+from tg_workbench.federation.strategies import Update
+from tg_workbench.federation.updates import Layout, read_update
+from tg_workbench.storage import Blobs, Database
+
+if TYPE_CHECKING:
+    from tg_workbench.federation.updates.secure_aggregation.masks import Words
+
+UNUSABLE = (EnvelopeBroken, SealBroken, UpdateInvalid, NotFound)
+"""Why an update cannot be used: it is no round's fault, and ends none."""
+
+
+class Opening:
+    """Opens the envelopes of one round."""
+
+    def __init__(
+        self, database: Database, blobs: Blobs, round_: Round, keys: RoundKeys, spec: CampaignSpec
+    ) -> None:
+        self.database = database
+        self.blobs = blobs
+        self.keys = keys
+        self.strategy = strategy_named(spec.strategy, **spec.strategy_options)
+        self.is_masked = spec.secure_aggregation
+        self.layout = Layout.from_json(round_.layout or "")
+
+    def check(self, part: Participation) -> None:
+        """Raises one of UNUSABLE for an update that cannot be used."""
+        if self.is_masked:
+            self.words(part)
+        else:
+            self.update(part)
+
+    def update(self, part: Participation, weight: float = 1.0) -> Update:
+        """The update in an envelope. Raises one of UNUSABLE."""
+        payload = self._payload(part)
+        return read_update(payload, self.layout, weight=weight, control=self.strategy.local.control)
+
+    def words(self, part: Participation) -> tuple[str, Words]:
+        """Whose masked vector is in an envelope, and the vector. Raises one of UNUSABLE."""
+        return part.device_id, words_in(self._payload(part), self.layout.size + 1)
+
+    def _payload(self, part: Participation) -> bytes:
+        with self.blobs.path(part.blob or "").open("rb") as file:
+            head = read_head(file)
+            with self.database.read() as session:
+                signed_by = verifying_key(session, part.device_id, head.manifest.key_version, good=False)
+            return b"".join(open_payload(head.verify(signed_by), file, self.keys.opening))
