@@ -58,6 +58,7 @@ from tg_workbench.contracts.workbench import alerts, jobs, notifications, own_ac
 from tg_workbench.contracts.workbench import campaigns as workbench_campaigns
 from tg_workbench.contracts.workbench import datasets as workbench_datasets
 from tg_workbench.contracts.workbench import devices as workbench_devices
+from tg_workbench.contracts.workbench import fleets as workbench_fleets
 from tg_workbench.contracts.workbench import models as workbench_models
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
@@ -90,6 +91,7 @@ ROUTERS = (
     workbench_devices.router,
     qflare_rounds.router,
     workbench_campaigns.router,
+    workbench_fleets.router,
     workbench_secure_rounds.router,
     deep_learning_datasets.router,
     deep_learning_training.router,

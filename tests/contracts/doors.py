@@ -56,6 +56,8 @@ SCOPES = {
         "GET /api/v1/security/keys",
         "GET /api/v1/fl/rounds",
         "GET /api/v1/fl/rounds/{round_id}",
+        "GET /workbench/v1/federation/budget",
+        "GET /workbench/v1/federation/budget/ledger",
         "GET /workbench/v1/federation/campaigns",
         "GET /workbench/v1/federation/campaigns/{campaign_id}",
         "GET /workbench/v1/federation/rounds/{round_id}/participations",
@@ -209,6 +211,7 @@ SCOPES = {
         "GET /workbench/v1/alert_rules",
     },
     "admin": {
+        "PUT /workbench/v1/federation/budget",
         "POST /api/v1/organizations",
         "PUT /api/v1/organizations/{org_id}",
         "GET /api/v1/users",

@@ -28,6 +28,7 @@ from tg_workbench.federation.devices import (
     SignedDevice,
     Terms,
 )
+from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.rounds import Campaigns, Letterbox, Rounds
 from tg_workbench.identity import (
     ApiKeys,
@@ -194,6 +195,10 @@ async def _signed_in_device(request: Request, owner: SignedIn, sign_in: DeviceSi
     return found
 
 
+async def _fleets(session: Transaction) -> Fleets:
+    return Fleets(session)
+
+
 async def _campaigns(session: Transaction, premises: ThePremises) -> Campaigns:
     return Campaigns(session, premises.folder, premises.blobs, flower_python=premises.settings.flower_python)
 
@@ -214,6 +219,7 @@ async def _preferences(session: Transaction, premises: ThePremises) -> Preferenc
     return Preferences(session, can_mail=premises.settings.smtp_url is not None)
 
 
+FleetsRoom = Annotated[Fleets, Depends(_fleets, scope="function")]
 CampaignsRoom = Annotated[Campaigns, Depends(_campaigns, scope="function")]
 RoundsRoom = Annotated[Rounds, Depends(_rounds, scope="function")]
 TheLetterbox = Annotated[Letterbox, Depends(_letterbox, scope="function")]

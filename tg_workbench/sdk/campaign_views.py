@@ -176,3 +176,23 @@ def _measures(seen: RoundView) -> list[str]:
     told = {"accuracy": seen.progress.avg_accuracy, "loss": seen.progress.avg_loss}
     shown = [f"{name} {value:.4g}" for name, value in told.items() if value is not None]
     return shown if seen.epsilon is None else [*shown, f"ε = {seen.epsilon:.2f}"]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetBudget(Value):
+    """What the rounds of an organisation's devices have spent, and what they may spend."""
+
+    unit: str = "device"
+    devices: int = 0
+    delta: float = 0.0
+    epsilon_cap: float | None = None
+    spent_epsilon: float = 0.0
+    plain_rounds: int = 0
+    """How many models were made without noise: of those ε says nothing."""
+    require_privacy: bool = False
+
+    def __str__(self) -> str:
+        """One line, with what ε does not speak of."""
+        cap = "" if self.epsilon_cap is None else f" of {self.epsilon_cap:g}"
+        plain = f"; {self.plain_rounds} rounds without privacy" if self.plain_rounds else ""
+        return f"ε = {self.spent_epsilon:.2f}{cap} per {self.unit} (δ = {self.delta:g}){plain}"

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tg_workbench.sdk.campaign_views import CampaignView, Participation, RoundView
+from tg_workbench.sdk.campaign_views import CampaignView, FleetBudget, Participation, RoundView
 from tg_workbench.sdk.campaigns import CAMPAIGNS, Campaign, participations_in
 from tg_workbench.sdk.connection import Body, Connection
 
 ROUNDS = "/api/v1/fl/rounds"
+BUDGET = "/workbench/v1/federation/budget"
 
 
 class Federation:
@@ -120,6 +121,25 @@ class Federation:
         answer = self._connection.get(CAMPAIGNS, {"limit": limit, "offset": offset})
         views = [CampaignView.from_wire(each) for each in answer.get("campaigns", [])]
         return [Campaign(self._connection, view) for view in views]
+
+    def budget(self) -> FleetBudget:
+        """What the rounds of your organisation's devices have spent of ε, and what they may spend."""
+        return FleetBudget.from_wire(self._connection.get(BUDGET))
+
+    def set_budget(
+        self,
+        *,
+        epsilon_cap: float | None = None,
+        delta: float | None = None,
+        require_privacy: bool | None = None,
+    ) -> FleetBudget:
+        """Decide what they may spend: the cap only goes up, δ is fixed once something was spent.
+
+        `require_privacy` refuses rounds without differential privacy. For administrators. Raises
+        PermissionDenied, InvalidRequest, PrivacyRefused.
+        """
+        asked = _given(epsilon_cap=epsilon_cap, delta=delta, require_privacy=require_privacy)
+        return FleetBudget.from_wire(self._connection.put(BUDGET, Body.of_json(asked)))
 
     def rounds(self, *, page: int = 1, size: int = 20) -> Sequence[RoundView]:
         """A page of rounds, of all campaigns, newest first."""
