@@ -403,10 +403,14 @@ def large(registry: Registry, dora: Person) -> Iterator[str]:
 def test_a_large_export_takes_little_memory(
     dora: Person, large: str, workbench_server: WorkbenchServer
 ) -> None:
+    process = Path(f"/proc/{workbench_server.pid}")
+    (process / "clear_refs").write_text("5")  # what others have needed at most before does not count
+    before = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
     exported(dora.http, large, "safetensors")
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{workbench_server.pid}/status").read_text())
+    peak = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
+    assert before is not None
     assert peak is not None
-    assert int(peak[1]) < 200_000
+    assert int(peak[1]) - int(before[1]) < 64_000
 
 
 def test_weights_that_were_changed_on_disk_do_not_leave(
