@@ -7,17 +7,18 @@ case the bell was lost; when the server is asked to stop, every wait ends with w
 from __future__ import annotations
 
 import re
-import time
 from typing import Annotated, Any
 
 from fastapi import Depends, Header
 from pydantic import BaseModel
+from sqlmodel import Session
 from starlette.requests import Request
 
 from tg_workbench.contracts.failures import OperationFailed
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.providers import IdempotencyKey
 from tg_workbench.contracts.route import PRINCIPAL
+from tg_workbench.contracts.waiting import Waiting
 from tg_workbench.errors import DeadlineExceeded
 from tg_workbench.events import Events
 from tg_workbench.identity import Principal
@@ -81,17 +82,12 @@ class Futures:
             return Events(session).newest_before(operation.client_id, operation.created_at)
 
     async def _end_of(self, operation: Operation, seconds: float) -> Operation:
-        deadline = time.monotonic() + seconds
-        bells, stopping = self.premises.bells, self.premises.stopping
-        with bells.listening(operation.client_id) as rung:
-            while operation.status in UNFINISHED and not stopping.is_set():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                await bells.heard(rung, min(left, bells.FALLBACK_SECONDS))
-                rung.clear()
-                operation = self._look(operation.id)
-        return operation
+        return await Waiting(self.premises, operation.client_id).settled(
+            operation,
+            seconds,
+            look=lambda session: self._operation(session, operation.id),
+            is_settled=lambda seen: seen.status not in UNFINISHED,
+        )
 
     def _submit(self, client_id: str, kind: OperationKind, payload: Payload) -> Operation:
         with self.premises.database.write() as session:
@@ -106,7 +102,10 @@ class Futures:
 
     def _look(self, future_id: str) -> Operation:
         with self.premises.database.read() as session:
-            return Operations(session, self.premises.folder).get(self.owner, future_id)
+            return self._operation(session, future_id)
+
+    def _operation(self, session: Session, future_id: str) -> Operation:
+        return Operations(session, self.premises.folder).get(self.owner, future_id)
 
 
 def checked(operation: Operation) -> Operation:

@@ -1,15 +1,9 @@
-"""Joining a round and hearing of rounds: a device may have its answer held back until there is more to say.
-
-Nothing is held meanwhile but the connection: each look is a short transaction of its own, after a bell, or
-after a while in case the bell was lost.
-"""
+"""Joining a round and hearing of rounds: a device may be answered later, when there is more to say."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Depends
 from sqlmodel import Session
@@ -17,9 +11,10 @@ from starlette.requests import Request
 
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
+from tg_workbench.contracts.waiting import Waiting
 from tg_workbench.errors import DeviceNotFound
 from tg_workbench.execution import ring
-from tg_workbench.federation.devices import DeviceChange, Devices, DeviceSignIn, ServerKeys, SignedDevice
+from tg_workbench.federation.devices import DeviceChange, Devices, DeviceSignIn, SignedDevice
 from tg_workbench.federation.rounds import (
     Assignments,
     Campaign,
@@ -29,14 +24,12 @@ from tg_workbench.federation.rounds import (
     Phase,
     Round,
     Rounds,
-    Signer,
 )
 from tg_workbench.federation.rounds.turns import topic_of
 from tg_workbench.identity import Principal
 
 LOOK_SECONDS = 2.0
 """How long a lost bell can keep a device waiting."""
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +64,11 @@ class JoinDesk:
         with self.premises.database.write() as session:
             found = self._joined(session, round_id)
         ring(self.premises.folder, "api-*", found.campaign.id)  # others wait for this one, perhaps
-        return await self._settled(
-            found.campaign.id,
-            wait,
+        return await Waiting(self.premises, found.campaign.id, LOOK_SECONDS).settled(
             found,
+            wait,
             look=lambda session: self._joined(session, round_id),
-            is_enough=lambda seen: seen.is_settled,
+            is_settled=lambda seen: seen.is_settled,
         )
 
     def beat(self, device_id: str, change: DeviceChange | None) -> SignedDevice:
@@ -100,15 +92,15 @@ class JoinDesk:
 
         with self.premises.database.read() as session:
             found = look(session)
-        return await self._settled(topic_of(self.principal.tenant_id), wait, found, look=look, is_enough=bool)
+        waiting = Waiting(self.premises, topic_of(self.principal.tenant_id), LOOK_SECONDS)
+        return await waiting.settled(found, wait, look=look, is_settled=bool)
 
     def _joined(self, session: Session, round_id: str) -> Joining:
         """Joining twice is joining once: so each later look is a look, and writes nothing."""
         signed = self._device(session)
         rounds = Rounds(session, self.premises.folder, self.premises.blobs)
         round_, part = rounds.join(signed.device, round_id)
-        home = self.premises.settings.home
-        assignments = Assignments(session, home, Signer.of(ServerKeys(session, home)))
+        assignments = Assignments(session, self.premises.settings.home)
         return Joining(
             round_,
             rounds.campaigns([round_])[round_.campaign_id],
@@ -119,27 +111,6 @@ class JoinDesk:
 
     def _device(self, session: Session) -> SignedDevice:
         return DeviceSignIn(session).again(self.principal)
-
-    async def _settled(
-        self,
-        topic: str,
-        seconds: float,
-        found: Found,
-        *,
-        look: Callable[[Session], Found],
-        is_enough: Callable[[Found], bool],
-    ) -> Found:
-        bells, deadline = self.premises.bells, time.monotonic() + seconds
-        with bells.listening(topic) as rung:
-            while not is_enough(found) and not self.premises.stopping.is_set():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                await bells.heard(rung, min(left, LOOK_SECONDS))
-                rung.clear()
-                with self.premises.database.read() as session:
-                    found = look(session)
-        return found
 
 
 async def _desk(request: Request) -> JoinDesk:

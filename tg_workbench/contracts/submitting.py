@@ -8,7 +8,6 @@ nothing of what was opened is kept. What its numbers are worth the worker says.
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from tg_workbench.contracts.failures import BodyTooLarge
 from tg_workbench.contracts.pieces import Pace, Pieces, chunks_of
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
+from tg_workbench.contracts.waiting import Waiting
 from tg_workbench.crypto.envelopes import MOST_JSON_BYTES, from_json, open_payload, read_head
 from tg_workbench.errors import (
     EnvelopeBroken,
@@ -130,16 +130,12 @@ class SubmissionDesk:
 
     async def _verdict(self, part: Participation, campaign_id: str) -> Participation:
         """The part once the worker has looked into it. Raises UpdateRejected."""
-        bells, deadline = self.premises.bells, time.monotonic() + VERDICT_SECONDS
-        with bells.listening(campaign_id) as rung:
-            while part.status == Part.SUBMITTED and not self.premises.stopping.is_set():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                await bells.heard(rung, min(left, bells.FALLBACK_SECONDS))
-                rung.clear()
-                with self.premises.database.read() as session:
-                    part = session.get_one(Participation, part.id)
+        part = await Waiting(self.premises, campaign_id).settled(
+            part,
+            VERDICT_SECONDS,
+            look=lambda session: session.get_one(Participation, part.id),
+            is_settled=lambda seen: seen.status != Part.SUBMITTED,
+        )
         if part.status == Part.REJECTED:
             raise UpdateRejected(part.reason or "")
         return part

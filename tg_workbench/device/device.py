@@ -16,6 +16,7 @@ import psutil
 
 from tg_workbench.crypto.certificates import request_for
 from tg_workbench.crypto.hpke import OpeningKey
+from tg_workbench.crypto.manifests import text_of
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
 from tg_workbench.device.masked_part import MaskedPart
@@ -262,9 +263,5 @@ def own_capabilities() -> dict[str, Any]:
 
 def _offer(opening: OpeningKey, signing: SigningKey) -> dict[str, Any]:
     """The public halves of keys, and a request for a certificate, which proves the signing key."""
-    keys = {"encryption": _text(opening.public.raw), "signing": _text(signing.public.raw)}
+    keys = {"encryption": text_of(opening.public.raw), "signing": text_of(signing.public.raw)}
     return {"public_keys": keys, "csr": request_for(signing).decode("ascii")}
-
-
-def _text(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")

@@ -19,6 +19,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from tg_workbench.crypto.hpke import OpeningKey
+from tg_workbench.crypto.manifests import text_of
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.errors import DeviceFolderUnusable, QuantumKeyInvalid
 
@@ -64,9 +65,9 @@ class DeviceFolder:
             "organization_id": identity.organization_id,
             "key_version": identity.key_version,
             "certificate": identity.certificate,
-            "opening_key": _text(identity.opening_key.seed),
-            "signing_key": _text(identity.signing_key.seed),
-            "server_key": _text(identity.server_key.raw),
+            "opening_key": text_of(identity.opening_key.seed),
+            "signing_key": text_of(identity.signing_key.seed),
+            "server_key": text_of(identity.server_key.raw),
             "server_key_version": identity.server_key_version,
         }
         self._put(FILE, json.dumps(told, indent=1).encode())
@@ -124,7 +125,3 @@ def _file(kind: str, campaign_id: str) -> str:
     if not _NAME.fullmatch(campaign_id):
         raise DeviceFolderUnusable("", "the server named a campaign as none is named")
     return f"{kind}-{campaign_id}.safetensors"
-
-
-def _text(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")

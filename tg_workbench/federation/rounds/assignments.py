@@ -6,7 +6,6 @@ no later time, whatever the line was protected by.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from sqlmodel import Session
 
 from tg_workbench.crypto.hpke import SealingKey
+from tg_workbench.crypto.manifests import text_of
 from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.federation.devices.server_keys import ServerKeys
 from tg_workbench.federation.devices.sign_in import SignedDevice
@@ -45,16 +45,15 @@ class Signer:
     def signed(self, told: Mapping[str, Any], context: bytes) -> dict[str, Any]:
         """The same with `key_version` and `signature`, which is about all the rest."""
         whole = {**told, "key_version": self.key_version}
-        return {**whole, "signature": _text(self.key.sign(canonical(whole), context))}
+        return {**whole, "signature": text_of(self.key.sign(canonical(whole), context))}
 
 
 class Assignments:
     """Writes assignments."""
 
-    def __init__(self, session: Session, home: Path, signer: Signer) -> None:
+    def __init__(self, session: Session, home: Path) -> None:
         self.session = session
         self.home = home
-        self.signer = signer
 
     def of(self, signed: SignedDevice, round_: Round, part: Participation) -> dict[str, Any] | None:
         """What a device does in a round; None unless the round trains and waits for its update."""
@@ -82,7 +81,7 @@ class Assignments:
                 "input_shape": list(shape.input_shape),
                 "output_size": shape.output_size,
                 "hidden_sizes": list(shape.hidden_sizes),
-                "wrapped_key": _text(wrapped),
+                "wrapped_key": text_of(wrapped),
                 "size_bytes": round_.download_bytes,
             },
             "training": {
@@ -95,16 +94,16 @@ class Assignments:
             "compression": {"kind": spec.compression.kind, "keep": spec.compression.keep},
             "secure_aggregation": self._masking(round_, spec),
             "reports_metrics": not (spec.privacy.differential_privacy or spec.secure_aggregation),
-            "seal_to": _text(round_.public_key or b""),
+            "seal_to": text_of(round_.public_key or b""),
         }
-        return self.signer.signed(told, ASSIGNMENT_CONTEXT)
+        return Signer.of(ServerKeys(self.session, self.home)).signed(told, ASSIGNMENT_CONTEXT)
 
     def _masking(self, round_: Round, spec: CampaignSpec) -> dict[str, Any] | None:
         """How updates are masked, and whose signatures count among the devices of the round."""
         if not spec.secure_aggregation:
             return None
         exchange = Exchange(self.session, round_)
-        keys = {name: _text(key.raw) for name, key in exchange.verifying_keys().items()}
+        keys = {name: text_of(key.raw) for name, key in exchange.verifying_keys().items()}
         encoding = encoding_of(spec, exchange.devices)
         return {
             "keys": keys,
@@ -112,7 +111,3 @@ class Assignments:
             "encoding": encoding.as_json(),
             "look_seconds": look_seconds(spec),
         }
-
-
-def _text(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
