@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tg_workbench.federation.strategies.strategy import Vector
 
 BLOCK = 1 << 15
-"""Numbers at a time where they are widened to float64: they fit into the processor's second cache."""
+"""Numbers at a time where squares are added: they fit into the processor's second cache."""
+LEAST_SQUARES = 1e-20
+"""Below it, squares of single numbers may have been lost under the smallest float32."""
 
 
 class Mean:
@@ -98,9 +100,13 @@ def length(vector: Vector) -> float:
 
 
 def _squares(block: Vector) -> float:
-    """Σ x², in float64: the square of a float32 is far inside it."""
+    """Σ x² of a block; NaN or infinite only if a number is. In float64 where float32 does not hold it."""
     import numpy as np
 
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = float(block @ block)
+    if math.isfinite(squares) and (squares > LEAST_SQUARES or not block.any()):
+        return squares
     wide = block.astype(np.float64)
     return float(wide @ wide)
 
