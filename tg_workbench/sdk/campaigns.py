@@ -9,7 +9,8 @@ from tg_workbench.errors import CampaignFailed, DeadlineExceeded, InvalidRequest
 from tg_workbench.sdk.campaign_views import CampaignView, Participation, RoundView
 from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.followed import Followed
-from tg_workbench.sdk.models import Model, Models
+from tg_workbench.sdk.models import Model
+from tg_workbench.sdk.registry import Models
 
 CAMPAIGNS, PARTICIPATIONS = "/workbench/v1/federation/campaigns", "/workbench/v1/federation/rounds"
 

@@ -17,8 +17,9 @@ from tg_workbench.sdk.events import JOBS, Event, EventStream
 from tg_workbench.sdk.followed import Followed
 from tg_workbench.sdk.job_plans import EarlyStopping, JobPlan, Schedule
 from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
-from tg_workbench.sdk.models import Model, Models
+from tg_workbench.sdk.models import Model
 from tg_workbench.sdk.plans import LoRA, Optimizer, Privacy, chosen_lora, chosen_privacy
+from tg_workbench.sdk.registry import Models
 from tg_workbench.sdk.values import ClientView, PrivacyView
 
 PATH = "/workbench/v1/jobs"
