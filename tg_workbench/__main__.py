@@ -242,14 +242,14 @@ def _recorded(database: Database, settings: Settings, action: str) -> Iterator[S
 
 def verify_audit(options: argparse.Namespace, settings: Settings) -> int:
     """Verify the audit log, offline: 0 when it holds, 1 and the first broken entry when it does not."""
-    from tg_workbench.security.audit_reports import report
+    from tg_workbench.security.audit.reports import report
 
     return report(settings, sys.stdout, options.database, options.public_key, options.heads)
 
 
 def export_audit(options: argparse.Namespace, settings: Settings) -> int:
     """Write the audit log as JSON Lines: its entries in order, then the signed heads, then the public key."""
-    from tg_workbench.security.audit_reports import export
+    from tg_workbench.security.audit.reports import export
 
     return export(settings, sys.stdout, options.database, options.tenant)
 

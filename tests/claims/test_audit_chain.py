@@ -30,8 +30,8 @@ from hypothesis import strategies as st
 from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys, Organizations
 from tg_workbench.security import HEADS, AuditEntries, AuditLog, AuditQuery, Deed, Verdict, verify
-from tg_workbench.security.audit_chain import FIELDS, GENESIS, encode, hash_of
-from tg_workbench.security.audit_reports import export
+from tg_workbench.security.audit.chain import FIELDS, GENESIS, encode, hash_of
+from tg_workbench.security.audit.reports import export
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Database
 
@@ -285,7 +285,7 @@ def test_a_head_in_the_place_of_another_tenants_is_found(place: Place) -> None:
 def test_heads_that_are_gone_are_missed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(place.home / "audit")
     later = time.time() + 120
-    monkeypatch.setattr("tg_workbench.security.audit_verifying.now", lambda: later)
+    monkeypatch.setattr("tg_workbench.security.audit.verifying.now", lambda: later)
     assert {found.tenant_id for found in place.verdict().breaks} == {"us", "them", "local"}
     place.tamper("DELETE FROM audit_heads")
     assert {found.tenant_id for found in place.verdict().breaks} == {"us", "them"}
@@ -426,7 +426,7 @@ def test_an_organisation_without_a_log_is_named(place: Place, monkeypatch: pytes
         made = Organizations(session).found("Ours")
     assert place.verdict().holds, "its first entry may be on its way"
     later = time.time() + 120
-    monkeypatch.setattr("tg_workbench.security.audit_verifying.now", lambda: later)
+    monkeypatch.setattr("tg_workbench.security.audit.verifying.now", lambda: later)
     assert (made.id, 1) in {(found.tenant_id, found.number) for found in place.verdict().breaks}
 
 

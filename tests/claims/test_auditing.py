@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from tg_workbench.engine import trainer as engine
+from tg_workbench.engine import gradients as engine
 from tg_workbench.engine.gradient_canaries import SeenCanaries, learn_canaries
 from tg_workbench.engine.specs import ENGINES, PrivacySpec
 from tg_workbench.errors import Interrupted
@@ -93,9 +93,9 @@ def test_noise_that_is_not_what_was_charged_is_found(
 
 
 def test_examples_that_are_not_clipped_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = engine.Trainer._clipped
+    honest = engine.Gradients._clipped
 
-    def unclipped(self: engine.Trainer, *arguments: Any) -> ClippedSum:
+    def unclipped(self: engine.Gradients, *arguments: Any) -> ClippedSum:
         assert self.spec.privacy is not None
         bound, found = self.spec.privacy.max_grad_norm, honest(self, *arguments)
         for tensor in found.tensors.values():
@@ -103,7 +103,7 @@ def test_examples_that_are_not_clipped_are_found(monkeypatch: pytest.MonkeyPatch
         assert found.bound == bound
         return found
 
-    monkeypatch.setattr(engine.Trainer, "_clipped", unclipped)
+    monkeypatch.setattr(engine.Gradients, "_clipped", unclipped)
     assert bound(seen()) > CLAIM
 
 

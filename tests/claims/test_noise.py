@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from tests.claims.devices import DEVICES
-from tg_workbench.engine import trainer as engine
+from tg_workbench.engine import gradients as engine
 from tg_workbench.engine.trainer import Architecture, OptimizerSpec, PrivacySpec, Trainer, TrainerSpec
 from tg_workbench.privacy import PoissonSampler, SecureRandom
 from tg_workbench.privacy.clipping import ClippedSum, clip

@@ -24,7 +24,7 @@ from tests.contracts.people import PASSWORD, People, Person
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import contract_routes
 from tg_workbench.contracts.route import ContractRoute
-from tg_workbench.security.refusals import ONE_BY_ONE
+from tg_workbench.security.audit.refusals import ONE_BY_ONE
 
 RECORDED = [route for route in contract_routes() if route.is_audited]
 READ = {"download_dataset", "export_artifact", "export_model", "read_audit_log"}

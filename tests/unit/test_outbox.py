@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
 from tg_workbench.outbox import NEVER_TOLD, Notice, Outbox, WebhookEvent
 from tg_workbench.storage import Database
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def notices(database: Database) -> list[str]:

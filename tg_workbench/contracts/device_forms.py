@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -13,6 +12,7 @@ from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.oauth.consent import issuer_of
 from tg_workbench.contracts.premises import premises_of
 from tg_workbench.contracts.tg_tinker.schemas import Form
+from tg_workbench.crypto.manifests import text_of
 from tg_workbench.federation.devices import Device, DeviceKey, Enrolled, Offer, ServerKey
 
 Amount = Annotated[int | float, Field(ge=0, le=1e9)]
@@ -55,8 +55,8 @@ def server_keys_shown(key: ServerKey) -> dict[str, str]:
     """The server's own public keys."""
     return {
         "key_version": key.version,
-        "encryption_key": _base64(key.encryption_key),
-        "signing_key": _base64(key.signing_key),
+        "encryption_key": text_of(key.encryption_key),
+        "signing_key": text_of(key.signing_key),
     }
 
 
@@ -67,7 +67,7 @@ def quantum_keys_shown(enrolled: Enrolled, server: ServerKey) -> dict[str, str]:
     that brought none gets the seeds of its own private keys, here and never again.
     """
     seeds = enrolled.pairs.seeds or (server.encryption_key, server.signing_key)
-    return {"encryption_key": _base64(seeds[0]), "signing_key": _base64(seeds[1])}
+    return {"encryption_key": text_of(seeds[0]), "signing_key": text_of(seeds[1])}
 
 
 def certified(key: DeviceKey, chain_pem: str) -> dict[str, str]:
@@ -97,7 +97,3 @@ def config_of(device: Device, endpoint: str) -> dict[str, Any]:
         "update_interval": int(device.update_interval),
         "training_config": {**TRAINING, **device.config},
     }
-
-
-def _base64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()

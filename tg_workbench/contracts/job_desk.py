@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 from fastapi import Depends
@@ -10,6 +9,7 @@ from starlette.requests import Request
 
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
+from tg_workbench.contracts.waiting import Waiting
 from tg_workbench.identity import Principal
 from tg_workbench.training import Job, Jobs
 from tg_workbench.training.specs import OVER_JOBS
@@ -27,22 +27,14 @@ class JobDesk:
 
     async def stop(self, job_id: str, seconds: float = GRACE_SECONDS) -> Job:
         """Stop a job; as it is when it has ended, or after `seconds`. Raises JobNotFound."""
-        bells, deadline = self.premises.bells, time.monotonic() + seconds
-        with bells.listening(job_id) as rung:
-            with self.premises.database.write() as session:
-                job = Jobs(session, self.premises.folder).stop(self.owner, job_id)
-            while job.status not in OVER_JOBS and not self.premises.stopping.is_set():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                await bells.heard(rung, min(left, bells.FALLBACK_SECONDS))
-                rung.clear()
-                job = self._look(job_id)
-        return job
-
-    def _look(self, job_id: str) -> Job:
-        with self.premises.database.read() as session:
-            return Jobs(session, self.premises.folder).get(self.owner, job_id)
+        with self.premises.database.write() as session:
+            job = Jobs(session, self.premises.folder).stop(self.owner, job_id)
+        return await Waiting(self.premises, job_id).settled(
+            job,
+            seconds,
+            look=lambda session: Jobs(session, self.premises.folder).get(self.owner, job_id),
+            is_settled=lambda seen: seen.status in OVER_JOBS,
+        )
 
 
 async def _desk(request: Request) -> JobDesk:

@@ -45,7 +45,6 @@ from tg_workbench.models.serving import Services
 from tg_workbench.notifications import Inbox, Preferences
 from tg_workbench.observability.alerts import Alerts
 from tg_workbench.observability.job_statistics import JobStatistics
-from tg_workbench.observability.statistics import Statistics
 from tg_workbench.training import Jobs, Operations, TrainingClients
 from tg_workbench.webhooks import Reach, Subscriptions
 
@@ -117,10 +116,6 @@ async def _services(session: Transaction, premises: ThePremises) -> Services:
 
 async def _alerts(session: Transaction) -> Alerts:
     return Alerts(session)
-
-
-async def _statistics(session: Transaction) -> Statistics:
-    return Statistics(session)
 
 
 async def _users(session: Transaction) -> Users:
@@ -242,7 +237,6 @@ EventsRoom = Annotated[Events, Depends(_events, scope="function")]
 ApiKeysRoom = Annotated[ApiKeys, Depends(_api_keys, scope="function")]
 ServicesRoom = Annotated[Services, Depends(_services, scope="function")]
 AlertsRoom = Annotated[Alerts, Depends(_alerts, scope="function")]
-StatisticsRoom = Annotated[Statistics, Depends(_statistics, scope="function")]
 UsersRoom = Annotated[Users, Depends(_users, scope="function")]
 OrganizationsRoom = Annotated[Organizations, Depends(_organizations, scope="function")]
 MembershipsRoom = Annotated[Memberships, Depends(_memberships, scope="function")]

@@ -9,7 +9,7 @@ what a step has cost is in the ledger.
 What changes rows of another tenant than the actor's is in that tenant's log too, under the same actor: what
 the operator does in an organisation its own people see. Who tries passwords for somebody's account is in the
 log of the account's first organisation; in ours the account is not named. What was refused, or failed, is
-bounded (`security.refusals`).
+bounded (`security.audit.refusals`).
 
 **Why every step over HTTP.** `forward_backward` and `optim_step` are recorded like everything else: an entry
 costs 0.1 ms and 360 bytes, the log of operations beside it more, and a rule without exceptions is one that
@@ -36,7 +36,7 @@ from tg_workbench.federation.devices import origin_of
 from tg_workbench.identity import LOCAL_PRINCIPAL, Organization, Principal
 from tg_workbench.identity.gifts import gift_of
 from tg_workbench.security import AuditLog, Deed, WrappedDataKey
-from tg_workbench.security.audit import PLAIN, Outcome
+from tg_workbench.security.audit.entries import PLAIN, Outcome
 from tg_workbench.storage.database import after_commit, changed_in, made_in
 
 log = structlog.get_logger("tg_workbench.audit")

@@ -1,6 +1,7 @@
 """Waiting for something to change: nothing is held meanwhile but the connection.
 
 Each look is a short transaction of its own, after a bell, or after a while in case the bell was lost.
+The event loop hears the bells: who writes or looks, and awaits nothing before waiting here, misses none.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.observability.conditions import Grounds, Reading, worst_of_each
 from tg_workbench.security import AuditEntries, AuditLog, verify
-from tg_workbench.security.audit import WORKBENCH
-from tg_workbench.security.audit_verifying import is_used
+from tg_workbench.security.audit.entries import WORKBENCH
+from tg_workbench.security.audit.verifying import is_used
 from tg_workbench.storage.database import now
 from tg_workbench.webhooks import Delivery, DeliveryStatus, Subscription
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from tg_workbench.engine import architectures, generation, lora, states
 from tg_workbench.engine.answers import RightAnswers, classes_of, last_of, predictions
 from tg_workbench.engine.averaging import TailAverage
-from tg_workbench.engine.batches import Batch, Repeats
 from tg_workbench.engine.generation import Completion
+from tg_workbench.engine.gradients import Gradients
 from tg_workbench.engine.identities import identified
 from tg_workbench.engine.losses import LOSSES
 from tg_workbench.engine.measures import Measures, Tally, measured, tally_for
@@ -34,10 +34,8 @@ from tg_workbench.engine.networks import LanguageModel, Network, RowModel, TextC
 from tg_workbench.engine.objectives import Objective
 from tg_workbench.engine.optimizers import make_optimizer
 from tg_workbench.engine.outcomes import Evaluation, ForwardBackward, OptimStep
-from tg_workbench.engine.plain import NOT_FINITE, PlainSum, all_finite, plain_sum
 from tg_workbench.engine.reader import Reader, ShouldStop
 from tg_workbench.engine.specs import (
-    BF16_MIXED,
     BOOK_KEEPING,
     Architecture,
     LoraSpec,
@@ -45,12 +43,7 @@ from tg_workbench.engine.specs import (
     PrivacySpec,
     TrainerSpec,
 )
-from tg_workbench.errors import InvalidBatch, InvalidRequest, NoGradient, NotALanguageModel
-from tg_workbench.privacy.apart import BF16_TOLERANCE, TOLERANCE, require_apart
-from tg_workbench.privacy.clipping import ClippedSum
-from tg_workbench.privacy.engines import clipping_engine
-from tg_workbench.privacy.noise import add_noise, noisy_loss
-from tg_workbench.privacy.randomness import SecureRandom
+from tg_workbench.errors import InvalidRequest, NoGradient, NotALanguageModel
 
 T = TypeVar("T", bound=Tally)
 
@@ -96,12 +89,7 @@ class Trainer:
         self._trainable = {name: p for name, p in self._module.named_parameters() if p.requires_grad}
         self._optimizer = make_optimizer(self._trainable.values(), spec.optimizer)
         self._average = TailAverage(self._trainable, spec.average_after)
-        self._clipper = clipping_engine(spec.privacy.engine, self._module) if spec.privacy else None
-        self._gradient: ClippedSum | PlainSum | None = None
-        self._repeats = Repeats()
-        self._is_unchecked = False  # whether a gradient nobody checked may have gone into the weights
-        self._is_apart = False  # whether examples were seen not to depend on one another
-        self._randomness = SecureRandom()
+        self._gradients = Gradients(spec, self._module, self._reader, self._objective)
         self._loss_name = spec.loss or self._network.loss
 
     @property
@@ -132,7 +120,7 @@ class Trainer:
     @property
     def pending(self) -> bool:
         """Whether a gradient waits for `optim_step`."""
-        return self._gradient is not None
+        return self._gradients.pending
 
     @property
     def _module(self) -> nn.Module:
@@ -184,53 +172,43 @@ class Trainer:
         read, loss_name = self._reader.read(batch, allow_empty=allow_empty)
         unit = self.spec.privacy.unit if self.spec.privacy is not None else None
         read, keys = identified(read, batch, unit)
-        told = self._repeats.check(*keys()) if refuse_repeats else frozenset()
+        told = self._gradients.repeats.check(*keys()) if refuse_repeats else frozenset()
         if admit is not None:
-            admit(self._repeats.seen | told)
+            admit(self._gradients.repeats.seen | told)
         self._dropout(on=True)
-        found = self._clipped(read, loss_name, micro_batch_size) if self.spec.privacy else None
-        plain = None if found else self._plain(read, loss_name, micro_batch_size, check_gradient)
+        outcome = self._gradients.add(
+            read, loss_name, micro_batch_size, canaries=canaries, check=check_gradient
+        )
         self._loss_name = loss_name
-        self._repeats.add(told)
-        if found is not None:
-            return self._keep_clipped(found, read, canaries)
-        assert plain is not None  # noqa: S101  (one of the two ways was taken)
-        return self._keep_plain(plain, read, canaries)
+        self._gradients.repeats.add(told)
+        return outcome
 
     @property
     def participants(self) -> frozenset[bytes]:
         """Whom the gradient that waits is about, by key; only of batches taken with `refuse_repeats`."""
-        return self._repeats.seen
+        return self._gradients.repeats.seen
 
     def require_finite(self) -> None:
         """Raise InvalidBatch where a gradient that nobody checked has left weights that are not finite.
 
         Looked up in the weights: no optimizer brings a number back that has become infinite or none.
         """
-        if self._is_unchecked and not all_finite([p.detach() for p in self._trainable.values()]):
-            raise InvalidBatch(NOT_FINITE)
-        self._is_unchecked = self.pending and self._is_unchecked
+        self._gradients.require_finite()
 
     def discard(self) -> None:
         """Forget the gradient that waits."""
-        self._gradient = None
-        self._repeats = Repeats()
+        self._gradients.discard()
 
     def optim_step(self, *, learning_rate: float | None = None) -> OptimStep:
         """Noise the accumulated sum (with privacy), divide it by the expected batch size, and step once.
 
         `learning_rate` holds for this step alone.
         """
-        if self._gradient is None:
+        if not self.pending:
             raise NoGradient
         if learning_rate is not None and not 0.0 <= learning_rate < math.inf:
             raise InvalidRequest("learning_rate must be a finite number, zero or above")
-        divisor, loss = self._divisor(self._gradient.count), None
-        if isinstance(self._gradient, ClippedSum):
-            summed, loss = self._release(self._gradient, divisor)
-            torch._foreach_div_([summed[name] for name in self._trainable], divisor)
-        else:
-            summed = self._gradient.over(divisor)
+        summed, loss = self._gradients.released()
         for name, parameter in self._trainable.items():
             parameter.grad = summed[name]
         used = self.spec.optimizer.learning_rate if learning_rate is None else learning_rate
@@ -243,73 +221,6 @@ class Trainer:
         self.step += 1
         self._average.take(self.step)
         return OptimStep(self.step, used, noise_applied=self.spec.privacy is not None, noisy_loss=loss)
-
-    def _divisor(self, count: int) -> float:
-        """What the sum over `count` examples is divided by in a step."""
-        return self.spec.expected_batch_size or max(1, count)
-
-    def _release(self, gradient: ClippedSum, divisor: float) -> tuple[dict[str, Tensor], float | None]:
-        """The noisy gradient and, where one was asked for, the noisy mean loss: one Gaussian together."""
-        privacy = self.spec.privacy
-        assert privacy is not None  # noqa: S101  (only privacy makes a ClippedSum)
-        source: dict[str, Any] = {"generator": self._randomness, "hardened": privacy.hardened_noise}
-        summed = add_noise(gradient, privacy.gradient_noise_multiplier, **source)
-        if privacy.noisy_loss_bound is None:
-            return summed, None
-        loss = noisy_loss(gradient, privacy.noisy_loss_bound, privacy.loss_noise_multiplier, **source)
-        return summed, loss / divisor
-
-    def _clipped(self, read: Batch, loss_name: str, micro_batch_size: int | None) -> ClippedSum:
-        assert self.spec.privacy is not None and self._clipper is not None  # noqa: S101, PT018  (private)
-        bound = self.spec.privacy.max_grad_norm
-        self._require_apart(read, loss_name)
-        total: ClippedSum | None = None
-        for part in self._reader.parts(read, micro_batch_size):
-            found = self._clipper.clip(partial(self._objective.losses, part, loss_name), bound, part.units)
-            total = found if total is None else total + found
-        return total if total is not None else self._clipper.nothing(bound)
-
-    def _require_apart(self, read: Batch, loss_name: str) -> None:
-        """Once, on the first examples that come together. Raises InvalidRequest."""
-        if self._is_apart or read.size < 2:
-            return
-        near = BF16_TOLERANCE if self.spec.precision == BF16_MIXED else TOLERANCE
-        losses = self._objective.losses
-        require_apart(self._module, lambda some: losses(read.some(some), loss_name), read.size, near)
-        self._is_apart = True
-
-    def _plain(
-        self, read: Batch, loss_name: str, micro_batch_size: int | None, check: bool
-    ) -> tuple[PlainSum, list[float], float]:
-        losses = (
-            self._objective.losses(part, loss_name) for part in self._reader.parts(read, micro_batch_size)
-        )
-        found = plain_sum(self._trainable, losses, self._divisor(read.size), check=check)
-        self._is_unchecked |= not check
-        return found
-
-    def _keep_clipped(self, found: ClippedSum, read: Batch, canaries: int) -> ForwardBackward:
-        held = self._gradient
-        self._gradient = held + found if isinstance(held, ClippedSum) else found
-        told = found.count - canaries
-        losses, norms = _finite(found.losses[:told].numpy()), _finite(found.norms[:told].numpy())
-        return ForwardBackward(
-            loss=_mean(losses),
-            grad_norm=_mean(norms),
-            grad_norm_after_clip=_mean(norms.clip(max=found.bound)),
-            num_clipped=int((norms > found.bound).sum()),
-            num_examples=told,
-            tokens=read.tokens,
-        )
-
-    def _keep_plain(
-        self, found: tuple[PlainSum, list[float], float], read: Batch, canaries: int
-    ) -> ForwardBackward:
-        held, (summed, losses, norm) = self._gradient, found
-        self._gradient = held + summed if isinstance(held, PlainSum) else summed
-        told = read.size - canaries
-        mean = sum(losses[:told]) / told if told else 0.0
-        return ForwardBackward(mean, norm, norm, 0, told, read.tokens)
 
     # -------------------------------------------------------------------------------- looking
     def sample(
@@ -440,18 +351,12 @@ class Trainer:
         states.apply(plan, self._trainable, self._optimizer)
         self._average.become(mean)
         self.step = plan.step
-        self.discard()
-        self._is_unchecked = False
+        self._gradients.begin_anew()
 
     def _identity(self) -> dict[str, Any]:
         return states.identity(
             self.spec.model_ref, self.spec.architecture, self.spec.lora, self.spec.optimizer.name
         )
-
-
-def _finite(values: NDArray[Any]) -> NDArray[Any]:
-    finite = np.isfinite(values)
-    return values if finite.all() else values[finite]
 
 
 def _mean(values: NDArray[Any]) -> float:

@@ -49,14 +49,15 @@ from tg_workbench.sdk.job_plans import EarlyStopping, Schedule
 from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
 from tg_workbench.sdk.jobs import Job, Jobs
 from tg_workbench.sdk.logs import LogLine
-from tg_workbench.sdk.models import Model, Models
+from tg_workbench.sdk.models import Model, Service
 from tg_workbench.sdk.notifications import Notification, Notifications
 from tg_workbench.sdk.organizations import Invitation, Organization, Organizations
 from tg_workbench.sdk.plans import Architecture, LoRA, Optimizer, Privacy
 from tg_workbench.sdk.privacy_plans import PrivacyPlan
 from tg_workbench.sdk.progress import Progress
+from tg_workbench.sdk.registry import Models
 from tg_workbench.sdk.runs import TrainingRun
-from tg_workbench.sdk.services import Service, Services
+from tg_workbench.sdk.services import Services
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
 from tg_workbench.sdk.users import User, Users
 from tg_workbench.sdk.values import (

@@ -9,35 +9,17 @@ from tg_workbench.errors import CampaignFailed, DeadlineExceeded, InvalidRequest
 from tg_workbench.sdk.campaign_views import CampaignView, Participation, RoundView
 from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.followed import Followed
-from tg_workbench.sdk.models import Model, Models
+from tg_workbench.sdk.models import Model
+from tg_workbench.sdk.registry import Models
 
 CAMPAIGNS, PARTICIPATIONS = "/workbench/v1/federation/campaigns", "/workbench/v1/federation/rounds"
 
 
-class Campaign(Followed):
+class Campaign(Followed[CampaignView]):
     """One campaign. `status` and `rounds()` ask each time; `view` is the last that was told.
 
     It goes on when this kernel ends: `wb.federation[id]` finds it again.
     """
-
-    def __init__(self, connection: Connection, view: CampaignView) -> None:
-        super().__init__(connection)
-        self._view = view
-
-    @property
-    def id(self) -> str:
-        """Its id: keep it, and `wb.federation[id]` finds the campaign again."""
-        return self._view.id
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return self._view.name
-
-    @property
-    def view(self) -> CampaignView:
-        """The last view taken; asks nobody."""
-        return self._view
 
     def refresh(self) -> CampaignView:
         """Ask the workbench how it stands. Raises CampaignNotFound, CallFailed."""

@@ -7,7 +7,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from tg_workbench.errors import CallFailed, DeadlineExceeded, WorkbenchError
 from tg_workbench.sdk.connection import Connection
@@ -20,6 +20,14 @@ class Seen(Protocol):
     """How it stood at one moment."""
 
     @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more happens to it."""
 
@@ -28,20 +36,34 @@ class Seen(Protocol):
         """How far it was."""
 
 
-class Followed(ABC):
+View = TypeVar("View", bound=Seen)
+
+
+class Followed(ABC, Generic[View]):
     """A handle to it. `view` is the last that was told, and `refresh` asks."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, view: View) -> None:
         self._connection = connection
+        self._view = view
         self._bar: Bar | None = None
 
     @property
-    @abstractmethod
-    def view(self) -> Seen:
+    def id(self) -> str:
+        """Its id: keep it, and it is found again by it."""
+        return self._view.id
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._view.name
+
+    @property
+    def view(self) -> View:
         """The last view taken; asks nobody."""
+        return self._view
 
     @abstractmethod
-    def refresh(self) -> Seen:
+    def refresh(self) -> View:
         """Ask the workbench how it stands."""
 
     @abstractmethod

@@ -17,8 +17,9 @@ from tg_workbench.sdk.events import JOBS, Event, EventStream
 from tg_workbench.sdk.followed import Followed
 from tg_workbench.sdk.job_plans import EarlyStopping, JobPlan, Schedule
 from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
-from tg_workbench.sdk.models import Model, Models
+from tg_workbench.sdk.models import Model
 from tg_workbench.sdk.plans import LoRA, Optimizer, Privacy, chosen_lora, chosen_privacy
+from tg_workbench.sdk.registry import Models
 from tg_workbench.sdk.values import ClientView, PrivacyView
 
 PATH = "/workbench/v1/jobs"
@@ -27,39 +28,22 @@ STOP_SECONDS = 10.0
 """How long `stop` waits for the job to save what it has."""
 
 
-class Job(Followed):
+class Job(Followed[JobView]):
     """One job. `status`, `progress`, `metrics` and `history` ask each time; `view` is the last that was told.
 
     It goes on when this kernel ends: `wb.jobs[id]` finds it again.
     """
 
     def __init__(self, connection: Connection, view: JobView) -> None:
-        super().__init__(connection)
-        self._view = view
+        super().__init__(connection, view)
         self._path = f"{PATH}/{view.id}"
 
-    # ------------------------------------------------------------------------- what it is
-    @property
-    def id(self) -> str:
-        """Its id: keep it, and `wb.jobs[id]` finds the job again."""
-        return self._view.id
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return self._view.name
-
-    @property
-    def view(self) -> JobView:
-        """The last view taken; asks nobody."""
-        return self._view
-
+    # ------------------------------------------------------------------------- how it goes
     def refresh(self) -> JobView:
         """Ask the workbench how it stands. Raises JobNotFound, CallFailed."""
         self._view = JobView.from_wire(self._connection.get(self._path))
         return self._view
 
-    # ------------------------------------------------------------------------- how it goes
     @property
     def status(self) -> str:
         """queued, running, stopping, completed, failed or cancelled."""

@@ -1,29 +1,32 @@
-"""Models: what jobs have learned, by name and version; asked, exported, and served."""
+"""Models and services: what jobs have learned, to be asked, exported and served, and what answers with it.
+
+A model leads to its service and a service to its model, so they stand together.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from tg_workbench.errors import ModelNotFound
+from tg_workbench.errors import DeadlineExceeded, ModelFailed
 from tg_workbench.sdk.connected import Connected
-from tg_workbench.sdk.connection import Connection
-from tg_workbench.sdk.datasets import Dataset, dataset_id_of
+from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.downloads import fetch_archive
 from tg_workbench.sdk.predicting import LANGUAGE, predicted
 from tg_workbench.sdk.questions import Reading
-from tg_workbench.sdk.services import Service, Services
 from tg_workbench.sdk.values import Prediction, PrivacyView, Value
-from tg_workbench.sdk.wire_errors import rebuilt
+from tg_workbench.sdk.writing import written
 
 MODELS = "/workbench/v1/models"
 """A worker is started when nobody has asked a model lately; then an answer takes longer."""
-PAGE, MOST_SEARCHED = 100, 2_000
+SERVICES = "/api/v1/inference/services"
+SERVICE = "/workbench/v1/services"
+INFERENCE = "/workbench/v1/inference"
 Form = Literal["safetensors", "onnx", "hf"]
-Order = Literal["created_at", "accuracy", "name"]
 
 
 class Card(str):
@@ -152,11 +155,11 @@ class Model(Connected):
         With `min_replicas` 0 its worker leaves when nobody asks, and the next question starts another.
         Raises Refused for a name that is taken, InvalidRequest.
         """
-        services = Services(self._connected())
-        chosen = name or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.family}-v{self.version}").strip("-._")[:64]
-        service = services.create(
-            self,
-            chosen,
+        given = name or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.family}-v{self.version}").strip("-._")[:64]
+        service = Service.made(
+            self._connected(),
+            self.id,
+            given,
             min_replicas=min_replicas,
             max_replicas=max_replicas,
             runtime=runtime,
@@ -184,78 +187,131 @@ class Model(Connected):
         return f"<Model {self}, {self.id}>"
 
 
-class Models:
-    """The models of a workbench: `wb.models[id]`, `["name"]` (its newest), `["name:2"]`, `["name@alias"]`."""
+@dataclass(slots=True, repr=False)
+class Service(Connected):
+    """An inference service. `ready` and `status` of `refresh()` ask; other members are as last told."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    KIND: ClassVar[str] = "service"
+    WHENCE: ClassVar[str] = "wb.services[name]"
 
-    def list(
+    id: str
+    name: str = ""
+    model_id: str = ""
+    status: str = "stopped"
+    """stopped, starting, ready, failed or stopping."""
+    reason: str | None = None
+    """Why it failed."""
+    runtime: str = ""
+    runtime_used: str = ""
+    """What answers: onnxruntime, torch or triton."""
+    gpu_count: int = 0
+    min_replicas: int = 0
+    max_replicas: int = 1
+    replicas: int = 0
+    """How many workers of it answer now."""
+    warnings: Sequence[str] = ()
+    created_at: str | None = None
+    started_at: str | None = None
+    stopped_at: str | None = None
+    _connection: Connection | None = field(default=None, compare=False)
+
+    @classmethod
+    def made(cls, connection: Connection, model_id: str, name: str, **chosen: str | int) -> Self:
+        """A new one, stopped; `chosen` are its runtime and how many workers and GPUs it may have."""
+        asked = {"name": name, "model_id": model_id, **chosen}
+        return cls.from_wire(connection.post(SERVICES, Body.of_json(asked))["data"], connection)
+
+    # ------------------------------------------------------------------------- how it stands
+    @property
+    def ready(self) -> bool:
+        """Whether it would answer now: asked now."""
+        return self.refresh().status == "ready"
+
+    @property
+    def url(self) -> str:
+        """Where clients of the Open Inference Protocol find it; they add `/v2/…` themselves."""
+        return f"{self._connected().address.url.rstrip('/')}{INFERENCE}/{self.id}"
+
+    @property
+    def model(self) -> Model:
+        """What it answers with."""
+        connection = self._connected()
+        return Model.from_wire(connection.get(f"{MODELS}/{self.model_id}"), connection)
+
+    def refresh(self) -> Self:
+        """Look again, and return it. Raises ServiceNotFound."""
+        self._take(self._connected().get(f"{SERVICE}/{self.id}"))
+        return self
+
+    # ------------------------------------------------------------------------- life
+    def start(self) -> Self:
+        """Have it answer, from now on and after every restart; it is `ready` when its worker is."""
+        self._take(self._connected().post(f"{SERVICES}/{self.id}/start")["data"])
+        return self
+
+    def wait(self, timeout: float | None = 60.0) -> Self:
+        """Wait until it is ready, and return it. Raises ModelFailed when it cannot be, DeadlineExceeded."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.ready:
+            if self.status == "failed":
+                raise ModelFailed(self.reason or f"service {self.name} failed")
+            if self.status in ("stopped", "stopping"):
+                raise ModelFailed(f"service {self.name} is {self.status}: start() it")
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineExceeded(self.id, f"service {self.name} is not ready after {timeout:g} s")
+            time.sleep(0.1)
+        return self
+
+    def stop(self) -> Self:
+        """What it was asked is answered, and its workers leave; `start()` has it answer again."""
+        self._take(self._connected().post(f"{SERVICES}/{self.id}/stop")["data"])
+        return self
+
+    def delete(self) -> None:
+        """Stop it and forget it; its model stays."""
+        self._connected().delete(f"{SERVICE}/{self.id}")
+
+    # ------------------------------------------------------------------------- ask
+    def predict(self, rows: Any) -> list[Prediction]:
+        """What its model says of each row, in order; rows are as for `Model.predict`.
+
+        A worker that is not there yet is waited for. Raises ServiceStopped, InvalidRequest.
+        """
+        return predicted(self._connected(), f"{SERVICE}/{self.id}/predict", rows, self.model)
+
+    def generate(
         self,
+        prompt: str,
         *,
-        family: str | None = None,
-        alias: str | None = None,
-        model_type: str | None = None,
-        task: str | None = None,
-        dataset: Dataset | str | None = None,
-        sort_by: Order = "created_at",
-        limit: int = 50,
-        offset: int = 0,
-    ) -> list[Model]:
-        """A page of them, newest first, or the most accurate, or by name; only those that are named."""
-        query = {
-            "family": family,
-            "alias": alias,
-            "model_type": model_type,
-            "task": task,
-            "dataset_id": dataset_id_of(dataset),
-            "sort_by": sort_by,
-            "limit": limit,
-            "offset": offset,
+        max_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = -1,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """What a language model writes after a prompt, piece by piece; `"".join(…)` is all of it.
+
+        Who stops reading stops the writing. Raises ServiceStopped, InvalidRequest for a model that writes
+        nothing, and CallFailed when the text breaks off.
+        """
+        asked = {
+            "text_input": prompt,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
+            "stop": list(stop),
         }
-        answer = self._connection.get(MODELS, query)
-        return [Model.from_wire(item, self._connection) for item in answer.get("models", [])]
+        path = f"{INFERENCE}/{self.id}/v2/models/{self.model_id}/generate_stream"
+        yield from written(self._connected(), path, asked)
 
-    def search(self, text: str, *, limit: int = 50) -> Sequence[Model]:
-        """Those with a text in their name, their type or their task, newest first."""
-        wanted = text.casefold()
-        found: list[Model] = []
-        for offset in range(0, MOST_SEARCHED, PAGE):
-            page = self.list(limit=PAGE, offset=offset)
-            found += [model for model in page if wanted in _words(model)]
-            if len(found) >= limit or len(page) < PAGE:
-                break
-        return found[:limit]
+    # ------------------------------------------------------------------------- how it asks
+    def __str__(self) -> str:
+        """One line: name, how it stands, and what answers."""
+        workers = f"{self.replicas} of at most {self.max_replicas} workers"
+        told = f": {self.reason}" if self.reason else ""
+        return f"{self.name} {self.status}{told}, {workers}, {self.runtime_used}"
 
-    def get(self, model_id: str) -> Model:
-        """The model with this id. Raises ModelNotFound."""
-        return Model.from_wire(self._connection.get(f"{MODELS}/{model_id}"), self._connection)
-
-    def __getitem__(self, key: str) -> Model:
-        """By id, by name, by `name:version` or by `name@alias`. Raises ModelNotFound."""
-        if key.startswith("mdl-"):
-            return self.get(key)
-        name, at, alias = key.rpartition("@")
-        if at:
-            return self._first(key, self.list(family=name, alias=alias, limit=1))
-        newest = self.list(family=key, limit=1)
-        if newest:
-            return newest[0]
-        parts = re.fullmatch(r"(.+)(?::|_v)([0-9]{1,9})", key)
-        if parts is None:
-            raise _missing(key)
-        named = self._first(key, self.list(family=parts[1], limit=1))
-        return self._first(key, [model for model in named.versions() if model.version == int(parts[2])])
-
-    def _first(self, key: str, found: Sequence[Model]) -> Model:
-        if not found:
-            raise _missing(key)
-        return found[0]
-
-
-def _words(model: Model) -> str:
-    return " ".join((model.name, model.family, model.model_type, model.task)).casefold()
-
-
-def _missing(key: str) -> Exception:
-    return rebuilt(ModelNotFound, f"there is no model {key}: wb.models.list() shows those there are", {})
+    def __repr__(self) -> str:
+        """The same, and its id; asks nobody."""
+        return f"<Service {self}, {self.id}>"

@@ -21,7 +21,6 @@ from tg_workbench.sdk.federation import Federation
 from tg_workbench.sdk.futures import Future
 from tg_workbench.sdk.jobs import Jobs
 from tg_workbench.sdk.logs import LogLine
-from tg_workbench.sdk.models import Models
 from tg_workbench.sdk.moments import Moment, as_iso
 from tg_workbench.sdk.notifications import Notifications
 from tg_workbench.sdk.organizations import Organizations
@@ -36,6 +35,7 @@ from tg_workbench.sdk.plans import (
     chosen_privacy,
 )
 from tg_workbench.sdk.privacy_plans import PrivacyPlan
+from tg_workbench.sdk.registry import Models
 from tg_workbench.sdk.services import Services
 from tg_workbench.sdk.training_clients import TrainingClient, TrainingClients
 from tg_workbench.sdk.users import Users

@@ -4,10 +4,10 @@ Pitfalls: whoever loses `keys/` in the home folder loses every checkpoint; whoev
 the database can read them all, and can sign an audit log of their own.
 """
 
-from tg_workbench.security.audit import AuditEntries, AuditQuery, Deed
-from tg_workbench.security.audit_heads import Head, HeadFiles
-from tg_workbench.security.audit_log import HEADS, AuditLog
-from tg_workbench.security.audit_verifying import Break, Verdict, verify
+from tg_workbench.security.audit.entries import AuditEntries, AuditQuery, Deed
+from tg_workbench.security.audit.heads import Head, HeadFiles
+from tg_workbench.security.audit.log import HEADS, AuditLog
+from tg_workbench.security.audit.verifying import Break, Verdict, verify
 from tg_workbench.security.data_keys import DataKey, DataKeys
 from tg_workbench.security.tables import AuditEntry, WrappedDataKey
 from tg_workbench.security.vault import Vault

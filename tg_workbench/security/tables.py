@@ -21,7 +21,7 @@ class WrappedDataKey(SQLModel, table=True):
 
 
 class AuditEntry(SQLModel, table=True):
-    """One entry of a tenant's audit log. What each column is hashed as: `audit_chain`."""
+    """One entry of a tenant's audit log. What each column is hashed as: `audit.chain`."""
 
     __tablename__ = "audit_entries"
     __table_args__ = ({"sqlite_with_rowid": False},)

@@ -1,6 +1,6 @@
-"""What a training client can be asked to do, and how it is done: one method per kind of operation.
+"""A training client at work: how it learns, keeps its state, and tells how far it came.
 
-Runs in the worker. Errors of ours end as a failed operation; the client stays as it was before.
+Runs in the worker. Whatever raises leaves the client as it was before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from tg_workbench.errors import (
     InvalidBatch,
     InvalidRequest,
     NoGradient,
-    PrivacyRefused,
     Refused,
     StorageFull,
 )
@@ -27,13 +26,14 @@ from tg_workbench.events import Progressed
 from tg_workbench.execution import Fence
 from tg_workbench.privacy import PoissonSampler
 from tg_workbench.storage import Blobs, Database
-from tg_workbench.training.budget import NO_GUARANTEE, Charged, RunBudget
+from tg_workbench.training.budget import NO_GUARANTEE, RunBudget
 from tg_workbench.training.canaries import Canaries
 from tg_workbench.training.checkpoints import Checkpoints
 from tg_workbench.training.plan import Plan
+from tg_workbench.training.points import Points
 from tg_workbench.training.provenance import Provenance
 from tg_workbench.training.queue import Also, WorkQueue
-from tg_workbench.training.rows import Batch, DatasetRows, request_of
+from tg_workbench.training.rows import Batch, DatasetRows
 from tg_workbench.training.tables import Artifact, Operation, TrainingClient
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,6 @@ PROGRESS_SECONDS = (0.1, 1.0)
 NOT_SAVED = -1
 NOTES = "notes"
 """The name under which a checkpoint carries an operator's notes, under its seal."""
-SAMPLED = "sampled"
-"""The mode in which the server draws the batch: nothing that tells its size leaves."""
 
 
 class Operator:
@@ -80,7 +78,7 @@ class Operator:
         self.lineage: dict[str, int] = dict(client.lineage)
         self.budget = RunBudget(plan, client, database, fence) if plan is not None else None
         self.checkpoints = Checkpoints(client, database, blobs, home, fence)
-        self.points = self._no_points()
+        self._points = Points(plan, client.dp_metrics)
         self.saved_step = NOT_SAVED
         self.notes: dict[str, Any] = {}
         """What whoever trains wants to find beside the weights when they are taken up again."""
@@ -90,47 +88,21 @@ class Operator:
         self._last_flush = self._flush_cost = 0.0
         self._save_cost = 0.0
         self._last_save = time.monotonic()
-        self._losses: list[tuple[float, int]] = []
-        self._last_pass: ForwardBackward | None = None
         self._datasets: dict[str, tuple[Dataset, DatasetRows]] = {}
         self._sampler: PoissonSampler | None = None
         self._canaries: Canaries | None = None
-        self.dp_metrics: dict[str, Any] | None = client.dp_metrics
+
+    @property
+    def points(self) -> dict[str, list[Any]]:
+        """What each step came to, by column, since the last time it was told."""
+        return self._points.columns
+
+    @property
+    def dp_metrics(self) -> dict[str, Any] | None:
+        """What the newest step spent, as it is told; None without privacy."""
+        return self._points.dp_metrics
 
     # ------------------------------------------------------------------------------- learning
-    def forward_backward(self, operation: Operation, *, again: bool = False) -> dict[str, Any]:
-        """Form and accumulate gradients; `again`, after a worker was lost, those that had been taken before.
-
-        In sampled mode a call is a fresh Poisson draw, at most one a step. Raises BudgetExhausted for rows of
-        somebody whose ε is spent.
-        """
-        request = request_of(operation)
-        if "dataset_id" in request:
-            outcome = self._learn_from_dataset(request["dataset_id"])
-        else:
-            outcome = self.learn(self._own_rows(request.get("batch")), admitted=again)
-        sampled = self.plan is not None and self.plan.mode == SAMPLED
-        return {
-            "loss": outcome.loss,
-            "grad_norm": outcome.grad_norm,
-            "tokens_processed": None if sampled else outcome.tokens,
-            "num_examples": None if sampled else outcome.num_examples,
-            "dp_metrics": None,
-        }
-
-    def optim_step(self, operation: Operation) -> dict[str, Any]:
-        """Charge, draw noise, apply.
-
-        Raises NoGradient, BudgetExhausted, PrivacyRefused: nothing was spent.
-        """
-        request = request_of(operation)
-        if self.plan is not None and not request.get("apply_dp_noise", True):
-            raise PrivacyRefused(
-                "this client trains with differential privacy: apply_dp_noise cannot be false"
-            )
-        taken = self.apply(operation, learning_rate=request.get("learning_rate"))
-        return {"step": taken.step, "learning_rate": taken.learning_rate, "dp_metrics": self.dp_metrics}
-
     def learn(
         self,
         batch: Batch,
@@ -151,9 +123,7 @@ class Operator:
             canaries=canaries,
             check_gradient=check_gradient,
         )
-        self._last_pass = outcome
-        if outcome.num_examples:
-            self._losses.append((outcome.loss, outcome.num_examples))
+        self._points.saw(outcome)
         return outcome
 
     def learn_sampled(self) -> ForwardBackward:
@@ -186,11 +156,12 @@ class Operator:
 
     def _sampler_of(self, rows: DatasetRows, canaries: int) -> PoissonSampler:
         """Draws from the dataset and the canaries beside it, each at the rate of the dataset alone."""
-        if self.plan is None:
-            rate = min(1.0, self.client.config["batch_size"] / rows.members)
-            return PoissonSampler(rows.members + canaries, rate)
-        most = self.plan.truncated_batch_size
-        return PoissonSampler(rows.members + canaries, self.plan.sample_rate, truncated_batch_size=most)
+        planned = self.sampler_over(rows.members + canaries)
+        if planned is not None:
+            return planned
+        return PoissonSampler(
+            rows.members + canaries, min(1.0, self.client.config["batch_size"] / rows.members)
+        )
 
     def canaries(self) -> Canaries | None:
         """What is learned beside the client's dataset; None when it was created without."""
@@ -214,105 +185,17 @@ class Operator:
             )
         taken = self.trainer.optim_step(learning_rate=learning_rate)
         self.step = taken.step
-        self._note_step(taken, charged)
+        self._points.add(taken, charged)
         return taken
 
-    def _learn_from_dataset(self, dataset_id: str) -> ForwardBackward:
-        if self.client.dataset_id != dataset_id:
-            raise PrivacyRefused(
-                "a training client draws batches only from the dataset it was created with: its privacy plan "
-                "is made for that one. Create a client with this dataset_id"
-            )
-        return self.learn_sampled()
-
-    def _own_rows(self, batch: Any) -> Batch:
-        if self.plan is not None and self.plan.mode == SAMPLED:
-            raise PrivacyRefused(
-                "this client trains on batches that the server draws (mode: sampled): send its dataset_id, "
-                "or create a client without a dataset for rows of your own"
-            )
-        if not isinstance(batch, dict):
-            raise InvalidRequest("send a 'batch' or a 'dataset_id'")
-        if self.plan is None:
-            self.provenance = self.provenance.joined(Provenance(unprotected=True))
-        return batch
-
-    # ------------------------------------------------------------------------------- looking
-    def sample(self, operation: Operation) -> dict[str, Any]:
-        """Write text. A private model's text is post-processing: it costs nothing."""
-        request = request_of(operation)
-        completions = self.trainer.sample(
-            request["prompts"],
-            max_tokens=request["max_tokens"],
-            temperature=request["temperature"],
-            top_p=request["top_p"],
-            top_k=request["top_k"],
-            stop_sequences=request["stop_sequences"],
-            should_stop=self.should_stop,
-        )
-        settings = {name: value for name, value in request.items() if name != "prompts"}
-        samples = [
-            {
-                "prompt": completion.prompt,
-                "completion": completion.completion,
-                "tokens_generated": completion.tokens_generated,
-                "finish_reason": completion.finish_reason,
-            }
-            for completion in completions
-        ]
-        return {"samples": samples, "model_step": self.step, "sampling_config": settings}
-
-    def evaluate(self, operation: Operation) -> dict[str, Any]:
-        """Loss and accuracy on a public dataset or the caller's rows.
-
-        Raises PrivacyRefused for protected sets.
-        """
-        request = request_of(operation)
-        batch, source = request.get("batch"), "caller"
-        if "dataset_id" in request:
-            dataset, rows = self.dataset_rows(request["dataset_id"])
-            if dataset.privacy == "protected":
-                raise PrivacyRefused(
-                    "evaluating on a protected dataset is not private: use a public or held-out one"
-                )
-            batch, source = rows.take(slice(None)), "public"
-        if not isinstance(batch, dict):
-            raise InvalidRequest("send a 'batch' or a 'dataset_id'")
-        outcome = self.trainer.evaluate(batch, should_stop=self.should_stop)
-        return {
-            "loss": outcome.loss,
-            "accuracy": outcome.accuracy,
-            "num_examples": outcome.num_examples,
-            "source": source,
-        }
-
-    def predict(self, operation: Operation) -> dict[str, Any]:
-        """What the model says of the caller's rows."""
-        request = request_of(operation)
-        batch = request.get("batch") or request
-        return {"predictions": self.trainer.predict(batch, should_stop=self.should_stop)}
-
     # ------------------------------------------------------------------------------- state
-    def save_state(self, operation: Operation) -> dict[str, Any]:
-        """Store a checkpoint. Raises Refused in the middle of a step, StorageFull."""
-        request = request_of(operation)
-        if self.trainer.pending:
-            raise Refused("a checkpoint is taken between steps: call optim_step first, then save_state")
-        artifact = self.save(
-            include_optimizer=request.get("include_optimizer", True), details=request.get("metadata") or {}
-        )
-        if not request.get("include_optimizer", True):
-            self.saved_step = NOT_SAVED  # a worker that is lost must not go on without its optimizer's state
-            self.autosave(force=True)
-        return artifact_view(artifact)
-
-    def load_state(self, operation: Operation) -> dict[str, Any]:
+    def load(self, artifact_id: str) -> Artifact:
         """Take up a checkpoint.
 
         The ledger is never lowered: lineages are joined, and what the weights have spent is written down
         before they are taken. Raises CheckpointInvalid.
         """
-        loaded = self.checkpoints.load(request_of(operation)["artifact_id"])
+        loaded = self.checkpoints.load(artifact_id)
         provenance = Provenance.from_metadata(loaded.metadata, loaded.artifact.lineage)
         provenance.require_covered_by(self.plan)
         self.trainer.check_state(loaded.tensors, loaded.metadata)
@@ -326,12 +209,7 @@ class Operator:
         self.step, self.saved_step = loaded.artifact.step, NOT_SAVED
         self.flush(force=True)
         self.autosave(force=True)
-        return {
-            "training_client_id": self.client.id,
-            "loaded_artifact_id": loaded.artifact.id,
-            "step": self.step,
-            "status": "ready",
-        }
+        return loaded.artifact
 
     def save(
         self,
@@ -415,7 +293,7 @@ class Operator:
         if self.points["step"]:
             fact = Progressed(self.points, self.step, total, done, values["privacy"])
             self.queue.record(fact, client_values=values, also=also)
-            self.points = self._no_points()
+            self._points.begin_anew()
         else:
             self.queue.record(client_values=values, also=also)
         self._last_flush = time.monotonic()
@@ -437,48 +315,3 @@ class Operator:
             rows = DatasetRows.load(dataset, self.blobs, self.trainer, should_stop=self.should_stop)
             self._datasets[dataset_id] = (dataset, rows)
         return self._datasets[dataset_id]
-
-    def _no_points(self) -> dict[str, list[Any]]:
-        columns = ["step", "loss", "epsilon"]
-        if self.plan is not None and self.plan.noisy_loss_bound is not None:
-            columns.append("noisy_loss")
-        return {column: [] for column in columns}
-
-    def _note_step(self, taken: OptimStep, charged: Charged | None) -> None:
-        examples = sum(count for _, count in self._losses)
-        loss = sum(value * count for value, count in self._losses) / examples if examples else None
-        self._losses.clear()
-        self.points["step"].append(self.step)
-        self.points["loss"].append(loss)
-        self.points["epsilon"].append(charged.total_epsilon if charged else None)
-        if "noisy_loss" in self.points:
-            self.points["noisy_loss"].append(taken.noisy_loss)
-        if charged is None or self.plan is None:
-            self.dp_metrics = None
-            return
-        seen = self._last_pass
-        self.dp_metrics = {
-            "noise_applied": taken.noise_applied,
-            "epsilon_spent": charged.step_epsilon,
-            "total_epsilon": charged.total_epsilon,
-            "delta": self.plan.delta,
-            "grad_norm_before_clip": seen.grad_norm if seen else None,
-            "grad_norm_after_clip": seen.grad_norm_after_clip if seen else None,
-            "num_clipped": seen.num_clipped if seen and self.plan.mode != SAMPLED else None,
-            "noisy_loss": taken.noisy_loss,
-        }
-
-
-def artifact_view(artifact: Artifact) -> dict[str, Any]:
-    """An artifact as `save_state` answers it."""
-    return {
-        "artifact_id": artifact.id,
-        "artifact_type": "checkpoint",
-        "size_bytes": artifact.size_bytes,
-        "encryption": {"algorithm": "AES-256-GCM", "key_id": artifact.key_id},
-        "content_hash": artifact.content_hash,
-        "metadata": artifact.details,
-        "created_at": artifact.created_at,
-        "step": artifact.step,
-        "dp_metrics": artifact.dp_metrics,
-    }

@@ -50,6 +50,7 @@ from tg_workbench.training.runs import Leaving, Run
 from tg_workbench.training.specs import ENDED, ROW_MODELS, ClientSpec, OperationKind, Status
 from tg_workbench.training.tables import Job, Operation, TrainingClient
 from tg_workbench.training.trainers import trainer_spec
+from tg_workbench.training.verbs import Verbs
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 0.5
@@ -201,7 +202,7 @@ class Worker:
         gradients, cut_off = self._take_up(operator)
         reason = self._restore(operator, client, cut_off=cut_off)
         for operation in gradients:
-            operator.forward_backward(operation, again=True)
+            Verbs(operator).forward_backward(operation, again=True)
         operator.autosave(force=True)
         self.queue.announce(
             Status.READY,
@@ -281,7 +282,9 @@ class Worker:
             return Run(operator, operation, self._control_run).go()
         if operation.kind == OperationKind.AUDIT:
             return Audit(operator, operation, self._control_run).go()
-        handler: Callable[[Operation], dict[str, Any]] = getattr(operator, OperationKind(operation.kind))
+        handler: Callable[[Operation], dict[str, Any]] = getattr(
+            Verbs(operator), OperationKind(operation.kind)
+        )
         return handler(operation)
 
     def _fit(self, operator: Operator, operation: Operation) -> None:

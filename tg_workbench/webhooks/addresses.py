@@ -24,7 +24,6 @@ from urllib.parse import SplitResult, urlsplit
 from tg_workbench.errors import InvalidRequest, WorkbenchError
 from tg_workbench.settings import Settings
 
-MOST_CHARACTERS = 2048
 _USUAL_PORTS = (80, 443)
 _FIRST_FREE_PORT = 1024
 _LOOPBACK_6 = ipaddress.IPv6Address("::1")

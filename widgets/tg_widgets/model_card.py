@@ -16,7 +16,7 @@ from tg_workbench.errors import NotFound
 from tg_workbench.sdk import Dataset, Model, Workbench
 from tg_workbench.sdk.catalogue import Datasets
 from tg_workbench.sdk.connection import Connection
-from tg_workbench.sdk.models import Models
+from tg_workbench.sdk.registry import Models
 
 SECONDS_BETWEEN_LOOKS = 15.0
 MOST_VERSIONS, MOST_INPUTS, MOST_CLASSES, MOST_VALUES = 20, 200, 100, 12

@@ -20,7 +20,7 @@ from tg_widgets.live_card import LiveCard
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.sdk import Model, Workbench
 from tg_workbench.sdk.connection import Connection
-from tg_workbench.sdk.models import Models
+from tg_workbench.sdk.registry import Models
 from tg_workbench.sdk.values import Prediction
 
 SECONDS_BETWEEN_LOOKS = 60.0

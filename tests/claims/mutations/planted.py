@@ -59,13 +59,13 @@ MUTATIONS = {
         "tests/claims/test_noise.py::test_added_noise_has_the_multiplier_times_the_bound",
     ),
     "the sum is divided by the batch that came": Mutation(
-        "tg_workbench.engine.trainer",
+        "tg_workbench.engine.gradients",
         "return self.spec.expected_batch_size or max(1, count)",
         "return max(1, count)",
         "tests/claims/test_noise.py::test_noise_is_divided_by_the_public_batch_size_not_the_true_one",
     ),
     "a micro-batch is dropped": Mutation(
-        "tg_workbench.engine.trainer",
+        "tg_workbench.engine.gradients",
         "total = found if total is None else total + found",
         "total = found",
         "tests/claims/test_steps.py::test_gradient_accumulated_in_parts_equals_the_whole",

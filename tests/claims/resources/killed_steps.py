@@ -26,13 +26,16 @@ from tg_workbench.training.operating import Operator
 from tg_workbench.training.plan import Plan
 from tg_workbench.training.queue import WorkQueue
 from tg_workbench.training.tables import Operation, TrainingClient
+from tg_workbench.training.verbs import Verbs
 from tg_workbench.training.worker import preload
 
 FILES = (
     "training/operating.py",
+    "training/points.py",
     "training/budget.py",
     "datasets/ledger.py",
     "engine/trainer.py",
+    "engine/gradients.py",
     "privacy/noise.py",
 )
 """Where a line is one to be killed at. Below them are libraries, and a line of theirs is one of ours."""
@@ -97,7 +100,7 @@ def step(folder: Path, number: int, report: int) -> None:
     """One step, killed at the `number`-th line it comes to; tells `report` when noise is drawn and used."""
     operator = operator_on(folder)
     rows = json.dumps({"batch": ROWS}).encode()
-    operator.forward_backward(asked("fut-0", "forward_backward", rows))
+    Verbs(operator).forward_backward(asked("fut-0", "forward_backward", rows))
     operation = asked(f"fut-{number}", "optim_step", b"{}")
     lines: set[tuple[str, int]] = set()
 

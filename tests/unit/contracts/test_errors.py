@@ -81,8 +81,11 @@ def family(kind: type[errors.WorkbenchError]) -> Iterator[type[errors.WorkbenchE
         yield from family(child)
 
 
-HOMES = {errors.__name__, failures.__name__}  # a room's own, like `Fenced`, never reaches a caller
-KINDS = sorted({kind for kind in family(errors.WorkbenchError) if kind.__module__ in HOMES}, key=str)
+HOMES = (errors.__name__, failures.__name__)  # a room's own, like `Fenced`, never reaches a caller
+KINDS = sorted(
+    {kind for kind in family(errors.WorkbenchError) if kind.__module__.startswith(HOMES)},
+    key=lambda kind: kind.__name__,
+)
 
 
 def told(contract: str, error: Exception) -> httpx.Response:
@@ -90,6 +93,11 @@ def told(contract: str, error: Exception) -> httpx.Response:
     answer = CONTRACTS[contract].render(Failure.of(error), REQUEST_ID)
     headers = {**answer.headers, "x-request-id": REQUEST_ID}
     return httpx.Response(answer.status_code, headers=headers, content=bytes(answer.body))
+
+
+def test_every_error_is_had_from_the_package() -> None:
+    ours = {kind.__name__ for kind in KINDS if kind.__module__.startswith(errors.__name__)}
+    assert ours | {"error_named"} == set(errors.__all__)
 
 
 def test_every_contract_has_its_table_here() -> None:

@@ -12,7 +12,7 @@ from tg_workbench.contracts.trail import Actor, Subject, Trail
 from tg_workbench.crypto import tokens
 from tg_workbench.errors import InvalidRequest, PermissionDenied, RateLimited, Unauthenticated
 from tg_workbench.security import AuditEntries, AuditLog, AuditQuery
-from tg_workbench.security.refusals import ONE_BY_ONE
+from tg_workbench.security.audit.refusals import ONE_BY_ONE
 from tg_workbench.storage import Database
 
 ID, ORGANIZATION = "1cc184d0-8a18-45b4-a91a-f1dfde44cb77", f"org_{secrets.token_hex(8)}"

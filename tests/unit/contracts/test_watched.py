@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ from tg_workbench.outbox import Notice
 from tg_workbench.security import AuditEntry, AuditLog, Deed
 from tg_workbench.storage import Database
 from tg_workbench.webhooks import Delivery, Subscription
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/x.db")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def subscription(name: str, tenant: str, status: str, reason: str | None = None) -> Subscription:

@@ -25,13 +25,6 @@ def said(model: Any) -> torch.Tensor:
         return logits
 
 
-def shaken(model: nn.Module) -> nn.Module:
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            nn.init.normal_(parameter, std=0.2)
-    return model
-
-
 def test_fresh_adapters_change_no_answer_and_only_they_learn() -> None:
     model = tiny()
     before = said(model)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlmodel import Session
 
 from tg_workbench.identity import Memberships, NewAccount, Principal, Sessions, Users
-from tg_workbench.storage import Database
 
 
 class Town:
@@ -32,15 +28,6 @@ class Town:
         principal = Sessions(self.session).principal(opened.id)
         assert principal is not None
         return principal
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    database.migrate()
-    with database.write() as session:
-        yield session
-    database.close()
 
 
 @pytest.fixture

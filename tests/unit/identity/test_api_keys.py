@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +10,8 @@ from sqlmodel import Session, select
 
 from tg_workbench.errors import ApiKeyNotFound, IdempotencyConflict, InvalidRequest, PermissionDenied
 from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKey, ApiKeys, Principal
-from tg_workbench.storage import Database
 
 BOB = Principal("bob", "bobs", frozenset({"read", "keys"}))
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    database.migrate()
-    with database.write() as session:
-        yield session
-    database.close()
 
 
 def test_an_issued_key_stands_for_its_owner_with_its_scopes(session: Session) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,11 @@ import torch
 
 from tg_workbench.identity import Principal
 from tg_workbench.models import Learned
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs
 
 ALICE = Principal("alice", "acme", frozenset(("read", "train")))
 BOB = Principal("bob", "acme", frozenset(("read", "train")))
 Learn = Callable[..., Learned]
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty one."""
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

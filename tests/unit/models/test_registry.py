@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,6 @@ from tg_workbench.errors import InvalidRequest, ModelInUse, ModelNotFound, NotFo
 from tg_workbench.models import Model, ModelQuery, Models, Shelf
 from tg_workbench.models.registry import MOST_ALIASES
 from tg_workbench.storage import Blobs, Database
-
-
-@pytest.fixture
-def session(database: Database) -> Iterator[Session]:
-    with database.write() as session:
-        yield session
 
 
 @pytest.fixture

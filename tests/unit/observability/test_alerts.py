@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,6 @@ from tg_workbench.training import TrainingClient
 
 ALICE = Principal("alice", "acme", frozenset({"monitoring"}))
 BOB = Principal("bob", "bobs", frozenset({"monitoring"}))
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/x.db")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 class Gauge:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from sqlmodel import Session
@@ -18,14 +16,6 @@ from tg_workbench.observability.statistics import MOST_BUDGETS
 from tg_workbench.storage import Database
 
 EVE = Principal("eve", "eves", frozenset({"monitoring"}))
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/x.db")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def test_another_room_adds_its_figures_for_the_tenant_that_looks(database: Database) -> None:

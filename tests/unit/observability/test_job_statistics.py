@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,14 +18,6 @@ from tg_workbench.training import Job, Jobs, JobStatus
 
 ALICE = Principal("alice", "acme", frozenset({"read"}))
 WORDS = {"queued": "pending", "stopping": "running"}
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/x.db")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def job(number: int, status: str, owner: str = "alice", **more: Any) -> Job:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tg_workbench.datasets import Dataset
 from tg_workbench.identity import LOCAL_PRINCIPAL, Principal
@@ -15,14 +11,6 @@ from tg_workbench.storage import Database
 from tg_workbench.training import OperationRow, TrainingClient
 
 ALICE = Principal("alice", "acme", frozenset({"read"}))
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/x.db")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def client(client_id: str, owner: Principal = ALICE, **more: Any) -> TrainingClient:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.self_signed import certificate
 from tg_workbench.errors import CallFailed
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.connection import Connection
+
+HOST = "127.0.0.1"
 
 
 class Fine(BaseHTTPRequestHandler):
@@ -38,42 +35,13 @@ class Fine(BaseHTTPRequestHandler):
         return
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "workbench")])
-    today = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - datetime.timedelta(days=1))
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return folder / "cert.pem", folder / "key.pem"
-
-
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    cert, key = certificate(tmp_path)
+    cert, key = certificate(tmp_path, HOST)
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Fine)
+    made = ThreadingHTTPServer((HOST, 0), Fine)
     made.peers = set()  # type: ignore[attr-defined]
     made.socket = context.wrap_socket(made.socket, server_side=True)
     threading.Thread(target=made.serve_forever, daemon=True).start()
@@ -83,7 +51,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threadin
 
 
 def test_calls_share_one_encrypted_connection(server: ThreadingHTTPServer) -> None:
-    connection = Connection(Address(f"https://127.0.0.1:{server.server_port}"), patience=2.0)
+    connection = Connection(Address(f"https://{HOST}:{server.server_port}"), patience=2.0)
     for _ in range(3):
         assert connection.get("/live") == {"fine": True}
     connection.close()
@@ -94,8 +62,8 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
     server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate(tmp_path / "other")[0]))
-    connection = Connection(Address(f"https://127.0.0.1:{server.server_port}"), patience=0.1)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate(tmp_path / "other", HOST)[0]))
+    connection = Connection(Address(f"https://{HOST}:{server.server_port}"), patience=0.1)
     with pytest.raises(CallFailed, match="CERTIFICATE_VERIFY_FAILED"):
         connection.get("/live")
     connection.close()

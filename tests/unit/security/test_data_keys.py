@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,6 @@ from tg_workbench.crypto import Keyring
 from tg_workbench.errors import SealBroken
 from tg_workbench.security import DataKeys
 from tg_workbench.security.tables import WrappedDataKey
-from tg_workbench.storage import Database
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    database.migrate()
-    with database.write() as session:
-        yield session
-    database.close()
 
 
 def test_a_tenant_keeps_its_key(session: Session, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,6 @@ EPOCH = Statement(sa.select(col(Work.epoch)).where(col(Work.id) == sa.bindparam(
 RAISE = Statement(
     sa.update(Work).where(col(Work.id) == sa.bindparam("work")).values(epoch=col(Work.epoch) + 1)
 )
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/here.db")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def add(database: Database, *names: str) -> None:

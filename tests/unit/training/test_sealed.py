@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,22 +11,13 @@ from sqlmodel import Session
 from tg_workbench.crypto import seal
 from tg_workbench.errors import SealBroken
 from tg_workbench.security import DataKey, Vault
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs
 from tg_workbench.training.sealed import Context, opened, put
 from tg_workbench.training.tables import Artifact
 
 CONTEXT = Context("art-1", "acme", "tc-1")
 HEAD = {"metadata": {"step": 3}}
 TENSORS = b"\n".join([b"tensors"] * 1000)
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    database.migrate()
-    with database.write() as session:
-        yield session
-    database.close()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sdk.test_wire_tls import certificate
+from tests.self_signed import certificate
 from tests.unit.webhooks.conftest import NEAR
 from tests.webhook_receiver import Reply, WebhookReceiver
 from tg_workbench.webhooks import postman as module
@@ -81,7 +81,7 @@ def test_it_goes_to_the_address_under_the_name_of_the_url(receiver: WebhookRecei
 
 
 def test_tls_is_checked_against_the_name_and_not_the_address(tmp_path: Path) -> None:
-    certificate_file, key_file = certificate(tmp_path)  # it is for 127.0.0.1, and for no name
+    certificate_file, key_file = certificate(tmp_path, "127.0.0.1")  # for no name
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(certificate_file, key_file)
     trusting = ssl.create_default_context(cafile=str(certificate_file))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,22 +17,12 @@ from tg_workbench.errors import (
 )
 from tg_workbench.identity import Principal
 from tg_workbench.security import DataKeys
-from tg_workbench.storage import Database
 from tg_workbench.webhooks import MOST_PER_TENANT, Reach, Subscriptions, SubscriptionSpec
 
 ALICE = Principal("alice", "acme", frozenset({"webhooks"}))
 CAROL = Principal("carol", "acme", frozenset({"webhooks"}))
 BOB = Principal("bob", "other", frozenset({"webhooks"}))
 SPEC = SubscriptionSpec("https://hooks.example/x", ("device.offline", "training.started"))
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    database.migrate()
-    with database.write() as session:
-        yield session
-    database.close()
 
 
 @pytest.fixture

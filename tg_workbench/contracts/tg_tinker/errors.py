@@ -82,7 +82,7 @@ def code_of(failure: Failure) -> tuple[str, int]:
 
 def facts_of(failure: Failure) -> dict[str, Any]:
     """A failure's details; `kind` names it where its code covers several kinds."""
-    narrower = failure.kind not in CODES and failure.kind.__module__ == errors.__name__
+    narrower = failure.kind not in CODES and failure.kind.__name__ in errors.__all__
     return {**failure.details, "kind": failure.kind.__name__} if narrower else dict(failure.details)
 
 

@@ -20,9 +20,9 @@ from sqlmodel import Session
 
 from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.errors import WorkbenchError
-from tg_workbench.security.audit import WORKBENCH, AuditEntries, Deed, sealing_secret
-from tg_workbench.security.audit_heads import ALL, Head, HeadFiles, keep_heads, next_head
-from tg_workbench.security.refusals import Refusals
+from tg_workbench.security.audit.entries import WORKBENCH, AuditEntries, Deed, sealing_secret
+from tg_workbench.security.audit.heads import ALL, Head, HeadFiles, keep_heads, next_head
+from tg_workbench.security.audit.refusals import Refusals
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import after_commit
 

@@ -30,8 +30,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col
 
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
-from tg_workbench.security.audit import AuditEntries, microseconds, sealing_secret
-from tg_workbench.security.audit_chain import FIELDS, GENESIS, HEAD_LABEL, encode, hash_of, seal_of
+from tg_workbench.security.audit.chain import FIELDS, GENESIS, HEAD_LABEL, encode, hash_of, seal_of
+from tg_workbench.security.audit.entries import AuditEntries, microseconds, sealing_secret
 from tg_workbench.security.tables import AuditEntry, AuditHead
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import now

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tg_workbench.security.audit import Deed, Outcome
+from tg_workbench.security.audit.entries import Deed, Outcome
 
 ONE_BY_ONE = 20
 WINDOW_SECONDS = 60.0

@@ -1,9 +1,9 @@
 """The audit log for people outside: a report of whether it holds, and an export that proves itself.
 
-An export is JSON Lines. Each entry is `{"entry": {…}}` with the members of `audit_chain.FIELDS` and `hash`;
-after them come `{"head": {…}}` for each tenant, and for `*` the head over all heads (see `audit_heads`), and
+An export is JSON Lines. Each entry is `{"entry": {…}}` with the members of `chain.FIELDS` and `hash`;
+after them come `{"head": {…}}` for each tenant, and for `*` the head over all heads (see `heads`), and
 `{"public_key": "PEM", "algorithm": "ML-DSA-65"}`. To
-verify one without this program: encode each entry as `audit_chain` says and compare its SHA-256 with `hash`,
+verify one without this program: encode each entry as `chain` says and compare its SHA-256 with `hash`,
 `previous` with the hash of the tenant's entry before (64 zeros before the first) and `number` with its place;
 then verify the head's `signature` (base64, context `tg-audit-head-1`) over the same encoding of the label
 `tg-audit-head-1` and the head's tenant_id, number, hash and at, and find that hash in entry `number`. Take
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TextIO
 
 from tg_workbench.crypto.signatures import ALGORITHM, FILE, SigningKey, VerifyingKey
-from tg_workbench.security.audit_heads import HeadFiles, heads_in
-from tg_workbench.security.audit_log import HEADS
-from tg_workbench.security.audit_verifying import reading, rows, verify
+from tg_workbench.security.audit.heads import HeadFiles, heads_in
+from tg_workbench.security.audit.log import HEADS
+from tg_workbench.security.audit.verifying import reading, rows, verify
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Database
 

@@ -21,9 +21,9 @@ from sqlmodel import Session, col, select
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.errors import AuditUnreadable, SigningKeyUnreadable
 from tg_workbench.identity import Organization
-from tg_workbench.security.audit import WORKBENCH, AuditEntries, microseconds, sealing_secret
-from tg_workbench.security.audit_chain import FIELDS, GENESIS, hash_of, seal_of
-from tg_workbench.security.audit_heads import ALL, Head, HeadFiles, heads_in, problem_of_all
+from tg_workbench.security.audit.chain import FIELDS, GENESIS, hash_of, seal_of
+from tg_workbench.security.audit.entries import WORKBENCH, AuditEntries, microseconds, sealing_secret
+from tg_workbench.security.audit.heads import ALL, Head, HeadFiles, heads_in, problem_of_all
 from tg_workbench.security.tables import AuditEntry
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import now

@@ -10,7 +10,7 @@ import pytest
 
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.security import AuditEntries, AuditLog, AuditQuery, Deed
-from tg_workbench.security.refusals import ONE_BY_ONE, WINDOW_SECONDS, Refusals
+from tg_workbench.security.audit.refusals import ONE_BY_ONE, WINDOW_SECONDS, Refusals
 from tg_workbench.storage import Database
 
 DEED = Deed(tenant_id="us", action="a.b", outcome="done", actor_kind="user", actor_id="alice")

@@ -1,0 +1,315 @@
+"""Everything that can go wrong, as one tree of facts.
+
+WorkbenchError
+├── InvalidSetting             an environment variable has a value nobody can use
+├── Unauthenticated            CredentialMissing, TokenExpired, WrongPassword, EnrollmentTokenExpired,
+│                              AssertionInvalid, ClockSkewed, or something not ours
+├── PermissionDenied           a credential that may not do this; RegistrationClosed, DeviceRevoked
+├── NotFound                   TrainingClientNotFound, FutureNotFound, ArtifactNotFound, DatasetNotFound,
+│                              ApiKeyNotFound, UserNotFound, OrganizationNotFound, InvitationNotFound,
+│                              SessionNotFound, OAuthClientNotFound, WebhookNotFound, DeliveryNotFound,
+│                              AlertNotFound, AlertRuleNotFound, ModelNotFound, JobNotFound, UploadNotFound,
+│                              NotificationNotFound, ResultsNotFound, ServiceNotFound, DeviceNotFound,
+│                              EnrollmentTokenNotFound, CampaignNotFound, RoundNotFound
+├── InvalidRequest             InvalidField, InvalidBatch, RowInvalid, UnknownModel, UnsupportedLayer,
+│                              NotALanguageModel, PasswordUnfit, InvitationInvalid, AuthorizationRefused,
+│                              GrantInvalid, GrantUnsupported, ScopeInvalid, DatasetInvalid, MailUnavailable,
+│                              QuantumKeyInvalid, CertificateInvalid, EnvelopeBroken, DeviceKeysRequired,
+│                              UpdateInvalid
+├── Refused                    NoGradient, ClientTerminated, DatasetInUse, ModelInUse, OperationCancelled,
+│                              LastOwner, TooManyWebhooks, JobNotRestartable, DatasetNotReady, UploadBusy,
+│                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, DeviceNotOnline,
+│                              DeviceUnfit, RoundNotOpen, UpdateAlreadySubmitted, UpdateRejected,
+│                              TooFewUpdates
+│   ├── SecureAggregationRefused   TooFewSurvivors
+│   ├── AlreadyExists          AccountTaken
+│   ├── IdempotencyConflict
+│   └── PrivacyRefused         BudgetExhausted
+├── CheckpointInvalid          SealBroken, CheckpointMismatch
+├── WorkerLost, ClientFailed   the process that held a client is gone; the client cannot go on
+├── Interrupted                broken off because its worker leaves; another one begins it anew
+├── RateLimited                too many requests in a window of time; TooManyAttempts to sign in
+├── QuotaExceeded              as many of something as one may have at a time; TooManyJobs
+├── KeysUnreadable             what was sealed or signed can be neither opened nor believed
+├── SigningKeyUnreadable, SignaturesUnavailable   the audit log can be neither signed nor verified
+├── SealingUnavailable, AuthorityUnusable   nothing can be sealed for devices; they cannot be certified
+├── AuditUnreadable            there is no audit log to verify
+├── ModelNotReady              no worker of a model answers yet; ModelBusy: too many ask it
+├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
+├── DeadlineExceeded           UploadTooSlow, ValidationUnfinished
+├── AssignmentInvalid, DeviceFolderUnusable   (device) it was not told by its workbench; it has no home
+├── JobFailed                  (SDK) a training job that was waited for came to no model
+├── CampaignFailed             (SDK) a campaign of devices that was waited for came to no model
+└── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
+
+Errors hold facts and say what to do; contracts decide on codes and numbers. The families stand in `families`,
+every other error in the file of what it is about.
+"""
+
+from tg_workbench.errors.accounts import (
+    AccountTaken,
+    ApiKeyNotFound,
+    AuthorizationRefused,
+    CredentialMissing,
+    GrantInvalid,
+    GrantUnsupported,
+    InvitationInvalid,
+    InvitationNotFound,
+    LastOwner,
+    OAuthClientNotFound,
+    OrganizationNotFound,
+    PasswordsBusy,
+    PasswordUnfit,
+    PublicUrlMissing,
+    RegistrationClosed,
+    ScopeInvalid,
+    SessionNotFound,
+    TokenExpired,
+    TooManyAttempts,
+    TooManyVisits,
+    UserNotFound,
+    WrongPassword,
+)
+from tg_workbench.errors.calls import (
+    CallFailed,
+)
+from tg_workbench.errors.checkpoints import (
+    ArtifactNotFound,
+    CheckpointInvalid,
+    CheckpointMismatch,
+    SealBroken,
+)
+from tg_workbench.errors.crypto import (
+    AuthorityUnusable,
+    CertificateInvalid,
+    EnvelopeBroken,
+    KeysUnreadable,
+    QuantumKeyInvalid,
+    SealingUnavailable,
+    SignaturesUnavailable,
+    SigningKeyUnreadable,
+)
+from tg_workbench.errors.datasets import (
+    DatasetInUse,
+    DatasetInvalid,
+    DatasetNotFound,
+    DatasetNotReady,
+    InvalidBatch,
+    RowInvalid,
+    UploadBusy,
+    UploadNotFound,
+    UploadOffsetWrong,
+    UploadTooSlow,
+    ValidationUnfinished,
+)
+from tg_workbench.errors.devices import (
+    AssertionInvalid,
+    AssignmentInvalid,
+    ClockSkewed,
+    DeviceFolderUnusable,
+    DeviceKeysRequired,
+    DeviceNotFound,
+    DeviceNotOnline,
+    DeviceRevoked,
+    EnrollmentTokenExpired,
+    EnrollmentTokenNotFound,
+)
+from tg_workbench.errors.families import (
+    AlreadyExists,
+    DeadlineExceeded,
+    IdempotencyConflict,
+    InvalidField,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    QuotaExceeded,
+    RateLimited,
+    Refused,
+    Unauthenticated,
+    WorkbenchError,
+    error_named,
+)
+from tg_workbench.errors.federation import (
+    CampaignFailed,
+    CampaignNotFound,
+    DeviceUnfit,
+    RoundNotFound,
+    RoundNotOpen,
+    SecureAggregationRefused,
+    TooFewSurvivors,
+    TooFewUpdates,
+    UpdateAlreadySubmitted,
+    UpdateInvalid,
+    UpdateRejected,
+)
+from tg_workbench.errors.machine import (
+    AuditUnreadable,
+    DatabaseTooNew,
+    DatabaseUnavailable,
+    Interrupted,
+    InvalidSetting,
+    StorageFull,
+    WorkerLost,
+)
+from tg_workbench.errors.models import (
+    ModelBusy,
+    ModelFailed,
+    ModelInUse,
+    ModelNotFound,
+    ModelNotReady,
+    ServiceNotFound,
+    ServiceStopped,
+)
+from tg_workbench.errors.notices import (
+    AlertNotFound,
+    AlertRuleNotFound,
+    DeliveryNotFound,
+    MailUnavailable,
+    NotificationNotFound,
+    TooManyWebhooks,
+    WebhookNotFound,
+)
+from tg_workbench.errors.privacy import (
+    BudgetExhausted,
+    PrivacyRefused,
+    UnsupportedLayer,
+)
+from tg_workbench.errors.training import (
+    ClientFailed,
+    ClientTerminated,
+    FutureNotFound,
+    JobEnded,
+    JobFailed,
+    JobNotFound,
+    JobNotRestartable,
+    NoGradient,
+    NotALanguageModel,
+    OperationCancelled,
+    QueueFull,
+    ResultsNotFound,
+    TooManyJobs,
+    TrainingClientNotFound,
+    UnknownModel,
+)
+
+__all__ = [
+    "AccountTaken",
+    "AlertNotFound",
+    "AlertRuleNotFound",
+    "AlreadyExists",
+    "ApiKeyNotFound",
+    "ArtifactNotFound",
+    "AssertionInvalid",
+    "AssignmentInvalid",
+    "AuditUnreadable",
+    "AuthorityUnusable",
+    "AuthorizationRefused",
+    "BudgetExhausted",
+    "CallFailed",
+    "CampaignFailed",
+    "CampaignNotFound",
+    "CertificateInvalid",
+    "CheckpointInvalid",
+    "CheckpointMismatch",
+    "ClientFailed",
+    "ClientTerminated",
+    "ClockSkewed",
+    "CredentialMissing",
+    "DatabaseTooNew",
+    "DatabaseUnavailable",
+    "DatasetInUse",
+    "DatasetInvalid",
+    "DatasetNotFound",
+    "DatasetNotReady",
+    "DeadlineExceeded",
+    "DeliveryNotFound",
+    "DeviceFolderUnusable",
+    "DeviceKeysRequired",
+    "DeviceNotFound",
+    "DeviceNotOnline",
+    "DeviceRevoked",
+    "DeviceUnfit",
+    "EnrollmentTokenExpired",
+    "EnrollmentTokenNotFound",
+    "EnvelopeBroken",
+    "FutureNotFound",
+    "GrantInvalid",
+    "GrantUnsupported",
+    "IdempotencyConflict",
+    "Interrupted",
+    "InvalidBatch",
+    "InvalidField",
+    "InvalidRequest",
+    "InvalidSetting",
+    "InvitationInvalid",
+    "InvitationNotFound",
+    "JobEnded",
+    "JobFailed",
+    "JobNotFound",
+    "JobNotRestartable",
+    "KeysUnreadable",
+    "LastOwner",
+    "MailUnavailable",
+    "ModelBusy",
+    "ModelFailed",
+    "ModelInUse",
+    "ModelNotFound",
+    "ModelNotReady",
+    "NoGradient",
+    "NotALanguageModel",
+    "NotFound",
+    "NotificationNotFound",
+    "OAuthClientNotFound",
+    "OperationCancelled",
+    "OrganizationNotFound",
+    "PasswordUnfit",
+    "PasswordsBusy",
+    "PermissionDenied",
+    "PrivacyRefused",
+    "PublicUrlMissing",
+    "QuantumKeyInvalid",
+    "QueueFull",
+    "QuotaExceeded",
+    "RateLimited",
+    "Refused",
+    "RegistrationClosed",
+    "ResultsNotFound",
+    "RoundNotFound",
+    "RoundNotOpen",
+    "RowInvalid",
+    "ScopeInvalid",
+    "SealBroken",
+    "SealingUnavailable",
+    "SecureAggregationRefused",
+    "ServiceNotFound",
+    "ServiceStopped",
+    "SessionNotFound",
+    "SignaturesUnavailable",
+    "SigningKeyUnreadable",
+    "StorageFull",
+    "TokenExpired",
+    "TooFewSurvivors",
+    "TooFewUpdates",
+    "TooManyAttempts",
+    "TooManyJobs",
+    "TooManyVisits",
+    "TooManyWebhooks",
+    "TrainingClientNotFound",
+    "Unauthenticated",
+    "UnknownModel",
+    "UnsupportedLayer",
+    "UpdateAlreadySubmitted",
+    "UpdateInvalid",
+    "UpdateRejected",
+    "UploadBusy",
+    "UploadNotFound",
+    "UploadOffsetWrong",
+    "UploadTooSlow",
+    "UserNotFound",
+    "ValidationUnfinished",
+    "WebhookNotFound",
+    "WorkbenchError",
+    "WorkerLost",
+    "WrongPassword",
+    "error_named",
+]
