@@ -158,7 +158,7 @@ class Lab:
         kernel_id = answer.json()["kernel"]["id"]
         client = BlockingKernelClient()
         client.load_connection_file(str(self.home / "runtime" / f"kernel-{kernel_id}.json"))
-        client.start_channels()
+        client.start_channels(hb=False)  # a heart that has not begun to beat within a second counts as dead
         try:
             client.wait_for_ready(timeout=START_SECONDS)
         finally:

@@ -6,14 +6,20 @@ JSON per bug: its name, pytest's status, and the end of what it said.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 import tempfile
+from importlib.metadata import entry_points
 from pathlib import Path
 
-import opacus  # noqa: F401 - imported before the forks, once for all
+import dp_accounting.pld.privacy_loss_distribution  # noqa: F401 - imported before the forks, once for all
+import httpx  # noqa: F401
+import nbmake.pytest_items  # noqa: F401
+import opacus  # noqa: F401
 import pytest
+import schemathesis.pytest.xdist  # noqa: F401
 import scipy.stats  # noqa: F401
 import sqlmodel  # noqa: F401
 import torch._dynamo  # noqa: F401
@@ -36,7 +42,8 @@ def begin(name: str) -> tuple[int, Path]:
         os.dup2(out, 2)
         os.environ[VARIABLE] = name
         plant(name)
-        status = pytest.main(["-q", "-x", "-p", "no:cacheprovider", MUTATIONS[name].test])
+        quiet = ["-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        status = pytest.main([*quiet, MUTATIONS[name].test])
         sys.stdout.flush()
     finally:
         os._exit(status)
@@ -44,6 +51,9 @@ def begin(name: str) -> tuple[int, Path]:
 
 def main() -> None:
     """Every bug, one after the other, `AT_ONCE` at a time."""
+    for plugin in entry_points(group="pytest11"):
+        plugin.load()
+    gc.freeze()  # what was imported is no garbage: the forks need not look at it, nor copy it
     assert not any(module.startswith("tg_workbench") for module in sys.modules)
     waiting = list(MUTATIONS)
     running: dict[int, tuple[str, Path]] = {}
