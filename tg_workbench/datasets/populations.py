@@ -95,9 +95,10 @@ class Populations:
         """Raises PrivacyRefused where a version of this name is, was or is becoming a protected dataset."""
         before = self._newest_protected(owner_id, name, ("ready", "processing"))
         if before is not None:
+            stands = "is" if before.deleted_at is None else "was"
             raise PrivacyRefused(
                 f"version {before.version} of this name, dataset {before.id}, "
-                f"{'is' if before.deleted_at is None else 'was'} protected: a later version cannot be public, "
+                f"{stands} protected: a later version cannot be public, "
                 "for its rows may be among those that are shown and learned from without privacy. "
                 "Give the public dataset another name"
             )

@@ -83,7 +83,7 @@ def test_a_protected_name_never_becomes_public(datasets: Datasets) -> None:
     with pytest.raises(PrivacyRefused, match="another name"):
         registered(datasets, **more, population="new")
     datasets.delete(OWNER, first.id, users=0)
-    with pytest.raises(PrivacyRefused, match="was protected.*another name"):
+    with pytest.raises(PrivacyRefused, match=r"was protected.*another name"):
         registered(datasets, **more)
     assert registered(datasets, **more, name="open letters").is_ready
     assert registered(datasets, **more, owner=COLLEAGUE).is_ready, "a name is its owner's"
