@@ -124,6 +124,8 @@ class Job(Followed):
     def restart(self) -> JobView:
         """Let a failed or cancelled job go on from its last checkpoint. What it has spent stays spent.
 
+        The checkpoint is kept for a week, or as long as the operator says (`TG_RESTART_DAYS`).
+
         Raises JobNotRestartable, TooManyJobs.
         """
         self._view = JobView.from_wire(self._connection.post(f"{self._path}/restart"))
