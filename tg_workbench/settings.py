@@ -59,6 +59,9 @@ class Settings:
     """`TG_MAX_WORKERS`: how many training clients may hold a worker process at once."""
     max_jobs: int = 2
     """`TG_MAX_JOBS`: how many jobs may run at once; the others wait their turn."""
+    restart_days: int = 7
+    """`TG_RESTART_DAYS`: for so long a job that failed or was cancelled can be restarted; then the checkpoint
+    it would go on from is removed."""
     max_inference_workers: int = 8
     """`TG_MAX_INFERENCE_WORKERS`: how many processes may answer for models at once."""
     triton_url: str | None = None
@@ -123,6 +126,7 @@ class Settings:
             auth_disabled=_flag(values, "TG_AUTH_DISABLED", default.auth_disabled),
             max_workers=_whole(values, "TG_MAX_WORKERS", default.max_workers, 1, 1024),
             max_jobs=_whole(values, "TG_MAX_JOBS", default.max_jobs, 1, 1024),
+            restart_days=_whole(values, "TG_RESTART_DAYS", default.restart_days, 1, 36_500),
             max_inference_workers=_whole(
                 values, "TG_MAX_INFERENCE_WORKERS", default.max_inference_workers, 1, 1024
             ),

@@ -199,7 +199,7 @@ def test_what_is_in_a_file_is_told_to_its_owner(dora: Person) -> None:
     assert (view["size"], view["target"], view["file_format"]) == (40, "label", "csv")
     assert 0 < view["delta"] < 1 / 40
     assert view["encoding"]["class_names"] == list(KINDS)
-    public = ready(dora.http, table(), privacy="public")
+    public = ready(dora.http, table(), name="open to all", privacy="public")
     assert len(public["preview"]) > 0
 
 
@@ -228,7 +228,7 @@ def test_the_same_rows_are_the_same_people_however_the_file_is_read(dora: Person
     again = ready(dora.http, content, ranges=json.dumps({"age": [0, 10**7]}), name="in another way")
     assert {name: again[name] for name in POLICY} == {name: first[name] for name in POLICY}
     assert (first["population_because"], again["population_because"]) == ("new", "same_rows")
-    made = upload(dora.http, content, f"{OURS}/files", privacy="public").json()
+    made = upload(dora.http, content, f"{OURS}/files", name="read openly", privacy="public").json()
     refused = ended(dora.http, made["dataset_id"])
     assert (refused["status"], "protected" in refused["reason"]) == ("failed", True)
 
@@ -238,8 +238,9 @@ def test_what_was_protected_is_found_in_any_other_file(dora: Person) -> None:
     first = ready(dora.http, content, name="found", epsilon_cap="3")
     header, *rows = content.decode().split()
     turned = ["\t".join(row.split(",")[::-1]) for row in (header.replace("age", "years"), *rows[::-1])]
+    said = {"name": "found openly", "privacy": "public", "target": "label"}
     for other in (content + b"\n\n", "\r\n".join(turned).encode()):
-        made = upload(dora.http, other, f"{OURS}/files", privacy="public", target="label").json()
+        made = upload(dora.http, other, f"{OURS}/files", **said).json()
         refused = ended(dora.http, made["dataset_id"])
         assert (refused["status"], "registered as protected" in refused["reason"]) == ("failed", True)
     again = ready(dora.http, content + b"\n\n", name="found again", target="visits")
@@ -299,8 +300,51 @@ def test_that_a_version_is_about_other_people_has_to_be_said(dora: Person) -> No
     one = ready(dora.http, content, name="one ward")
     again = ready(dora.http, content, name="one ward", population="new")
     assert (again["population"], again["population_because"]) == (one["population"], "same_rows")
-    never = upload(dora.http, table(), f"{OURS}/files", privacy="public", population="new")
-    assert never.status_code == 422
+    said = {"name": "open ward", "privacy": "public", "population": "new"}
+    assert upload(dora.http, table(), f"{OURS}/files", **said).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "contract"),
+    [
+        ("/datasets/upload", "deep_learning"),
+        ("/api/v1/datasets", "aitip"),
+        (f"{OURS}/files", "workbench"),
+        ("/api/datasets/validate", "coordination"),
+    ],
+)
+@pytest.mark.parametrize("stands", ["there", "deleted", "being read"])
+def test_a_protected_name_never_becomes_public(people: People, path: str, contract: str, stands: str) -> None:
+    http, content = people.register(f"curator-{uuid.uuid4().hex[:8]}").http, table()
+    before = upload(http, content, f"{OURS}/files", name="ward").json()
+    if stands != "being read":
+        before = ended(http, before["dataset_id"])
+    if stands == "deleted":
+        http.delete(f"{OURS}/{before['dataset_id']}")
+    one_more = {"name": "ward", "privacy": "public"}
+    for said in (one_more, {**one_more, "population": "new"}, {**one_more, "name": " ward "}):
+        refused = refusal(upload(http, content + b"5,2,ham\n", path, **said), contract)
+        assert 400 <= refused.status < 500
+        assert before["dataset_id"] in refused.message
+        assert "another name" in refused.message
+    begun = {**one_more, "file_name": "w.csv", "size": 10}
+    assert "another name" in refusal(http.post("/workbench/v1/uploads", json=begun), "workbench").message
+    texts = {**one_more, "texts": ["one", "more"]}
+    assert "another name" in refusal(http.post(OURS, json=texts), "workbench").message
+    shown = http.get(OURS, params={"name": "ward"}).json()["datasets"]
+    assert all(one["privacy"] == "protected" for one in shown), "nothing of it is left"
+    assert upload(http, content + b"5,2,ham\n", path, **{**one_more, "name": "open"}).is_success
+
+
+def test_an_upload_that_was_begun_before_its_name_was_protected_is_refused(dora: Person) -> None:
+    content = table()
+    begun = {"name": "overtaken", "file_name": "w.csv", "size": len(content), "privacy": "public"}
+    upload_id = dora.http.post("/workbench/v1/uploads", json=begun).json()["upload_id"]
+    ready(dora.http, table(), name="overtaken")
+    headers = {"Upload-Offset": "0", "Content-Type": "application/octet-stream"}
+    answer = dora.http.patch(f"/workbench/v1/uploads/{upload_id}", content=content, headers=headers)
+    assert "another name" in refusal(answer, "workbench").message
+    assert len(dora.http.get(OURS, params={"name": "overtaken"}).json()["datasets"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ def test_a_job_goes_to_its_end_and_leaves_a_model(learned: Job) -> None:
     assert repr(learned).startswith("<Job first: completed · epoch 3/3")
 
 
+def test_a_job_is_drawn_step_by_step(learned: Job) -> None:
+    by_name = {line.name: line for line in learned.plot().data}
+    assert list(by_name["loss of each batch"].x) == list(range(1, learned.progress.step + 1))
+    assert list(by_name["loss, held out"].y) == list(learned.history["val_loss"])
+    assert "ε spent" not in by_name
+
+
 def test_a_job_on_a_protected_dataset_is_private_when_nothing_is_said(
     workbench: Workbench, rows: Rows
 ) -> None:
@@ -67,6 +74,9 @@ def test_a_job_on_a_protected_dataset_is_private_when_nothing_is_said(
     assert (job.view.epsilon or 0.0) == pytest.approx(job.privacy.spent_epsilon, rel=1e-3)
     assert "ε = " in str(job.progress)
     assert job.view.metrics_note
+    shown = {line.name: line.y for line in job.plot(published=True).data}
+    assert set(shown) == {"noisy loss of each batch", "noisy loss", "ε spent"}
+    assert shown["ε spent"][-1] == pytest.approx(job.privacy.spent_epsilon, rel=1e-3)
     with pytest.raises(PrivacyRefused):
         workbench.jobs.submit("mlp", people, private=False, **QUICK)
     with pytest.raises(PrivacyRefused):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,9 +12,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import pytest
+
 from tests.sdk.conftest import NewClient, Rows
 from tests.workbench_server import WorkbenchServer
-from tg_workbench import Workbench
+from tg_workbench import JobNotRestartable, Workbench
 from tg_workbench.sdk import Dataset, Event
 
 KERNEL = """
@@ -123,3 +126,34 @@ def test_a_run_outlives_its_kernel_and_is_attached_to(
     client.stop()
     assert client.wait_blocking(timeout=120).step >= moved.data["step"]
     client.terminate()
+
+
+def test_the_api_removes_what_no_job_goes_on_from_any_more(rows: Rows) -> None:
+    server = WorkbenchServer(TG_RESTART_DAYS="2")
+    try:
+        with Workbench(socket=str(server.socket), api_key=server.api_key) as workbench:
+            points = workbench.datasets.upload("points", **rows, privacy="public")
+            job = workbench.jobs.submit("mlp", points, epochs=10_000)
+            while job.progress.step < 10:
+                time.sleep(0.05)
+            job.stop()
+            assert stored(server) == 1
+            server.kill()
+            three_days = 3 * 86_400
+            with sqlite3.connect(server.home / "tgsp.db") as database:
+                database.execute("UPDATE jobs SET ended_at = ended_at - ?", (three_days,))
+            server.start()
+            deadline = time.monotonic() + 30
+            while stored(server):
+                assert time.monotonic() < deadline, "the checkpoint is still there"
+                time.sleep(0.1)
+            with pytest.raises(JobNotRestartable, match="cancelled more than 2 days ago"):
+                job.restart()
+    finally:
+        server.stop()
+
+
+def stored(server: WorkbenchServer) -> int:
+    """How many checkpoints are in the database."""
+    with sqlite3.connect(server.home / "tgsp.db", timeout=10) as database:
+        return int(database.execute("SELECT count(*) FROM artifacts").fetchone()[0])

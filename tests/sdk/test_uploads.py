@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,31 @@ def test_a_file_that_is_no_good_says_where(workbench: Workbench, tmp_path: Path)
         waiting.wait(timeout=60)
     assert (waiting.status, "line 3" in (waiting.reason or "")) == ("failed", True)
     assert "failed" in str(waiting)
+
+
+def test_a_protected_name_never_becomes_public(workbench: Workbench, csv: Path, tmp_path: Path) -> None:
+    known = workbench.datasets.upload(csv, "one ward", target="sick")
+    path = tmp_path / "one ward.csv"
+    table = pl.read_csv(csv)
+    pl.concat([table, table.head(1)]).write_csv(path)
+    features = {"text": {"dtype": "string", "_type": "Value"}, "label": label("neg", "pos")}
+    saved = save_to_disk(tmp_path / "saved", pl.DataFrame({"text": ["a", "b"], "label": [1, 0]}), features)
+    open_to_all: dict[str, Any] = {"target": "sick", "privacy": "public"}
+    doors: list[Callable[[], object]] = [
+        lambda: workbench.datasets.upload(path, **open_to_all),
+        lambda: workbench.datasets.upload(pl.read_csv(path), "one ward", **open_to_all),
+        lambda: workbench.datasets.upload("one ward", texts=["a", "b"], privacy="public"),
+        lambda: workbench.datasets.upload("one ward", features=[[1.0]], targets=[0], privacy="public"),
+        lambda: workbench.datasets.from_sklearn("wine", "one ward", privacy="public"),
+        lambda: workbench.datasets.from_huggingface(saved, "one ward", privacy="public"),
+    ]
+    for knock in doors:
+        with pytest.raises(PrivacyRefused, match=f"{known.dataset_id}.*another name"):
+            knock()
+    with pytest.raises(InvalidRequest, match=f"{known.dataset_id}.*another name"):
+        workbench.datasets.validate(path, **open_to_all)
+    assert [version.privacy for version in known.versions()] == ["protected"]
+    assert workbench.datasets.validate(path, "an open ward", **open_to_all)
 
 
 def test_a_file_is_validated_and_not_kept(workbench: Workbench, csv: Path) -> None:

@@ -40,6 +40,7 @@ from tg_workbench.training import (
     Jobs,
     JobSpec,
     JobStatus,
+    LeftCheckpoints,
     LoraSpec,
     OperationRow,
     ScheduleSpec,
@@ -316,6 +317,55 @@ def test_a_running_job_is_stopped_saved_and_goes_on_where_it_was(workshop: Works
     assert len(job.history["epsilon"]) == 30
     with pytest.raises(JobNotRestartable):
         steered(workshop, "restart", job_id)
+
+
+def test_the_last_checkpoint_goes_when_no_restart_is_possible_any_more(
+    workshop: Workshop, public: str
+) -> None:
+    asked: dict[str, Any] = {
+        "epochs": 5000,
+        "timeout_seconds": 1,
+        "early_stopping": EarlyStopping(patience=400),
+    }
+    job = ended(workshop, submitted(workshop, public, checkpoint_every_steps=5, **asked))
+    workshop.until(lambda: workshop.worker(job.client_id) is None)
+    kept = checkpoints_of(workshop, job)
+    assert {(artifact.automatic, "best_epoch" in artifact.details) for artifact in kept} == {
+        *((True, False), (False, True), (False, False))
+    }
+    assert swept(workshop) == 0, "it may still be restarted"
+    ended_days_ago(workshop, job.id, 8)
+    with pytest.raises(JobNotRestartable, match=r"failed more than 7 days ago.*submit it again"):
+        steered(workshop, "restart", job.id)
+    assert swept(workshop) == 2
+    left = checkpoints_of(workshop, job)
+    assert [artifact.id for artifact in left] == [
+        artifact.id for artifact in kept if "job_id" in artifact.details
+    ], "what was asked for stays"
+    files = {path.name for path in (workshop.settings.home / "blobs").rglob("*")}
+    assert {one.blob for one in kept} & files == {one.blob for one in left}
+    ended_days_ago(workshop, job.id, 0)  # as if they were to be kept for longer from now on
+    with pytest.raises(JobNotRestartable, match="its last checkpoint is not kept"):
+        steered(workshop, "restart", job.id)
+    assert swept(workshop) == 0
+
+
+def checkpoints_of(workshop: Workshop, job: Job) -> list[Artifact]:
+    with workshop.database.read() as session:
+        its = select(Artifact).where(Artifact.client_id == job.client_id)
+        return list(session.exec(its.order_by(col(Artifact.created_at))))
+
+
+def ended_days_ago(workshop: Workshop, job_id: str, days: int) -> None:
+    with workshop.database.write() as session:
+        job = session.get_one(Job, job_id)
+        job.ended_at = time.time() - days * 86_400
+        session.add(job)
+
+
+def swept(workshop: Workshop) -> int:
+    with workshop.database.write() as session:
+        return LeftCheckpoints(session, Blobs(workshop.settings.home / "blobs"), 7).sweep()
 
 
 def test_checkpoints_every_so_many_steps_are_kept_and_bounded(workshop: Workshop, public: str) -> None:

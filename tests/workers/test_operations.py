@@ -162,7 +162,7 @@ def test_rows_that_come_again_bring_what_was_spent_on_them(workshop: Workshop, t
         workshop.dataset_of(first, epsilon_cap=1.0)
     with pytest.raises(InvalidRequest, match="delta is fixed"):
         workshop.dataset_of(first, delta=1e-6)
-    with pytest.raises(PrivacyRefused, match="registered as protected"):
+    with pytest.raises(PrivacyRefused, match="cannot be public"):
         workshop.dataset_of(first, privacy="public")
     other = workshop.dataset(*two_moons)
     with pytest.raises(PrivacyRefused, match="another population already"):

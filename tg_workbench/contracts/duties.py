@@ -1,7 +1,8 @@
 """What the API does beside answering, from when its database is open until it ends.
 
 It keeps the audit log signed, tells people and delivers webhooks and e-mail, watches for what operators must
-know, tells listeners, misses devices that are not seen any more, and wakes rounds at their deadlines.
+know, tells listeners, misses devices that are not seen any more, wakes rounds at their deadlines, and removes
+what is kept for a while only.
 A duty that fails begins again, later each time; one that keeps failing makes the workbench unhealthy.
 """
 
@@ -25,6 +26,7 @@ from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition
 from tg_workbench.observability.watch import Watch
 from tg_workbench.storage.database import now
+from tg_workbench.training import LeftCheckpoints
 from tg_workbench.webhooks import Courier, Reach
 
 log = structlog.get_logger("tg_workbench")
@@ -37,6 +39,8 @@ ROUNDS_SECONDS = 0.5
 """By how much a round may be late for its deadline."""
 DEVICES_SECONDS = 2.0
 """How often it is looked for devices that are not seen any more."""
+TIDY_SECONDS = 900.0
+"""How often it is looked for checkpoints whose time is over."""
 MOST_FAILURES = 3
 """How often a duty may fail in a row before the workbench is unhealthy."""
 Duty = Callable[[], Awaitable[None]]
@@ -58,6 +62,7 @@ async def on_duty(premises: Premises, opening: asyncio.Task[None]) -> AsyncItera
         begin("broadcasts", lambda: _tell(premises)),
         begin("devices", lambda: _mind_devices(premises)),
         begin("rounds", lambda: _mind_rounds(premises)),
+        begin("tidying", lambda: _keep_tidy(premises)),
     ]
     try:
         yield
@@ -174,6 +179,23 @@ def _wake_rounds(premises: Premises) -> None:
     with premises.database.write() as session:
         Rounds(session, premises.folder, premises.blobs).wake_due()
         LeftBlobs(session, premises.blobs).sweep()
+
+
+async def _keep_tidy(premises: Premises) -> None:
+    while True:
+        while await asyncio.to_thread(_tidy_some, premises):
+            pass
+        await asyncio.sleep(TIDY_SECONDS)
+
+
+def _tidy_some(premises: Premises) -> int:
+    """Remove some of the checkpoints that no job goes on from any more; how many. None takes no lock."""
+    kept_days = premises.settings.restart_days
+    with premises.database.read() as session:
+        if not LeftCheckpoints(session, premises.blobs, kept_days).is_due():
+            return 0
+    with premises.database.write() as session:
+        return LeftCheckpoints(session, premises.blobs, kept_days).sweep()
 
 
 def _look_after_devices(premises: Premises, since: float) -> None:

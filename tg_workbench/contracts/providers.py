@@ -147,7 +147,7 @@ async def _subscriptions(session: Transaction, premises: ThePremises) -> Subscri
 
 
 async def _jobs(session: Transaction, premises: ThePremises) -> Jobs:
-    return Jobs(session, premises.folder)
+    return Jobs(session, premises.folder, premises.settings.restart_days)
 
 
 async def _job_statistics(session: Transaction, owner: SignedIn) -> JobStatistics:

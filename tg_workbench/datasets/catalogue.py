@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from functools import partial
@@ -90,7 +91,8 @@ class Datasets:
     ) -> Dataset:
         """Take a file, which is the blob `source`: it is `processing` until a worker has looked at it.
 
-        Raises InvalidRequest, DatasetNotFound, DatasetNotReady, IdempotencyConflict, QuotaExceeded.
+        Raises InvalidRequest, PrivacyRefused, DatasetNotFound, DatasetNotReady, IdempotencyConflict,
+        QuotaExceeded.
         """
         if self.folder is None:
             raise RuntimeError("this catalogue knows of no workers")
@@ -108,7 +110,7 @@ class Datasets:
     def expect(self, owner: Principal, spec: FileSpec) -> Dataset:
         """The dataset that a file will be, not stored yet: all of what was said that can be refused now is.
 
-        Raises InvalidRequest, DatasetNotFound, DatasetNotReady, QuotaExceeded.
+        Raises InvalidRequest, PrivacyRefused, DatasetNotFound, DatasetNotReady, QuotaExceeded.
         """
         dataset = self._new(owner, spec)
         Populations(self.session).named(owner.id, spec)
@@ -178,11 +180,13 @@ class Datasets:
             after_commit(self.session, partial(_drop_unless_named, engine, self.blobs, blob))
 
     def _new(self, owner: Principal, spec: DatasetSpec | FileSpec) -> Dataset:
-        """A dataset without rows, the next version of its name. Raises InvalidRequest."""
-        name = spec.name.strip()
+        """A dataset without rows, the next version of its name. Raises InvalidRequest, PrivacyRefused."""
+        name = unicodedata.normalize("NFC", spec.name.strip())  # macOS takes its file names apart: one name
         if not name or len(spec.name) > 200:
             raise InvalidRequest("name must have 1 to 200 characters")
         check_policy(spec)
+        if spec.privacy == "public":
+            Populations(self.session).require_never_protected(owner.id, name)
         newest = select(sa.func.max(col(Dataset.version)))
         newest = newest.where(Dataset.owner_id == owner.id, Dataset.name == name)
         dataset_id = f"ds-{uuid.uuid4()}"

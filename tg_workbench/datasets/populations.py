@@ -3,6 +3,11 @@
 What was ever spent on the same people counts: on the population that is named, on identical rows that were
 handed over before, on the same file and on the same table in another, and on the versions before it of the
 same name, deleted ones included. That a new version is about other people has to be said: population "new".
+
+Why a protected name never becomes public: a version usually holds the rows of the one before, and what is
+public is shown and learned from without ε. `new` does not help there: it says that these are other people,
+not that their rows may be seen, and a public dataset has no population. Another name does; it is also what
+tells the two apart in every list.
 """
 
 from __future__ import annotations
@@ -86,6 +91,18 @@ class Populations:
             raise InvalidRequest(f"dataset {named.id} is public: nothing is spent on it that could be shared")
         return named
 
+    def require_never_protected(self, owner_id: str, name: str) -> None:
+        """Raises PrivacyRefused where a version of this name is, was or is becoming a protected dataset."""
+        before = self._newest_protected(owner_id, name, ("ready", "processing"))
+        if before is not None:
+            stands = "is" if before.deleted_at is None else "was"
+            raise PrivacyRefused(
+                f"version {before.version} of this name, dataset {before.id}, "
+                f"{stands} protected: a later version cannot be public, "
+                "for its rows may be among those that are shown and learned from without privacy. "
+                "Give the public dataset another name"
+            )
+
     def _kin(self, dataset: Dataset, asked: Policy, rows: Rows) -> Kin | None:
         """A protected dataset about the same people: one that is named, or has the same rows or name."""
         named = self.named(dataset.owner_id, asked)
@@ -155,15 +172,21 @@ class Populations:
 
     def _version(self, dataset: Dataset, population: str | None = None) -> Dataset | None:
         """The newest protected dataset that its owner has given the same name, deleted ones included."""
-        query = select(Dataset).where(
-            Dataset.owner_id == dataset.owner_id,
-            Dataset.name == dataset.name,
-            Dataset.id != dataset.id,
-            Dataset.status == "ready",
-            Dataset.privacy == "protected",
-        )
+        others = [Dataset.id != dataset.id]
         if population is not None:
-            query = query.where(Dataset.population == population)
+            others.append(Dataset.population == population)
+        return self._newest_protected(dataset.owner_id, dataset.name, ("ready",), *others)
+
+    def _newest_protected(
+        self, owner_id: str, name: str, statuses: tuple[str, ...], *others: bool
+    ) -> Dataset | None:
+        query = select(Dataset).where(
+            Dataset.owner_id == owner_id,
+            Dataset.name == name,
+            Dataset.privacy == "protected",
+            col(Dataset.status).in_(statuses),
+            *others,
+        )
         with self.session.no_autoflush:
             return self.session.exec(query.order_by(col(Dataset.version).desc())).first()
 

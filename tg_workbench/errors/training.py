@@ -91,10 +91,15 @@ class ResultsNotFound(NotFound):
 
 
 class JobNotRestartable(Refused):
-    """Only a job that failed or was cancelled can go on."""
+    """Only a job that failed or was cancelled can go on, and only as long as its checkpoint is kept."""
 
-    def __init__(self, status: str) -> None:
-        super().__init__(f"this job is {status}: only a failed or cancelled job can be restarted")
+    def __init__(self, status: str, kept_days: int | None = None) -> None:
+        super().__init__(
+            f"this job is {status}: only a failed or cancelled job can be restarted"
+            if kept_days is None
+            else f"this job was {status} more than {kept_days} days ago, and its last checkpoint is not kept "
+            "for longer: submit it again, to begin anew"
+        )
         self.status = status
 
 

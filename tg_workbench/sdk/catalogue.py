@@ -77,7 +77,8 @@ class Datasets:
         `privacy` is protected (default: never trained on without differential privacy) or public.
         `population` names a dataset that is about the same people: they share one budget. Left out, a new
         version of a protected name shares that of the version before; "new" says that it is about other
-        people. Identical rows, in the same order and number types, always share theirs; a larger
+        people. A name that has been protected never becomes public: public rows need another. Identical
+        rows, in the same order and number types, always share theirs; a larger
         `epsilon_cap` raises the cap they share. `unit` is what a unit is called: "patient".
 
         Raises DatasetInvalid, InvalidBatch, InvalidRequest, PrivacyRefused, DatasetNotFound, StorageFull,
@@ -121,6 +122,7 @@ class Datasets:
     def validate(
         self,
         source: Any,
+        name: str | None = None,
         *,
         target: str | None = None,
         classes: Sequence[str] | None = None,
@@ -133,7 +135,9 @@ class Datasets:
     ) -> Validation:
         """Whether a file, folder or table could be uploaded, and what is in it; nothing of it is kept.
 
-        Prints as a list of what is wrong and where, and is true when nothing is.
+        Prints as a list of what is wrong and where, and is true when nothing is. `name` is what it would be
+        called. Raises InvalidRequest for what `upload` would refuse unseen: a public one, say, under a name
+        that was protected.
         """
         told = _said(
             target=target,
@@ -146,7 +150,7 @@ class Datasets:
             privacy=privacy,
         )
         with source_file(source) as file:
-            body = form_of(file, {"name": file.stem, **told})
+            body = form_of(file, {"name": file.stem if name is None else name, **told})
             call = Call("POST", "/api/datasets/validate", body=body, answer_seconds=VALIDATE_SECONDS)
             return Validation.from_wire(self._connection.send(call))
 

@@ -15,6 +15,7 @@ from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, dataset_id_of
 from tg_workbench.sdk.events import JOBS, Event, EventStream
 from tg_workbench.sdk.followed import Followed
+from tg_workbench.sdk.job_curves import Points, figure_of
 from tg_workbench.sdk.job_plans import EarlyStopping, JobPlan, Schedule
 from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
 from tg_workbench.sdk.models import Model
@@ -78,8 +79,8 @@ class Job(Followed[JobView]):
     @property
     def privacy(self) -> PrivacyView:
         """What it promises about each example, and what it has spent of that."""
-        client_id = self.refresh().training_client_id
-        return ClientView.from_wire(self._connection.get(f"/api/v1/training_clients/{client_id}")).privacy
+        self.refresh()
+        return self._promised()
 
     @property
     def model(self) -> Model | None:
@@ -107,6 +108,8 @@ class Job(Followed[JobView]):
     def restart(self) -> JobView:
         """Let a failed or cancelled job go on from its last checkpoint. What it has spent stays spent.
 
+        The checkpoint is kept for a week, or as long as the operator says (`TG_RESTART_DAYS`).
+
         Raises JobNotRestartable, TooManyJobs.
         """
         self._view = JobView.from_wire(self._connection.post(f"{self._path}/restart"))
@@ -126,10 +129,30 @@ class Job(Followed[JobView]):
         if follow:
             yield from (JobLogLine.of(event) for event in self.events(after) if event.type == "log")
             return
+        for page in self._pages(self._path, after):
+            yield from (JobLogLine.of(event) for event in page if event.type == "log")
+
+    def plot(self, *, published: bool = False) -> Any:
+        """A Plotly figure of how it went until now: losses and measures, trained on and held out, and ε.
+
+        Losses and measures of a protected dataset are raw, not covered by ε, and for you alone: a figure
+        that others see is made with `published=True`, which leaves them out.
+        """
+        view, points = self.refresh(), Points()
+        for page in self._pages(f"/workbench/v1/training_clients/{view.training_client_id}"):
+            points.add(page)
+        return figure_of(view, self._promised(), points, published=published)
+
+    def _promised(self) -> PrivacyView:
+        path = f"/api/v1/training_clients/{self._view.training_client_id}"
+        return ClientView.from_wire(self._connection.get(path)).privacy
+
+    def _pages(self, path: str, after: int = 0) -> Iterator[list[Event]]:
+        """Stored events, a page at a time."""
         while True:
-            answer = self._connection.get(f"{self._path}/history", {"after": after, "limit": PAGE})
+            answer = self._connection.get(f"{path}/history", {"after": after, "limit": PAGE})
             events = [Event.from_wire(event) for event in answer.get("events", [])]
-            yield from (JobLogLine.of(event) for event in events if event.type == "log")
+            yield events
             if len(events) < PAGE:
                 return
             after = events[-1].id

@@ -11,6 +11,7 @@ from tg_workbench.engine.specs import Architecture, LoraSpec, OptimizerSpec
 from tg_workbench.training.clients import TrainingClients
 from tg_workbench.training.job_specs import EarlyStopping, JobSpec, ScheduleSpec
 from tg_workbench.training.jobs import Jobs
+from tg_workbench.training.left_checkpoints import LeftCheckpoints
 from tg_workbench.training.operations import Operations
 from tg_workbench.training.specs import (
     WORK_KIND,
@@ -34,6 +35,7 @@ __all__ = [
     "JobSpec",
     "JobStatus",
     "Jobs",
+    "LeftCheckpoints",
     "LoraSpec",
     "Operation",
     "OperationKind",

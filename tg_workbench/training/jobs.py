@@ -36,6 +36,7 @@ from tg_workbench.storage.database import after_commit, now
 from tg_workbench.training.closing import tell_job
 from tg_workbench.training.job_admission import check_job
 from tg_workbench.training.job_specs import JobSpec
+from tg_workbench.training.left_checkpoints import KEPT_DAYS, SWEPT, ended_before
 from tg_workbench.training.operations import Operations
 from tg_workbench.training.paces import Paces
 from tg_workbench.training.specs import (
@@ -57,8 +58,10 @@ LATEST_RETRY_SECONDS = 3600
 class Jobs:
     """The jobs of a workbench."""
 
-    def __init__(self, session: Session, folder: Path) -> None:
+    def __init__(self, session: Session, folder: Path, kept_days: int = KEPT_DAYS) -> None:
+        """`kept_days`: for so long a job that failed or was cancelled can go on."""
         self.session = session
+        self.kept_days = kept_days
         self.folder = folder
         self.operations = Operations(session, folder)
 
@@ -155,13 +158,15 @@ class Jobs:
         return job
 
     def restart(self, owner: Principal, job_id: str) -> Job:
-        """Let a failed or cancelled job go on from its last checkpoint.
+        """Let a failed or cancelled job go on from its last checkpoint, as long as that is kept.
 
         Raises JobNotFound, JobNotRestartable, DatasetNotFound, TooManyJobs.
         """
         job = self.get(owner, job_id)
         if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             raise JobNotRestartable(job.status)
+        if job.state.get(SWEPT) or (job.ended_at or 0.0) < ended_before(self.kept_days):
+            raise JobNotRestartable(job.status, self.kept_days)
         dataset = self._dataset(owner, job.dataset_id)
         check_job(JobSpec.from_json(job.spec), dataset)
         self._require_room(owner)

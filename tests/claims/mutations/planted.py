@@ -152,9 +152,15 @@ MUTATIONS = {
     ),
     "a deleted version is forgotten": Mutation(
         "tg_workbench.datasets.populations",
-        "            Dataset.name == dataset.name,\n",
-        "            Dataset.name == dataset.name,\n            col(Dataset.deleted_at).is_(None),\n",
+        "            Dataset.name == name,\n",
+        "            Dataset.name == name,\n            col(Dataset.deleted_at).is_(None),\n",
         "tests/unit/datasets/test_populations.py::test_one_more_row_under_the_same_name_is_no_fresh_budget",
+    ),
+    "a protected name may become public": Mutation(
+        "tg_workbench.datasets.catalogue",
+        'if spec.privacy == "public":',
+        "if False:",
+        "tests/unit/datasets/test_populations.py::test_a_protected_name_never_becomes_public",
     ),
     "a protected job may be seeded": Mutation(
         "tg_workbench.training.job_admission",

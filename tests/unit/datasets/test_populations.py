@@ -68,11 +68,31 @@ def test_the_newest_version_is_followed(datasets: Datasets) -> None:
     registered(datasets, LETTERS)
     other = registered(datasets, [*LETTERS, "one more"], population="new")
     assert (other.population, other.population_because) == (other.id, "new")
-    registered(datasets, ["open"], privacy="public")
     assert registered(datasets, [*LETTERS, "two more"]).population == other.population
     again = registered(datasets, LETTERS)
     assert again.population != other.population, "these are the rows of the first"
     assert again.population_because == "same_rows"
+
+
+def test_a_protected_name_never_becomes_public(datasets: Datasets) -> None:
+    registered(datasets, LETTERS[:3], privacy="public")
+    first = registered(datasets, LETTERS)
+    more: dict[str, Any] = {"texts": [*LETTERS, "one more"], "privacy": "public"}
+    with pytest.raises(PrivacyRefused, match=f"version 2 of this name, dataset {first.id}, is protected"):
+        registered(datasets, **more)
+    with pytest.raises(PrivacyRefused, match="another name"):
+        registered(datasets, **more, population="new")
+    datasets.delete(OWNER, first.id, users=0)
+    with pytest.raises(PrivacyRefused, match=r"was protected.*another name"):
+        registered(datasets, **more)
+    assert registered(datasets, **more, name="open letters").is_ready
+    assert registered(datasets, **more, owner=COLLEAGUE).is_ready, "a name is its owner's"
+
+
+def test_a_name_is_one_however_its_letters_are_put_together(datasets: Datasets) -> None:
+    first = registered(datasets, LETTERS, name="Münster")
+    again = registered(datasets, LETTERS[:9], name="Mu\u0308nster")
+    assert (again.name, again.version, again.population) == (first.name, 2, first.population)
 
 
 @pytest.mark.parametrize(
