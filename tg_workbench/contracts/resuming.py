@@ -119,9 +119,9 @@ class UploadDesk:
         finally:
             if not self._is_wanted(upload):  # it was forgotten meanwhile, and its file made anew perhaps
                 file.forget()
+        await head.check(appended.size)
         if appended.size < upload.size:
             return None
-        await head.check(appended.size)
         await asyncio.to_thread(appended.settle)
         try:
             return await self._submitted(upload, file)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tg_workbench.errors import (
     CallFailed,
+    DatabaseUnavailable,
     RateLimited,
     UploadBusy,
     UploadOffsetWrong,
@@ -19,12 +20,16 @@ from tg_workbench.sdk.connection import Body, Call, Connection
 from tg_workbench.sdk.patience import Patience
 from tg_workbench.sdk.progress import Bar, bar_here, html_of
 from tg_workbench.sdk.sources import SourceFile
+from tg_workbench.sdk.wire import WireBroken
 
 UPLOADS = "/workbench/v1/uploads"
 OCTETS = "application/octet-stream"
 PIECE_BYTES = 4 << 20
 LAST_PIECE_SECONDS = 300.0
 """With the last piece the workbench reads the whole file once, to know that it came as it was sent."""
+LEAST_PIECE_BYTES = 256 << 10
+PASSING = (UploadBusy, UploadTooSlow, RateLimited, DatabaseUnavailable, CallFailed)
+"""What a piece may fail for and the next one not: the request of a broken line is still there, say."""
 MOST_LIMITED_SECONDS = 60.0
 """How long it is waited for at most where too many pieces were sent in a while."""
 SHOWN_FROM_BYTES = 8 << 20
@@ -97,20 +102,24 @@ class Upload:
 
 
 class Sending:
-    """Sends a file to an upload that was begun, on from where that is."""
+    """Sends a file to an upload that was begun, on from where that is.
+
+    After a piece that did not arrive it asks how much is there, and sends smaller ones for a while: one that
+    is refused would have been sent in vain.
+    """
 
     def __init__(
         self,
         connection: Connection,
         file: SourceFile,
         tell: Callable[[int], object],
-        piece_bytes: int = PIECE_BYTES,
+        most_bytes: int = PIECE_BYTES,
     ) -> None:
         self._connection = connection
         self._file = file
         self._size = file.size
         self._tell = tell
-        self._piece_bytes = piece_bytes
+        self._most = self._next = most_bytes
 
     def finish(
         self, path: str, upload: dict[str, Any], is_done: Callable[[dict[str, Any]], bool]
@@ -126,13 +135,14 @@ class Sending:
             try:
                 upload = self._send_piece(path, offset)
                 failure: WorkbenchError = CallFailed(f"nothing of {self._file.name} arrives any more")
+                self._next = min(2 * self._next, self._most)
             except UploadOffsetWrong as elsewhere:  # a try whose answer was lost did arrive, or a part of it
                 upload, failure = {"offset": elsewhere.offset}, elsewhere
-            except (UploadBusy, UploadTooSlow) as wait:  # the broken line's own request, or a line that drips
-                failure = wait
-            except RateLimited as full:
-                failure = full
-                time.sleep(min(float(getattr(full, "retry_after", 0.0)), MOST_LIMITED_SECONDS))
+            except (WireBroken, *PASSING) as broken:
+                failure = self._connection.unreachable(broken) if isinstance(broken, WireBroken) else broken
+                self._next = min(self._most, LEAST_PIECE_BYTES)
+                time.sleep(min(float(getattr(broken, "retry_after", 0.0)), MOST_LIMITED_SECONDS))
+                upload = self._connection.get(path)
             if not is_done(upload) and int(upload["offset"]) <= offset:
                 patience.wait_after(failure)
             else:
@@ -143,7 +153,7 @@ class Sending:
         """Send what follows; nothing, where all has arrived and only its end was not heard of."""
         with self._file.path.open("rb") as file:
             file.seek(offset)
-            piece = file.read(self._piece_bytes)
+            piece = file.read(self._next)
         if not piece and offset < self._size:
             raise CallFailed(f"{self._file.name} has become shorter while it was sent: upload it again")
         call = Call(
@@ -153,7 +163,7 @@ class Sending:
             headers={"Upload-Offset": str(offset)},
             answer_seconds=LAST_PIECE_SECONDS,
         )
-        return self._connection.send(call)
+        return self._connection.send_once(call)
 
 
 def readable(size: float) -> str:
