@@ -63,6 +63,7 @@ from tg_workbench.contracts.workbench import models as workbench_models
 from tg_workbench.contracts.workbench import oauth_clients as workbench_oauth_clients
 from tg_workbench.contracts.workbench import routes as workbench
 from tg_workbench.contracts.workbench import secure_rounds as workbench_secure_rounds
+from tg_workbench.contracts.workbench import update_uploads as workbench_update_uploads
 from tg_workbench.crypto.access_tokens import AccessTokens
 from tg_workbench.errors import DatabaseUnavailable, InvalidSetting, WorkbenchError
 from tg_workbench.execution import AsyncBells, DispatcherProcess, run_folder
@@ -93,6 +94,7 @@ ROUTERS = (
     workbench_campaigns.router,
     workbench_fleets.router,
     workbench_secure_rounds.router,
+    workbench_update_uploads.router,
     deep_learning_datasets.router,
     deep_learning_training.router,
     coordination.router,

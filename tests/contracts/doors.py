@@ -239,6 +239,10 @@ IN_ROUNDS = {
     "POST /api/v1/fl/rounds/{round_id}/join",
     "POST /api/v1/fl/rounds/{round_id}/submit",
     "GET /workbench/v1/federation/rounds/{round_id}/model",
+    "POST /workbench/v1/federation/rounds/{round_id}/uploads",
+    "GET /workbench/v1/federation/rounds/{round_id}/uploads/{upload_id}",
+    "PATCH /workbench/v1/federation/rounds/{round_id}/uploads/{upload_id}",
+    "DELETE /workbench/v1/federation/rounds/{round_id}/uploads/{upload_id}",
 }
 """What a device does in a round, and nobody else; `test_devices` tries these with other people's rounds."""
 OF_THE_OPERATOR = {

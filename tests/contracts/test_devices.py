@@ -487,7 +487,7 @@ def test_a_round_opens_to_no_person_key_or_device_of_others(
 ) -> None:
     body = {"model_config": {"architecture": "logistic"}}
     started = alice.http.post("/api/v1/fl/rounds", json=body).json()
-    method, path = door.format(round_id=started["id"]).split(" ")
+    method, path = door.format(round_id=started["id"], upload_id="upd-none").split(" ")
     for http in (alice.http, api):
         assert http.request(method, path).status_code == 403
     other = {"Authorization": f"Bearer {Machine.enroll(bob).token}"}

@@ -21,7 +21,7 @@ from tg_workbench.contracts.watched import webhook_disabled
 from tg_workbench.datasets import Datasets, Uploads, sweep_checks
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.federation.devices import Devices, ServerKeys
-from tg_workbench.federation.rounds import LeftBlobs, Rounds
+from tg_workbench.federation.rounds import LeftBlobs, Rounds, UpdateUploads
 from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition
 from tg_workbench.observability.watch import Watch
@@ -79,6 +79,7 @@ def tidy(premises: Premises) -> None:
     sweep_checks(premises.blobs)
     with premises.database.write() as session:
         Uploads(session, Datasets(session, premises.blobs)).forget_expired()
+        UpdateUploads(session, premises.folder, premises.blobs).tidy()
 
 
 async def _once_open(opening: asyncio.Task[None], duty: Coroutine[Any, Any, None]) -> None:
@@ -174,10 +175,12 @@ def _wake_rounds(premises: Premises) -> None:
     with premises.database.read() as session:
         is_due = Rounds(session, premises.folder, premises.blobs).is_due()
         is_left = LeftBlobs(session, premises.blobs).is_due()
-    if not is_due and not is_left:
+        is_late = UpdateUploads(session, premises.folder, premises.blobs).is_due()
+    if not (is_due or is_left or is_late):
         return
     with premises.database.write() as session:
         Rounds(session, premises.folder, premises.blobs).wake_due()
+        UpdateUploads(session, premises.folder, premises.blobs).forget_expired()
         LeftBlobs(session, premises.blobs).sweep()
 
 

@@ -36,12 +36,14 @@ _REQUEST_ID = re.compile(r"(?:req_)?[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-F
 """A UUID, or one as we write it: what a caller sends is written into logs, and might be anything else."""
 _FOR_FILES = re.compile(
     r"POST (?:/api/v1/datasets|/datasets/upload|/api/datasets/validate|/workbench/v1/datasets/files)"
-    r"|PATCH /workbench/v1/uploads/[^/]+"
+    r"|POST /api/v1/fl/rounds/[^/]+/submit"
+    r"|PATCH /workbench/v1/(?:federation/rounds/[^/]+/)?uploads/[^/]+"
 )
 """Where files arrive."""
 FILE_TYPES = ("multipart/form-data", "application/octet-stream")
 _SHOWN_TO_HEAD = re.compile(
-    r"/api/v1/datasets/[^/]+/download|/workbench/v1/datasets/[^/]+/download|/workbench/v1/uploads/[^/]+"
+    r"/api/v1/datasets/[^/]+/download|/workbench/v1/datasets/[^/]+/download"
+    r"|/workbench/v1/(?:federation/rounds/[^/]+/)?uploads/[^/]+"
 )
 ASKED_BY_HEAD = "tg_asked_by_head"
 """Where a request's scope says that it was HEAD."""

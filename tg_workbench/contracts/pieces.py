@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -74,6 +74,27 @@ class Pieces:
             return
         piece, self._waiting = self._waiting, bytearray()
         await finished(self._write, piece)
+
+
+async def write_body(
+    request: Request,
+    pace: Pace,
+    write: Callable[[bytearray], None],
+    look: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Write a body as it comes; of a line that is slow, or breaks, what has come is written too.
+
+    `look` may stop it after any chunk. Raises what `write` and `look` do, UploadTooSlow, ClientDisconnect.
+    """
+    pieces = Pieces(write)
+    try:
+        async for chunk in chunks_of(request, pace):
+            pieces.add(chunk)
+            await pieces.pass_on()
+            if look is not None:
+                await look()
+    finally:
+        await pieces.pass_on(all_of_it=True)
 
 
 async def finished(function: Callable[[bytearray], None], piece: bytearray) -> None:

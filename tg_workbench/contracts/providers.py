@@ -254,6 +254,7 @@ ClientId = Annotated[str, Path(pattern=_ID, description="A training client's id 
 FutureId = Annotated[str, Path(pattern=_ID, description="A future's id (`fut-…`).")]
 DatasetId = Annotated[str, Path(pattern=_ID, description="A dataset's id (`ds-…`).")]
 UploadId = Annotated[str, Path(pattern=_ID, description="An upload's id (`up-…`).")]
+UpdateUploadId = Annotated[str, Path(pattern=_ID, description="The id of an update's upload (`upd-…`).")]
 ServiceId = Annotated[str, Path(pattern=_ID, description="An inference service's id (`svc-…`) or name.")]
 ArtifactId = Annotated[str, Path(pattern=_ID, description="A checkpoint's id (`art-…`).")]
 ModelId = Annotated[str, Path(pattern=_ID, description="A model's id (`mdl-…`).")]
@@ -291,6 +292,9 @@ PageNumber = Annotated[
     int, Query(ge=1, le=10**15, description="Page number; beyond the last one it is empty.")
 ]
 Offset = Annotated[int, Query(ge=0, le=2**63 - 1)]
+UploadOffset = Annotated[
+    int | None, Header(alias="Upload-Offset", ge=0, le=2**53, description="How much is there already.")
+]
 LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**63 - 1)]
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="Only what came after this id.")]
 Wait = Annotated[float, Query(ge=0, le=40, description="Seconds to wait for the end.", allow_inf_nan=False)]

@@ -8,10 +8,13 @@ nothing of what was opened is kept. What its numbers are worth the worker says.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from fastapi import Depends
+from sqlmodel import Session
 from starlette.requests import Request
 
 from tg_workbench.contracts.bodies import media_type
@@ -20,7 +23,7 @@ from tg_workbench.contracts.pieces import Pace, Pieces, chunks_of
 from tg_workbench.contracts.premises import Premises, premises_of
 from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.contracts.waiting import Waiting
-from tg_workbench.crypto.envelopes import MOST_JSON_BYTES, from_json, open_payload, read_head
+from tg_workbench.crypto.envelopes import MOST_JSON_BYTES, VerifiedHead, from_json, open_payload, read_head
 from tg_workbench.errors import (
     EnvelopeBroken,
     SealBroken,
@@ -30,9 +33,18 @@ from tg_workbench.errors import (
 )
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.federation.devices import DeviceSignIn, ServerKeys, SignedDevice
-from tg_workbench.federation.rounds import Arrived, LeftBlobs, Part, Participation, Signer, Submissions
+from tg_workbench.federation.rounds import (
+    Arrived,
+    LeftBlobs,
+    Part,
+    Participation,
+    Round,
+    Rounds,
+    Signer,
+    Submissions,
+)
 from tg_workbench.federation.rounds.keys import RoundKeys
-from tg_workbench.federation.rounds.submissions import verifying_key
+from tg_workbench.federation.rounds.submissions import require_named_compression, verifying_key
 from tg_workbench.storage import BlobWriter
 
 JSON = "application/json"
@@ -62,17 +74,78 @@ class SubmissionDesk:
             round_, _, _ = submissions.rounds.for_device(device, round_id)
             most = submissions.most_bytes(round_)
         async with premises.update_intake.place(device.id):
-            with premises.blobs.writer() as writer:
+            with premises.blobs.writer() as writer, self.telling(round_id):
+                await self._receive(writer, most)
+                digest = await asyncio.to_thread(writer.finish)
+                arrived = await asyncio.to_thread(self.checked, round_id, writer.path, digest, writer.size)
+                part = self.keep(round_id, arrived, writer.keep)
+        return await self.verdict(part)
+
+    def head(self, session: Session, round_id: str, file: BinaryIO) -> tuple[VerifiedHead, Round]:
+        """The head of an envelope that this device has signed, for this round. Raises EnvelopeBroken."""
+        premises, device = self.premises, self.device.device
+        head = read_head(file)
+        verified = head.verify(verifying_key(session, device.id, head.manifest.key_version))
+        submissions = Submissions(session, premises.folder, premises.blobs)
+        return verified, submissions.admit(device, round_id, verified.manifest)
+
+    def checked(self, round_id: str, path: Path, digest: str, size: int) -> Arrived:
+        """An envelope that is whole, and this device's, for this round. Raises EnvelopeBroken."""
+        premises, device = self.premises, self.device.device
+        with path.open("rb") as file:
+            with premises.database.read() as session:
+                head, round_ = self.head(session, round_id, file)
+                known = Rounds(session, premises.folder, premises.blobs).part_of(device, round_)
+                if known is not None and known.digest == digest:  # sent again: it was opened then
+                    return Arrived(digest, size, head.manifest)
                 try:
-                    await self._receive(writer, most)
-                    digest = await asyncio.to_thread(writer.finish)
-                    size = writer.size
-                    arrived = await asyncio.to_thread(self._checked, round_id, writer.path, digest, size)
-                    part = self._keep(round_id, arrived, writer)
-                except TOLD as failure:
-                    self._note(round_id, failure)
-                    raise
-        return await self._verdict(part, round_.campaign_id)
+                    keys = RoundKeys.of(session, premises.settings.home, round_)
+                except SealBroken:
+                    raise EnvelopeBroken("its round is over, and its keys are destroyed") from None
+            pieces = open_payload(head, file, keys.opening)
+            require_named_compression(head.manifest, next(pieces))
+            for _ in pieces:
+                pass
+        return Arrived(digest, size, head.manifest)
+
+    def keep(self, round_id: str, arrived: Arrived, settle: Callable[[], object]) -> Participation:
+        """The device's part with this update, of which `settle` makes a blob.
+
+        Raises RoundNotOpen, UpdateAlreadySubmitted.
+        """
+        premises = self.premises
+        with premises.database.write() as session:  # should this process die, the file goes in an hour
+            LeftBlobs(session, premises.blobs).expect([arrived.blob])
+        with premises.database.write(durable=True) as session:
+            signer = Signer.of(ServerKeys(session, premises.settings.home))
+            submissions = Submissions(session, premises.folder, premises.blobs)
+            part = submissions.keep(self.device.device, round_id, arrived, signer)
+            if part.blob is not None:  # one that was rejected, or whose round is over, is not brought back
+                settle()
+        return part
+
+    async def verdict(self, part: Participation) -> Participation:
+        """The part once the worker has looked into it, or as it is after a while. Raises UpdateRejected."""
+        with self.premises.database.read() as session:
+            campaign_id = session.get_one(Round, part.round_id).campaign_id
+        part = await Waiting(self.premises, campaign_id).settled(
+            part,
+            VERDICT_SECONDS,
+            look=lambda session: session.get_one(Participation, part.id),
+            is_settled=lambda seen: seen.status != Part.SUBMITTED,
+        )
+        if part.status == Part.REJECTED:
+            raise UpdateRejected(part.reason or "")
+        return part
+
+    @contextmanager
+    def telling(self, round_id: str) -> Iterator[None]:
+        """A block in which what is refused at the door is told to those who watch over the organisation."""
+        try:
+            yield
+        except TOLD as failure:
+            self._note(round_id, failure)
+            raise
 
     async def _receive(self, writer: BlobWriter, most: int) -> None:
         """The body, in the file, as an envelope. Raises BodyTooLarge, EnvelopeBroken, InvalidRequest."""
@@ -96,52 +169,7 @@ class SubmissionDesk:
             await pieces.pass_on()
         await pieces.pass_on(all_of_it=True)
 
-    def _checked(self, round_id: str, path: Path, digest: str, size: int) -> Arrived:
-        """An envelope that is whole, and this device's, for this round. Raises EnvelopeBroken."""
-        premises, device = self.premises, self.device.device
-        with path.open("rb") as file:
-            head = read_head(file)
-            with premises.database.read() as session:
-                submissions = Submissions(session, premises.folder, premises.blobs)
-                verified = head.verify(verifying_key(session, device.id, head.manifest.key_version))
-                round_ = submissions.admit(device, round_id, verified.manifest)
-                known = submissions.rounds.part_of(device, round_)
-                if known is not None and known.digest == digest:  # sent again: it was opened then
-                    return Arrived(digest, size, verified.manifest)
-                try:
-                    keys = RoundKeys.of(session, premises.settings.home, round_)
-                except SealBroken:
-                    raise EnvelopeBroken("its round is over, and its keys are destroyed") from None
-            for _ in open_payload(verified, file, keys.opening):
-                pass
-        return Arrived(digest, size, verified.manifest)
-
-    def _keep(self, round_id: str, arrived: Arrived, writer: BlobWriter) -> Participation:
-        premises = self.premises
-        with premises.database.write() as session:  # should this process die, the file goes in an hour
-            LeftBlobs(session, premises.blobs).expect([arrived.blob])
-        with premises.database.write(durable=True) as session:
-            signer = Signer.of(ServerKeys(session, premises.settings.home))
-            submissions = Submissions(session, premises.folder, premises.blobs)
-            part = submissions.keep(self.device.device, round_id, arrived, signer)
-            if part.blob is not None:  # one that was rejected, or whose round is over, is not brought back
-                writer.keep()
-        return part
-
-    async def _verdict(self, part: Participation, campaign_id: str) -> Participation:
-        """The part once the worker has looked into it. Raises UpdateRejected."""
-        part = await Waiting(self.premises, campaign_id).settled(
-            part,
-            VERDICT_SECONDS,
-            look=lambda session: session.get_one(Participation, part.id),
-            is_settled=lambda seen: seen.status != Part.SUBMITTED,
-        )
-        if part.status == Part.REJECTED:
-            raise UpdateRejected(part.reason or "")
-        return part
-
     def _note(self, round_id: str, failure: WorkbenchError) -> None:
-        """What was refused at the door is told to those who watch over the organisation."""
         device = self.device.device
         reason = str(failure.details.get("reason", failure))
         with self.premises.database.write() as session:
@@ -149,7 +177,7 @@ class SubmissionDesk:
             Events(session).record(tenant_subject(device.organization_id), fact)
 
 
-async def _desk(request: Request) -> SubmissionDesk:
+async def submission_desk(request: Request) -> SubmissionDesk:
     """Whoever the door has let in, in a session of its own: one as long as the request would lock all."""
     premises = premises_of(request)
     with premises.database.read() as session:
@@ -157,4 +185,4 @@ async def _desk(request: Request) -> SubmissionDesk:
     return SubmissionDesk(request, premises, device)
 
 
-TheSubmissionDesk = Annotated[SubmissionDesk, Depends(_desk)]
+TheSubmissionDesk = Annotated[SubmissionDesk, Depends(submission_desk)]

@@ -43,7 +43,7 @@ log = structlog.get_logger("tg_workbench.audit")
 NOT_ALLOWED = (PermissionDenied, RateLimited, Unauthenticated)
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _OBJECT_ID = re.compile(
-    rf"(?:(?:tc|fut|art|ds|up|mdl|svc|job|key|inv|ses|wh|whd|msg|alert|ntf)-)?{_UUID}|(?:app|mem|dev|enr|round|camp)_[0-9a-f]{{32}}"
+    rf"(?:(?:tc|fut|art|ds|up|mdl|svc|job|key|inv|ses|upd|wh|whd|msg|alert|ntf)-)?{_UUID}|(?:app|mem|dev|enr|round|camp)_[0-9a-f]{{32}}"
     rf"|org_[0-9a-f]{{16}}|{LOCAL_PRINCIPAL.tenant_id}"
 )
 """Every form of an id that this workbench gives. What else stands in its place may be a secret or a name."""

@@ -32,6 +32,7 @@ from tg_workbench.errors import EnvelopeBroken, SealBroken
 MAGIC = b"TGUPDATE"
 CONTEXT = b"tg-fl-update-v1"
 LENGTH_BYTES = 4
+MOST_HEAD_BYTES = len(MAGIC) + LENGTH_BYTES + MOST_BYTES + SIGNATURE_BYTES
 CHUNK_BYTES = 1 << 20
 MOST_JSON_BYTES = 5 << 20
 """What a payload may have as JSON, which nothing can read a piece at a time."""
@@ -49,6 +50,12 @@ class Head:
     signature: bytes
     raw: bytes
     """The manifest's bytes as they came: they are what was signed."""
+
+    @property
+    def total_bytes(self) -> int:
+        """How long the whole envelope is, by its own word."""
+        payload, last = self.manifest.payload_bytes, (self.manifest.payload_bytes - 1) // CHUNK_BYTES
+        return MOST_HEAD_BYTES - MOST_BYTES + len(self.raw) + payload + TAG_BYTES * (last + 1)
 
     def verify(self, key: VerifyingKey) -> VerifiedHead:
         """The same, as the device's own word. Raises EnvelopeBroken when that device did not sign it."""

@@ -21,6 +21,7 @@ from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
 from tg_workbench.device.masked_part import MaskedPart
 from tg_workbench.device.rows import Rows
+from tg_workbench.device.sealed_updates import SealedUpdates
 from tg_workbench.device.signing_in import DeviceCredential
 from tg_workbench.device.taking_part import TakingPart, TookPart
 from tg_workbench.device.trust import Trust
@@ -29,8 +30,10 @@ from tg_workbench.errors import (
     DeviceUnfit,
     PrivacyRefused,
     Refused,
+    RoundNotFound,
     RoundNotOpen,
     SecureAggregationRefused,
+    UpdateAlreadySubmitted,
 )
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.connection import Body, Call, Connection
@@ -176,9 +179,12 @@ class Device:
     ) -> TookPart | None:
         """Join a round, learn in it and submit; None when it ended before it began to train.
 
-        `wait`: for how long it may recruit, in seconds. Raises what each step does.
+        An update whose receipt has not come, because this device died, is sent as it is, without learning
+        again. `wait`: for how long it may recruit, in seconds. Raises what each step does.
         """
         part = self._part(round_id)
+        if (update := part.kept()) is not None:
+            return part.deliver(update)
         assignment = part.await_assignment(wait)
         if assignment is None:
             return None
@@ -219,7 +225,12 @@ class Device:
         self._connection.close()
 
     def _take_one(self, rows: Rows, evaluation: Rows | None, wait: float) -> TookPart | None:
-        """Serve whichever of the offered rounds trains first: none that never fills up is waited for."""
+        """Serve whichever of the offered rounds trains first: none that never fills up is waited for.
+
+        An update whose receipt has not come yet goes before all.
+        """
+        if (took := self._deliver_kept()) is not None:
+            return took
         joined: list[TakingPart] = []
         for offered in self.rounds(wait):
             if offered["id"] in self._left:
@@ -241,6 +252,19 @@ class Device:
         if joined:
             with suppress(Refused):
                 joined[0].join(min(wait, LOOK_SECONDS))
+        return None
+
+    def _deliver_kept(self) -> TookPart | None:
+        """Deliver an update whose receipt has not come, if there is one that is still taken."""
+        for round_id in SealedUpdates(self._folder).rounds():
+            part = self._part(round_id)
+            if (update := part.kept()) is None:
+                part.updates.forget(round_id)
+                continue
+            try:
+                return part.deliver(update)
+            except (RoundNotOpen, RoundNotFound, UpdateAlreadySubmitted, SecureAggregationRefused) as refusal:
+                log.warning("the update for round %s came too late: %s", round_id, refusal)
         return None
 
     def _part(self, round_id: str) -> TakingPart:

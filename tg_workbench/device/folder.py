@@ -70,7 +70,7 @@ class DeviceFolder:
             "server_key": text_of(identity.server_key.raw),
             "server_key_version": identity.server_key_version,
         }
-        self._put(FILE, json.dumps(told, indent=1).encode())
+        self.put(FILE, json.dumps(told, indent=1).encode())
 
     def read(self) -> Identity:
         """Who this device is. Raises DeviceFolderUnusable."""
@@ -98,16 +98,19 @@ class DeviceFolder:
         """What was remembered of a campaign under `kind`, as one vector; zeros without one that fits."""
         zeros = np.zeros(size, np.float32)
         try:
-            found = safetensors.numpy.load((self.path / _file(kind, campaign_id)).read_bytes())["vector"]
+            found = safetensors.numpy.load((self.path / file_name(kind, campaign_id)).read_bytes())["vector"]
         except (OSError, KeyError, safetensors.SafetensorError):
             return zeros
         return found if found.shape == (size,) and found.dtype == np.float32 else zeros
 
     def remember(self, kind: str, campaign_id: str, vector: NDArray[np.float32]) -> None:
         """Remember a vector for the next round. Raises DeviceFolderUnusable."""
-        self._put(_file(kind, campaign_id), safetensors.numpy.save({"vector": np.ascontiguousarray(vector)}))
+        self.put(
+            file_name(kind, campaign_id), safetensors.numpy.save({"vector": np.ascontiguousarray(vector)})
+        )
 
-    def _put(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file of this name. Raises DeviceFolderUnusable."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor, new = tempfile.mkstemp(dir=self.path, prefix=".new-")  # mkstemp makes it 0600
@@ -120,8 +123,8 @@ class DeviceFolder:
             raise DeviceFolderUnusable(str(self.path), failure.strerror or "it cannot be written") from None
 
 
-def _file(kind: str, campaign_id: str) -> str:
-    """A name in the folder, and never a path: the campaign's id came over the wire."""
-    if not _NAME.fullmatch(campaign_id):
-        raise DeviceFolderUnusable("", "the server named a campaign as none is named")
-    return f"{kind}-{campaign_id}.safetensors"
+def file_name(kind: str, id_: str, ending: str = "safetensors") -> str:
+    """A name in the folder, and never a path: the campaign's or round's id came over the wire."""
+    if not _NAME.fullmatch(id_):
+        raise DeviceFolderUnusable("", "the server named a campaign or a round as none is named")
+    return f"{kind}-{id_}.{ending}"

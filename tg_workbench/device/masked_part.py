@@ -1,7 +1,8 @@
 """A device's part in a round with secure aggregation: what it has learned leaves it under masks alone.
 
 It does each step of the protocol once. Its secrets are of this round and in memory only: a device that is
-started anew has dropped out. Whatever does not fit together ends the round for it, before it tells a secret.
+started anew has dropped out; or, if its vector was sealed before, sends that and leaves the rest to its
+neighbours. Whatever does not fit together ends the round for it, before it tells a secret.
 """
 
 from __future__ import annotations

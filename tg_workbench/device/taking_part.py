@@ -1,7 +1,7 @@
 """Taking part in one round: join, wait, fetch the model, learn, seal, submit.
 
-Each of these may be interrupted and done again: joining twice is joining once, and the same rows and round
-give the same update.
+Each of these may be interrupted and done again: joining twice is joining once, and an update that was sealed
+is kept until its receipt has come, and sent again as it is.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from tg_workbench.crypto.envelopes import seal
 from tg_workbench.crypto.hpke import SealingKey
 from tg_workbench.crypto.manifests import Claim
 from tg_workbench.crypto.sealing import open_pieces
+from tg_workbench.device.delivery import NEVER, Delivery
 from tg_workbench.device.folder import DeviceFolder, Identity
 from tg_workbench.device.rows import Rows
+from tg_workbench.device.sealed_updates import SealedUpdate, SealedUpdates
 from tg_workbench.device.trust import Trust
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import AssignmentInvalid, CallFailed, RoundNotOpen
@@ -37,17 +39,15 @@ from tg_workbench.federation.updates.bindings import (
 from tg_workbench.federation.updates.compression import Compression, compressed
 from tg_workbench.federation.updates.layout import CONTROL
 from tg_workbench.federation.updates.secure_aggregation.encoding import MASKED
-from tg_workbench.sdk.connection import Body, Connection
+from tg_workbench.sdk.connection import Connection
 
 if TYPE_CHECKING:
     from tg_workbench.device.learning import Learned
 
-OCTETS = "application/octet-stream"
 OVER = ("completed", "failed")
 PREPARING = "preparing"
 PREPARING_SECONDS = 0.5
 WAIT_SECONDS = 25.0
-SUBMIT_SECONDS = 300.0
 CONTROL_KIND, RESIDUAL_KIND = "control", "residual"
 Told = Mapping[str, Any]
 
@@ -79,8 +79,9 @@ class TakingPart:
         self.trust = trust
         self.folder = folder
         self.round_id = round_id
+        self.updates = SealedUpdates(folder)
         self._to_remember: dict[str, Vector] = {}
-        """For the campaign's next round; only once the update has arrived, or it would count twice."""
+        """For the campaign's next round, once the update has arrived."""
 
     @property
     def identity(self) -> Identity:
@@ -155,25 +156,54 @@ class TakingPart:
         return learned, layout
 
     def submit(self, assignment: Told, envelope: bytes, learned: Learned) -> TookPart:
-        """Send the update, again and again until it has arrived, and check the receipt.
+        """Send the update until it has arrived, and check the receipt; until then it is kept in the folder.
 
-        Raises UpdateRejected, RoundNotOpen, CallFailed, AssignmentInvalid for a receipt of something else.
+        Raises what `deliver` does, and DeviceFolderUnusable.
         """
-        path = f"/api/v1/fl/rounds/{self.round_id}/submit"
-        told = self.connection.post(path, Body(envelope, OCTETS), answer_seconds=SUBMIT_SECONDS)
-        receipt = told["receipt"]
-        self.trust.require_signed(receipt, RECEIPT_CONTEXT)
-        if receipt.get("envelope_sha256") != hashlib.sha256(envelope).hexdigest():
-            raise AssignmentInvalid("its receipt is for another update")
-        for kind, vector in self._to_remember.items():
-            self.folder.remember(kind, assignment["campaign_id"], vector)
-        return TookPart(
+        update = SealedUpdate(
             round_id=self.round_id,
             campaign_id=assignment["campaign_id"],
             round_number=assignment["round_number"],
-            status=told["status"],
             samples=learned.samples,
-            metrics=learned.metrics,
+            metrics=dict(learned.metrics),
+            sha256=hashlib.sha256(envelope).hexdigest(),
+            size=len(envelope),
+            kinds=tuple(self._to_remember),
+        )
+        self.updates.keep(update, envelope, self._to_remember)
+        return self.deliver(update)
+
+    def kept(self) -> SealedUpdate | None:
+        """The update for this round whose receipt has not come yet."""
+        return self.updates.get(self.round_id)
+
+    def deliver(self, update: SealedUpdate) -> TookPart:
+        """Send an update that was kept, on from where it stopped; the receipt, also of one that has arrived.
+
+        Raises UpdateRejected, RoundNotOpen, CallFailed, AssignmentInvalid for a receipt of something else.
+        """
+        try:
+            told = Delivery(self.connection, self.updates, update).send()
+        except NEVER:
+            self.updates.forget(self.round_id)
+            raise
+        receipt = told["receipt"]
+        self.trust.require_signed(receipt, RECEIPT_CONTEXT)
+        expected = {
+            "round_id": self.round_id,
+            "device_id": self.identity.device_id,
+            "envelope_sha256": update.sha256,
+        }
+        if any(receipt.get(name) != value for name, value in expected.items()):
+            raise AssignmentInvalid("its receipt is for another update")
+        self.updates.arrived(update)
+        return TookPart(
+            round_id=self.round_id,
+            campaign_id=update.campaign_id,
+            round_number=update.round_number,
+            status=told["status"],
+            samples=update.samples,
+            metrics=update.metrics,
             receipt=receipt,
         )
 

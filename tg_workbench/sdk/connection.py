@@ -157,6 +157,13 @@ class Connection:
         answer = self._answered(call)
         return {} if answer is None else object_in(answer)
 
+    def send_once(self, call: Call) -> dict[str, Any]:
+        """Send a call and not again. Raises WireBroken, or the error the answer tells of."""
+        answer = self.answer(call)
+        if answer.status_code >= 300:
+            raise error_of(answer)
+        return object_in(answer)
+
     def _answered(self, call: Call, take: Callable[[Answer], object] = Answer.read) -> Answer | None:
         """A good answer, taken in. None: what was to be deleted is gone, by a try whose answer was lost."""
         patience, again = Patience(self.patience), False

@@ -7,17 +7,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tg_workbench.errors import CallFailed, UploadBusy, UploadOffsetWrong, UploadTooSlow, WorkbenchError
+from tg_workbench.errors import (
+    CallFailed,
+    DatabaseUnavailable,
+    RateLimited,
+    UploadBusy,
+    UploadOffsetWrong,
+    UploadTooSlow,
+    WorkbenchError,
+)
 from tg_workbench.sdk.connection import Body, Call, Connection
 from tg_workbench.sdk.patience import Patience
 from tg_workbench.sdk.progress import Bar, bar_here, html_of
 from tg_workbench.sdk.sources import SourceFile
+from tg_workbench.sdk.wire import WireBroken
 
 UPLOADS = "/workbench/v1/uploads"
 OCTETS = "application/octet-stream"
 PIECE_BYTES = 4 << 20
 LAST_PIECE_SECONDS = 300.0
 """With the last piece the workbench reads the whole file once, to know that it came as it was sent."""
+LEAST_PIECE_BYTES = 256 << 10
+PASSING = (UploadBusy, UploadTooSlow, RateLimited, DatabaseUnavailable, CallFailed)
+"""What a piece may fail for and the next one not: the request of a broken line is still there, say."""
+MOST_LIMITED_SECONDS = 60.0
+"""How long it is waited for at most where too many pieces were sent in a while."""
 SHOWN_FROM_BYTES = 8 << 20
 """What is smaller is there before a bar could be read."""
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -75,29 +89,72 @@ class Upload:
         }
         upload = self._connection.post(UPLOADS, Body.of_json(announced))
         path = f"{UPLOADS}/{upload['upload_id']}"
+        sending = Sending(self._connection, self._file, self._tell)
+        upload = sending.finish(path, upload, lambda seen: seen.get("dataset_id") is not None)
+        self._tell(self._size, last=True)
+        return str(upload["dataset_id"])
+
+    def _tell(self, sent: int, *, last: bool = False) -> None:
+        seconds = time.monotonic() - self._began
+        self._bar.show(UploadProgress(self._file.name, sent, self._size, seconds), last=last)
+        if self._watch is not None:
+            self._watch(sent, self._size)
+
+
+class Sending:
+    """Sends a file to an upload that was begun, on from where that is.
+
+    After a piece that did not arrive it asks how much is there, and sends smaller ones for a while: one that
+    is refused would have been sent in vain.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        file: SourceFile,
+        tell: Callable[[int], object],
+        most_bytes: int = PIECE_BYTES,
+    ) -> None:
+        self._connection = connection
+        self._file = file
+        self._size = file.size
+        self._tell = tell
+        self._most = self._next = most_bytes
+
+    def finish(
+        self, path: str, upload: dict[str, Any], is_done: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        """The upload at `path` once it is done; `upload` is how it stands now.
+
+        Raises what the workbench refuses it for, UploadNotFound when its time was over, CallFailed.
+        """
         patience = Patience(self._connection.patience)
-        while upload.get("dataset_id") is None:
+        while not is_done(upload):
             offset = int(upload["offset"])
             self._tell(offset)
             try:
                 upload = self._send_piece(path, offset)
                 failure: WorkbenchError = CallFailed(f"nothing of {self._file.name} arrives any more")
+                self._next = min(2 * self._next, self._most)
             except UploadOffsetWrong as elsewhere:  # a try whose answer was lost did arrive, or a part of it
                 upload, failure = {"offset": elsewhere.offset}, elsewhere
-            except (UploadBusy, UploadTooSlow) as wait:  # the broken line's own request, or a line that drips
-                failure = wait
-            if upload.get("dataset_id") is None and int(upload["offset"]) <= offset:
+            except (WireBroken, *PASSING) as broken:
+                failure = self._connection.unreachable(broken) if isinstance(broken, WireBroken) else broken
+                self._next = min(self._most, LEAST_PIECE_BYTES)
+                time.sleep(min(float(getattr(broken, "retry_after", 0.0)), MOST_LIMITED_SECONDS))
+                upload = self._connection.get(path)
+            if not is_done(upload) and int(upload["offset"]) <= offset:
                 patience.wait_after(failure)
             else:
                 patience.restore()
-        self._tell(self._size, last=True)
-        return str(upload["dataset_id"])
+        return upload
 
     def _send_piece(self, path: str, offset: int) -> dict[str, Any]:
+        """Send what follows; nothing, where all has arrived and only its end was not heard of."""
         with self._file.path.open("rb") as file:
             file.seek(offset)
-            piece = file.read(PIECE_BYTES)
-        if not piece:
+            piece = file.read(self._next)
+        if not piece and offset < self._size:
             raise CallFailed(f"{self._file.name} has become shorter while it was sent: upload it again")
         call = Call(
             "PATCH",
@@ -106,13 +163,7 @@ class Upload:
             headers={"Upload-Offset": str(offset)},
             answer_seconds=LAST_PIECE_SECONDS,
         )
-        return self._connection.send(call)
-
-    def _tell(self, sent: int, *, last: bool = False) -> None:
-        seconds = time.monotonic() - self._began
-        self._bar.show(UploadProgress(self._file.name, sent, self._size, seconds), last=last)
-        if self._watch is not None:
-            self._watch(sent, self._size)
+        return self._connection.send_once(call)
 
 
 def readable(size: float) -> str:

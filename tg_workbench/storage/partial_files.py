@@ -59,6 +59,11 @@ class PartialFile:
                 with room_on_disk():
                     os.fsync(file.fileno())
 
+    @staticmethod
+    def names(name: str) -> bool:
+        """Whether this is the name of a partial file, and not that of a blob."""
+        return _ID.fullmatch(name) is not None
+
     def digest(self, expected: str | None = None) -> str:
         """The SHA-256 of what is here, which takes a second for a gigabyte.
 
@@ -79,8 +84,14 @@ class PartialFile:
         return digest.hexdigest()
 
     def adopt(self, name: str) -> None:
-        """Make the file, whose SHA-256 is `name`, a blob too; `forget` it when that is known elsewhere."""
-        self.blobs.adopt(self.path, name)
+        """Make the file, whose SHA-256 is `name`, a blob too; `forget` it when that is known elsewhere.
+
+        Raises UploadNotFound when it was forgotten meanwhile.
+        """
+        try:
+            self.blobs.adopt(self.path, name)
+        except FileNotFoundError:
+            raise UploadNotFound from None
 
     def forget(self) -> None:
         """Remove it; what became a blob stays."""
@@ -95,6 +106,11 @@ class Appended:
         self._file = file
         self._start = size
         self._most = most
+
+    def settle(self) -> None:
+        """Bring it to the disk before the block ends, for what is done with it in the block."""
+        with room_on_disk():
+            os.fsync(self._file.fileno())
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Add a piece. Raises StorageFull, and InvalidRequest when it is more than was announced."""

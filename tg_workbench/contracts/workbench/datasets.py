@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from starlette.requests import Request
 
 from tg_workbench.contracts.bodies import described, media_type
@@ -15,7 +15,7 @@ from tg_workbench.contracts.dataset_files import TheFile, form_with_file
 from tg_workbench.contracts.downloads import Download
 from tg_workbench.contracts.failures import BodyTooLarge
 from tg_workbench.contracts.multipart import file_name_of
-from tg_workbench.contracts.pieces import Pace, Pieces, chunks_of
+from tg_workbench.contracts.pieces import Pace, write_body
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import (
     ClientsRoom,
@@ -26,6 +26,7 @@ from tg_workbench.contracts.providers import (
     SignedIn,
     ThePremises,
     UploadId,
+    UploadOffset,
     UploadsRoom,
 )
 from tg_workbench.contracts.route import FAILURES, audited, needs
@@ -47,9 +48,6 @@ uploads = APIRouter(
 BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {OCTETS: {}}, "description": "The file as it was uploaded."}
 }
-UploadOffset = Annotated[
-    int | None, Header(alias="Upload-Offset", ge=0, le=2**53, description="How much is there already.")
-]
 
 
 # ----------------------------------------------------------------------------- datasets
@@ -178,13 +176,7 @@ class _Desk:
         if offset is None or media_type(request) != OCTETS:
             raise InvalidRequest(f"send bytes, with Content-Type: {OCTETS} and their Upload-Offset")
         with self.premises.intake.place(self.owner.id), file.appending(offset, upload.size) as appended:
-            pieces = Pieces(appended.write)
-            try:
-                async for chunk in chunks_of(request, Pace.of(self.premises.settings)):
-                    pieces.add(chunk)
-                    await pieces.pass_on()
-            finally:  # of a line that is slow, or breaks, what has come is kept
-                await pieces.pass_on(all_of_it=True)
+            await write_body(request, Pace.of(self.premises.settings), appended.write)
         if appended.size < upload.size:
             return upload, appended.size
         source = await asyncio.to_thread(file.digest, upload.sha256)

@@ -15,7 +15,8 @@ from tg_workbench.federation.rounds.phases import Counts, Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds, count_active
 from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria, LocalTraining, work_kinds
 from tg_workbench.federation.rounds.submissions import Arrived, Submissions
-from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
+from tg_workbench.federation.rounds.tables import Campaign, Participation, Round, UpdateUpload
+from tg_workbench.federation.rounds.update_uploads import UpdateUploads
 
 __all__ = [
     "Arrived",
@@ -35,6 +36,8 @@ __all__ = [
     "Rounds",
     "Signer",
     "Submissions",
+    "UpdateUpload",
+    "UpdateUploads",
     "count_active",
     "work_kinds",
 ]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from tg_workbench.federation.rounds.tables import LeftBlob
-from tg_workbench.storage import Blobs
+from tg_workbench.storage import Blobs, PartialFile
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement
 
@@ -41,7 +41,7 @@ class LeftBlobs:
 
         def delete() -> None:
             for name in gone:
-                self.blobs.delete(name)
+                self._delete(name)
 
         after_commit(self.session, delete)
 
@@ -62,10 +62,17 @@ class LeftBlobs:
         due = select(LeftBlob).where(col(LeftBlob.due_at) <= now()).limit(MOST_AT_ONCE)
         found = list(self.session.exec(due))
         for left in found:
-            self.blobs.delete(left.name)
+            self._delete(left.name)
             self.session.delete(left)
         self.session.flush()
         return len(found)
+
+    def _delete(self, name: str) -> None:
+        """Remove a blob, or what has come of one in pieces."""
+        if PartialFile.names(name):
+            PartialFile(self.blobs, name).forget()
+        else:
+            self.blobs.delete(name)
 
     def _note(self, names: Iterable[str], due_at: float) -> None:
         for name in names:

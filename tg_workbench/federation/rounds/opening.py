@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tg_workbench.crypto.envelopes import open_payload, read_head
+from tg_workbench.crypto.manifests import Manifest
 from tg_workbench.errors import EnvelopeBroken, NotFound, SealBroken, UpdateInvalid
 from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.specs import CampaignSpec
-from tg_workbench.federation.rounds.submissions import verifying_key
+from tg_workbench.federation.rounds.submissions import OTHER_COMPRESSION, verifying_key
 from tg_workbench.federation.rounds.tables import Participation, Round
 from tg_workbench.federation.rounds.unmasking import words_in
 from tg_workbench.federation.strategies import Update
-from tg_workbench.federation.updates import Layout, read_update
+from tg_workbench.federation.updates import Layout, compression_in, read_update
 from tg_workbench.storage import Blobs, Database
 
 if TYPE_CHECKING:
@@ -45,16 +46,20 @@ class Opening:
 
     def update(self, part: Participation, weight: float = 1.0) -> Update:
         """The update in an envelope. Raises one of UNUSABLE."""
-        payload = self._payload(part)
-        return read_update(payload, self.layout, weight=weight, control=self.strategy.local.control)
+        manifest, payload = self._opened(part)
+        update = read_update(payload, self.layout, weight=weight, control=self.strategy.local.control)
+        if compression_in(payload) != manifest.compression:
+            raise UpdateInvalid(OTHER_COMPRESSION)
+        return update
 
     def words(self, part: Participation) -> tuple[str, Words]:
         """Whose masked vector is in an envelope, and the vector. Raises one of UNUSABLE."""
-        return part.device_id, words_in(self._payload(part), self.layout.size + 1)
+        return part.device_id, words_in(self._opened(part)[1], self.layout.size + 1)
 
-    def _payload(self, part: Participation) -> bytes:
+    def _opened(self, part: Participation) -> tuple[Manifest, bytes]:
         with self.blobs.path(part.blob or "").open("rb") as file:
             head = read_head(file)
             with self.database.read() as session:
                 signed_by = verifying_key(session, part.device_id, head.manifest.key_version, good=False)
-            return b"".join(open_payload(head.verify(signed_by), file, self.keys.opening))
+            payload = b"".join(open_payload(head.verify(signed_by), file, self.keys.opening))
+        return head.manifest, payload

@@ -13,8 +13,9 @@ from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.phases import ACTIVE, COUNTED, Counts, Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
-from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
+from tg_workbench.federation.rounds.tables import Campaign, Participation, Round, UpdateUpload
 from tg_workbench.federation.rounds.turns import advance, counts_of, spec_of
+from tg_workbench.federation.rounds.unfinished import forget_unfinished
 from tg_workbench.identity import Principal
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import now
@@ -140,6 +141,7 @@ class Rounds:
 
         What it has sent for rounds that are not over yet does not count.
         """
+        forget_unfinished(self.session, self.blobs, col(UpdateUpload.device_id) == device.id)
         query = (
             select(Participation, Round)
             .join(Round, col(Round.id) == col(Participation.round_id))

@@ -31,7 +31,7 @@ from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import version_name
-from tg_workbench.federation.updates import Layout
+from tg_workbench.federation.updates import Layout, compression_in
 from tg_workbench.federation.updates.bindings import RECEIPT_CONTEXT
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import now
@@ -41,6 +41,9 @@ CLOCK_SECONDS = 300.0
 OVERHEAD_BYTES = 64 << 10
 """Room for the manifest, its signature and the tags."""
 FLOAT32_BYTES, HEADER_BYTES = 4, 1024
+EARLY_HEADER_BYTES = 64 << 10
+"""How long a payload's header may be to be read in the API too; a longer one is left to the worker."""
+OTHER_COMPRESSION = "its manifest names another compression than its payload has"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +90,29 @@ class Submissions:
             Hearing(Exchange(self.session, round_)).require_masked(device.id, manifest)
         return round_
 
+    def expect(self, device: Device, round_id: str, digest: str) -> Participation:
+        """A device's part, if it may submit what has this digest now, or has done so.
+
+        Raises RoundNotFound, RoundNotOpen, UpdateAlreadySubmitted.
+        """
+        round_, _, part = self.rounds.for_device(device, round_id)
+        if part.digest is not None:
+            if part.digest == digest:
+                return part
+            raise UpdateAlreadySubmitted(round_.id)
+        if part.status != Part.JOINED or not _takes_updates(round_):
+            raise RoundNotOpen(round_.id, round_.phase)
+        return part
+
     def keep(self, device: Device, round_id: str, arrived: Arrived, signer: Signer) -> Participation:
         """Keep an update, and have the worker look into it. The same again is the same; its blob is shared.
 
         Raises RoundNotFound, RoundNotOpen, UpdateAlreadySubmitted.
         """
-        round_, spec, part = self.rounds.for_device(device, round_id)
+        part = self.expect(device, round_id, arrived.blob)
         if part.digest is not None:
-            if part.digest == arrived.blob:
-                return part
-            raise UpdateAlreadySubmitted(round_.id)
-        if part.status != Part.JOINED or not _takes_updates(round_):
-            raise RoundNotOpen(round_.id, round_.phase)
+            return part
+        round_, spec, _ = self.rounds.for_device(device, round_id)
         if spec.secure_aggregation:
             Hearing(Exchange(self.session, round_)).require_masked(device.id, arrived.manifest)
         part.status, part.submitted_at = Part.SUBMITTED, now()
@@ -130,6 +144,13 @@ def verifying_key(session: Session, device_id: str, key_version: str, *, good: b
         if key.version == key_version and key.revoked_at is None and (not good or is_good(key, moment)):
             return VerifyingKey.from_bytes(key.signing_key)
     raise EnvelopeBroken("it names keys that this device has not, or has no longer")
+
+
+def require_named_compression(manifest: Manifest, beginning: bytes) -> None:
+    """Raises EnvelopeBroken when a payload begins with the word that it is not what its manifest says."""
+    named = compression_in(beginning, EARLY_HEADER_BYTES)
+    if named is not None and named != manifest.compression:
+        raise EnvelopeBroken(OTHER_COMPRESSION)
 
 
 def receipt_of(part: Participation, signer: Signer) -> dict[str, Any]:

@@ -108,6 +108,22 @@ class Participation(SQLModel, table=True):
     reason: str | None = None
 
 
+class UpdateUpload(SQLModel, table=True):
+    """An update that comes in pieces. How much of it is here is how long the partial file of its id is."""
+
+    __tablename__ = "update_uploads"
+    __table_args__ = (sa.UniqueConstraint("round_id", "device_id"),)
+
+    id: str = Field(primary_key=True)
+    round_id: str = Field(foreign_key="rounds.id")
+    device_id: str
+    tenant_id: str
+    size: int = Field(sa_type=sa.BigInteger)
+    sha256: str
+    created_at: float = Field(default_factory=now)
+    expires_at: float = Field(index=True)
+
+
 class SecureRound(SQLModel, table=True):
     """How far a round with secure aggregation has come. It goes when the round is over, with all messages."""
 

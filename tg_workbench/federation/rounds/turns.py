@@ -19,7 +19,8 @@ from tg_workbench.federation.rounds.keys import destroy_keys
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase, Turn, next_turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
-from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
+from tg_workbench.federation.rounds.tables import Campaign, Participation, Round, UpdateUpload
+from tg_workbench.federation.rounds.unfinished import forget_unfinished
 from tg_workbench.outbox import Outbox, WebhookEvent
 from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import now
@@ -86,6 +87,7 @@ def end_round(session: Session, round_: Round, turn: Turn, blobs: Blobs) -> None
     round_.phase, round_.reason, round_.due_at, round_.ended_at = turn.phase, turn.reason, None, moment
     destroy_keys(round_)
     forget_exchange(session, round_)
+    forget_unfinished(session, blobs, col(UpdateUpload.round_id) == round_.id)
     _set_devices(session, round_, current_round_id=None, current_round=None)
     gone = [blob for blob in (round_.download_blob,) if blob]
     round_.download_blob = None

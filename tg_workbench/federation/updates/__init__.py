@@ -7,7 +7,12 @@ Pitfalls: a layout is in the order of the names, not in that of a model's defini
 """
 
 from tg_workbench.federation.updates.compression import Compressed, Compression, compressed
-from tg_workbench.federation.updates.headers import MOST_HEADER_BYTES, check_head, header_length
+from tg_workbench.federation.updates.headers import (
+    MOST_HEADER_BYTES,
+    check_head,
+    compression_in,
+    header_length,
+)
 from tg_workbench.federation.updates.layout import Layout
 from tg_workbench.federation.updates.reading import read_update
 
@@ -18,6 +23,7 @@ __all__ = [
     "Layout",
     "check_head",
     "compressed",
+    "compression_in",
     "header_length",
     "read_update",
 ]

@@ -66,6 +66,21 @@ def check_head(head: bytes, total_bytes: int, layout: Layout) -> Head:
     return found
 
 
+def compression_in(content: bytes, most_header_bytes: int = MOST_HEADER_BYTES) -> str | None:
+    """The compression that an update, of which this is the beginning, names.
+
+    None when it is none, or its header has more than `most_header_bytes` or is not all here.
+    """
+    try:
+        data_start = header_length(content[:8])
+        if data_start > min(len(content), 8 + most_header_bytes):
+            return None
+        told = _parsed(content[8:data_start]).get("__metadata__")
+    except UpdateInvalid:
+        return None
+    return str(told.get(COMPRESSION, "none")) if isinstance(told, dict) else "none"
+
+
 def demanded(layout: Layout, compression: str, kept: int = 0) -> tuple[Part, ...]:
     """What a file of this layout holds, in the order in which it lies there."""
     match compression:
