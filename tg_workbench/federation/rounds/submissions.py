@@ -26,8 +26,9 @@ from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.hearing import Hearing
+from tg_workbench.federation.rounds.lateness import accepts_updates
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
-from tg_workbench.federation.rounds.phases import Part, Phase
+from tg_workbench.federation.rounds.phases import Part
 from tg_workbench.federation.rounds.rounds import Rounds
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import version_name
@@ -81,7 +82,9 @@ class Submissions:
             raise EnvelopeBroken("it was made from another version of the model")
         if not self._earliest(round_) <= manifest.created_at <= now() + CLOCK_SECONDS:
             raise EnvelopeBroken("it is too old, or from the future: look at the device's clock")
-        if part.status == Part.JOINED and not _takes_updates(round_):
+        if part.status == Part.DROPPED and part.digest is None:
+            raise RoundNotOpen(round_.id, round_.phase, f"this update is not taken any more: {part.reason}")
+        if part.status == Part.JOINED and not accepts_updates(round_, spec):
             raise RoundNotOpen(round_.id, round_.phase)
         if part.status == Part.JOINED and spec.secure_aggregation:
             Hearing(Exchange(self.session, round_)).require_masked(device.id, manifest)
@@ -97,7 +100,7 @@ class Submissions:
             if part.digest == arrived.blob:
                 return part
             raise UpdateAlreadySubmitted(round_.id)
-        if part.status != Part.JOINED or not _takes_updates(round_):
+        if part.status != Part.JOINED or not accepts_updates(round_, spec):
             raise RoundNotOpen(round_.id, round_.phase)
         if spec.secure_aggregation:
             Hearing(Exchange(self.session, round_)).require_masked(device.id, arrived.manifest)
@@ -142,7 +145,3 @@ def receipt_of(part: Participation, signer: Signer) -> dict[str, Any]:
         "received_at": part.submitted_at,
     }
     return signer.signed(told, RECEIPT_CONTEXT)
-
-
-def _takes_updates(round_: Round) -> bool:
-    return round_.phase == Phase.TRAINING and (round_.due_at is None or now() < round_.due_at)
