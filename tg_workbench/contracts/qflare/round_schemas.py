@@ -192,7 +192,7 @@ class RoundList(BaseModel):
 
 
 class ParticipationView(BaseModel):
-    """A device's part in a round. `round_id` is the one it joined: an update that is late counts in a later."""
+    """A device's part in a round. `round_id` is the one it joined; an update that is late counts later."""
 
     device_id: str
     round_id: str

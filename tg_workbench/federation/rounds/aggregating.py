@@ -7,8 +7,10 @@ stale each is follows from versions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlmodel import Session
 
@@ -34,6 +36,9 @@ from tg_workbench.federation.rounds.weights import weights_of
 from tg_workbench.federation.strategies import Update
 from tg_workbench.models import Learned, Models
 from tg_workbench.storage import Blobs, Database
+
+if TYPE_CHECKING:
+    from tg_workbench.federation.updates.secure_aggregation.masks import Words
 
 
 class Aggregating:
@@ -112,7 +117,7 @@ class Aggregating:
         spec = CampaignSpec.from_json(campaign.spec)
         if not spec.secure_aggregation:
             return self.summing.of(campaign, round_, base, parts, buffer.update)
-        vectors = map(buffer.openings[round_.id].words, parts)
+        vectors = map(buffer.words, parts)
         with self.database.read() as session:
             exchange = Exchange(session, session.get_one(Round, round_.id))
             encoding = encoding_of(spec, exchange.devices)
@@ -179,10 +184,13 @@ class _Buffer:
 
     def update(self, part: Participation) -> Update:
         """An update that was accepted. Raises _Spoiled for one that cannot be opened any more."""
-        try:
+        with _spoiling(part):
             return self.openings[part.round_id].update(part, self.weights[part.device_id], self.version)
-        except UNUSABLE as failure:
-            raise _Spoiled(part, str(failure)) from failure
+
+    def words(self, part: Participation) -> tuple[str, Words]:
+        """The same of one under masks."""
+        with _spoiling(part):
+            return self.openings[part.round_id].words(part)
 
 
 class _Spoiled(Exception):
@@ -192,3 +200,11 @@ class _Spoiled(Exception):
         super().__init__(reason)
         self.part = part
         self.reason = reason
+
+
+@contextmanager
+def _spoiling(part: Participation) -> Iterator[None]:
+    try:
+        yield
+    except UNUSABLE as failure:
+        raise _Spoiled(part, str(failure)) from failure

@@ -87,8 +87,13 @@ class Rounds:
             .order_by(col(Round.created_at))
             .limit(MOST_LOOKED_AT)
         )
-        found = self.session.exec(query)
-        return [round_ for round_ in found if self._is_offered(device, round_)][:MOST_OFFERED]
+        found, mine = self.session.exec(query), set(self.session.exec(joined))
+        return [
+            round_
+            for round_ in found
+            if spec_of(self.session, round_).criteria.admits(device.capabilities) is None
+            and (round_.id in mine or self._may_join(device, round_))
+        ][:MOST_OFFERED]
 
     def join(self, device: Device, round_id: str) -> tuple[Round, Participation]:
         """Have a device take part. Joining twice is joining once; whoever takes part may always ask again.
@@ -172,12 +177,8 @@ class Rounds:
             ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, campaign_id))
         return len(found)
 
-    def _is_offered(self, device: Device, round_: Round) -> bool:
+    def _may_join(self, device: Device, round_: Round) -> bool:
         spec = spec_of(self.session, round_)
-        if spec.criteria.admits(device.capabilities) is not None:
-            return False
-        if self.part_of(device, round_) is not None:
-            return True
         return _takes_devices(round_, spec) and self._why_not(device, round_, spec) is None
 
     def _why_not(self, device: Device, round_: Round, spec: CampaignSpec) -> str | None:
