@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -131,16 +131,22 @@ def nothing_is_left(fleet: Fleet, campaign: str) -> None:
     assert in_a_round(fleet) == set()
 
 
-class Rows(dict[str, NDArray[Any]]):
-    """Rows that can be read once something is so."""
+class Rows(Mapping[str, NDArray[Any]]):
+    """Rows that can be read while something is so, and have to be waited for else."""
 
     def __init__(self, seed: int, is_ready: Callable[[], bool]) -> None:
-        super().__init__(rows_of(seed))
+        self.rows = rows_of(seed)
         self.is_ready = is_ready
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         until(self.is_ready)
-        return super().__getitem__(name)
+        return self.rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 # ----------------------------------------------------------------------------- the late count
