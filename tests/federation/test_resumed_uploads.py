@@ -535,6 +535,7 @@ def test_a_masked_vector_that_was_sealed_counts_though_its_device_died(fleet: Fl
         learned, _ = masked.part.learned(masked.assignment, rows_of(0))
         words = masked.participant.mask(masked.encoding.words(learned.delta, learned.samples), parcels)
         envelope = masked.part.sealed(masked.assignment, words.astype("<u4").tobytes())
+        told: tuple[str, str, int, int, dict[str, float]]
         told = (round_id, masked.assignment["campaign_id"], 1, learned.samples, {})
         update = SealedUpdate(*told, hashlib.sha256(envelope).hexdigest(), len(envelope))
         masked.part.updates.keep(update, envelope, {})

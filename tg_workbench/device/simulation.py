@@ -8,7 +8,8 @@
 `devices` are the rows of each. No server, no keys: the strategies and the local training are those of real
 rounds, the rest is left out. The same seed gives the same numbers.
 
-Pitfalls: nothing here is private, and nobody comes late: FedBuff sees no stale update.
+Pitfalls: nothing here is private, and nobody comes late: rounds are synchronous. FedBuff is then the mean of
+the updates of a round, each counting alike, and `max_staleness` changes nothing.
 """
 
 from __future__ import annotations

@@ -29,11 +29,13 @@ class RoundNotFound(NotFound):
 
 
 class RoundNotOpen(Refused):
-    """A round takes nobody, or nothing, in the phase it is in."""
+    """A round takes nobody, or nothing, in the phase it is in; or not this device now: `reason` says why."""
 
-    def __init__(self, round_id: str, phase: str) -> None:
+    def __init__(self, round_id: str, phase: str, reason: str | None = None) -> None:
         super().__init__(
-            f"this round is {phase}: devices join while it is recruiting and submit while it is training"
+            reason
+            or f"this round is {phase}: devices join while it is recruiting (or training, where updates are "
+            "buffered) and submit while it is training"
         )
         self.round_id = round_id
         self.phase = phase

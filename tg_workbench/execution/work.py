@@ -132,6 +132,13 @@ class Fence:
         if not renewed.rowcount:
             raise Fenced(f"worker {self.epoch} of {self.work_id} was replaced")
 
+    def forgive(self, session: Session) -> None:
+        """Something was done: workers that were lost before it were not lost to this work. Raises Fenced.
+
+        It is given up when workers are lost at the same thing again and again, not for five in a year.
+        """
+        self.renew(session, failures=0)
+
 
 def keep_renewed(database: Database, fence: Fence) -> None:
     """Renew a worker's lease for as long as it lives; being replaced ends the process at once."""

@@ -24,6 +24,8 @@ class RoundProgress(Value):
     avg_loss: float | None = None
     convergence_metric: float | None = None
     """How far the round has moved the model, relative to how long the model is."""
+    stalest_update: int | None = None
+    """Where devices may come late: how many versions of the model the latest of its updates was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,9 @@ class RoundView(Value):
     """Why it failed."""
     campaign_id: str = ""
     number: int = 1
+    """Which try of its campaign it is: a round that fails for lack of devices is tried again."""
     rounds: int = 1
-    """How many its campaign has."""
+    """How many its campaign is to complete."""
     participants: int = 0
     target_participants: int = 0
     min_participants: int = 0
@@ -82,7 +85,8 @@ class RoundView(Value):
     def __str__(self) -> str:
         """One line."""
         done = f"{self.progress.completed_devices} of {self.participants} devices"
-        parts = [f"round {self.number}/{self.rounds}", self.phase, done, *_measures(self)]
+        which = f"round {self.number}/{self.rounds}" if self.number <= self.rounds else f"round {self.number}"
+        parts = [which, self.phase, done, *_measures(self)]
         return " · ".join([*parts, self.reason] if self.reason else parts)
 
 
@@ -91,6 +95,8 @@ class Participation(Value):
     """A device's part in a round."""
 
     device_id: str
+    round_id: str = ""
+    """The round that it joined; an update that comes late counts in a later one."""
     status: str = "joined"
     """joined, submitted, accepted, rejected or dropped."""
     reason: str | None = None

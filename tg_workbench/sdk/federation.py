@@ -61,7 +61,10 @@ class Federation:
         learns from its own rows for `epochs`, by plain SGD. A round begins when `max_participants` have
         joined (else `min_participants`), or after `recruiting_seconds` with `min_participants` at least; it
         ends when all that are needed have submitted, or after `training_seconds` with a `quorum`: the dead
-        are not waited for. `strategy` says how updates become one: fedavg, median, multi-krum and others.
+        are not waited for. A round with too few devices is tried again; a third in a row ends the campaign.
+        `strategy` says how updates become one: fedavg, median, multi-krum and others. With fedbuff devices
+        come when they like: a round is over when `target_participants` updates are in, and who is slower may
+        still hand in while at most `max_staleness` (an option, usually 4) models were made meanwhile.
 
         `noise_level` (the noise multiplier) or `target_epsilon` ask for differential privacy of devices;
         `privacy` names the rest, such as `clip_norm`. Without them there is no guarantee. `compression` is

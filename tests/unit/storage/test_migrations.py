@@ -15,6 +15,7 @@ from sqlmodel import SQLModel
 from tg_workbench import app  # noqa: F401  (imports every room, and so every table)
 from tg_workbench.datasets import Kind, Ledger
 from tg_workbench.federation.fleets import tables as fleet_tables  # noqa: F401
+from tg_workbench.federation.rounds import Campaign
 from tg_workbench.storage import Database
 from tg_workbench.storage.database import MIGRATIONS
 
@@ -71,3 +72,32 @@ def test_an_older_version_gets_back_what_it_can_count_and_no_less(old: Database)
         connection.commit()
         with pytest.raises(RuntimeError, match="cannot count"):
             command.downgrade(config, "0003")
+
+
+def test_what_was_accepted_before_counted_in_its_own_round(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/rounds.db")
+    database.migrate("0022")
+    options = '{"strategy": "fedbuff", "strategy_options": {"buffer_size": 3, "server_learning_rate": 0.5}}'
+    with sqlite3.connect(tmp_path / "rounds.db") as connection:
+        connection.execute(
+            "INSERT INTO campaigns (id, owner_id, tenant_id, name, spec, status, rounds_done, model_version, "
+            "created_at) VALUES ('camp_1', 'me', 'us', 'one', ?, 'active', 0, 0, 0.0)",
+            (options,),
+        )
+        connection.execute(
+            "INSERT INTO rounds (id, campaign_id, tenant_id, number, phase, base_version, figures, "
+            "created_at) VALUES ('round_1', 'camp_1', 'us', 1, 'training', 0, '{}', 0.0)"
+        )
+        for device, status in (("dev_1", "accepted"), ("dev_2", "rejected")):
+            connection.execute(
+                "INSERT INTO participations (round_id, device_id, status, joined_at) "
+                "VALUES ('round_1', ?, ?, 0)",
+                (device, status),
+            )
+    database.migrate()
+    with database.read() as session:
+        counted = session.connection().execute(sa.text("SELECT device_id, counted_in FROM participations"))
+        assert dict(tuple(row) for row in counted) == {"dev_1": "round_1", "dev_2": None}
+        campaign = session.get_one(Campaign, "camp_1")
+        assert campaign.spec["strategy_options"] == {"server_learning_rate": 0.5}
+    database.close()

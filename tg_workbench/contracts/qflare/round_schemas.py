@@ -120,6 +120,8 @@ class RoundProgress(BaseModel):
     avg_accuracy: float | None
     avg_loss: float | None
     convergence_metric: float | None
+    stalest_update: int | None
+    """Where devices may come late: how many versions of the model the latest of its updates was."""
 
 
 class RoundView(BaseModel):
@@ -177,6 +179,7 @@ class RoundView(BaseModel):
                 avg_accuracy=figures.get("avg_accuracy"),
                 avg_loss=figures.get("avg_loss"),
                 convergence_metric=figures.get("convergence_metric"),
+                stalest_update=figures.get("stalest"),
             ),
             privacy=round_.privacy or _planned(spec),
         )
@@ -189,9 +192,10 @@ class RoundList(BaseModel):
 
 
 class ParticipationView(BaseModel):
-    """A device's part in a round."""
+    """A device's part in a round. `round_id` is the one it joined; an update that is late counts later."""
 
     device_id: str
+    round_id: str
     status: str
     reason: str | None
     joined_at: str
@@ -203,6 +207,7 @@ class ParticipationView(BaseModel):
         """A row, as it is shown; how many samples a device has only where that `tells` nothing ε hides."""
         return cls(
             device_id=part.device_id,
+            round_id=part.round_id,
             status=part.status,
             reason=part.reason,
             joined_at=utc(part.joined_at),

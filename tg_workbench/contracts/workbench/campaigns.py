@@ -91,7 +91,7 @@ class CampaignRounds(CampaignView):
 
 
 class Participations(BaseModel):
-    """Every device's part in a round, in the order they joined."""
+    """Every device's part in a round, in the order they joined. A part is in the round that it counts in."""
 
     participations: Sequence[ParticipationView]
 

@@ -71,9 +71,7 @@ class TreeBudget:
 
     def end(self, campaign_id: str) -> None:
         """No more rounds: the seed is destroyed. What was charged stays charged."""
-        row = self.fleets.tree(campaign_id)
-        if row is not None:
-            self._keep(row, None)
+        self.fleets.end_tree(campaign_id)
 
     def _plant(self, fleet: Fleet, release: Release, settings: PrivacySettings) -> NoiseTree:
         """The campaign's next tree, charged."""

@@ -38,6 +38,7 @@ class FlowerStrategy:
     name: ClassVar[str] = "flower"
     summary: ClassVar[str] = "One of Flower's own strategies, run by Flower in an environment of its own."
     needs_each_update: ClassVar[bool] = True
+    max_staleness: ClassVar[None] = None
     fewest: ClassVar[int] = 1
     kind: str
     options: Mapping[str, object] = field(default_factory=dict)

@@ -21,8 +21,9 @@ from tg_workbench.federation.devices.sign_in import SignedDevice
 from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.keys import RoundKeys
+from tg_workbench.federation.rounds.lateness import is_served
 from tg_workbench.federation.rounds.masking import encoding_of, look_seconds
-from tg_workbench.federation.rounds.phases import Part, Phase
+from tg_workbench.federation.rounds.phases import Part
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Participation, Round
 from tg_workbench.federation.rounds.turns import spec_of
@@ -56,10 +57,10 @@ class Assignments:
         self.home = home
 
     def of(self, signed: SignedDevice, round_: Round, part: Participation) -> dict[str, Any] | None:
-        """What a device does in a round; None unless the round trains and waits for its update."""
-        if round_.phase != Phase.TRAINING or part.status != Part.JOINED:
-            return None
+        """What a device does in a round; None unless the round trains, or still waits for its update."""
         device, key, spec = signed.device, signed.key, spec_of(self.session, round_)
+        if part.status != Part.JOINED or not is_served(round_, spec):
+            return None
         keys = RoundKeys.of(self.session, self.home, round_)
         info = model_key_info(device.organization_id, round_.id, device.id)
         wrapped = SealingKey.from_bytes(key.encryption_key).seal(keys.model_key, info)

@@ -21,7 +21,7 @@ from tg_workbench.federation.rounds.masking import check_secure
 from tg_workbench.federation.rounds.phases import ACTIVE, Phase, Turn
 from tg_workbench.federation.rounds.specs import WORK_KIND, CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Round
-from tg_workbench.federation.rounds.turns import end_campaign, end_round
+from tg_workbench.federation.rounds.turns import end_campaign, end_round, new_round
 from tg_workbench.identity import Principal
 from tg_workbench.storage import Blobs
 
@@ -104,7 +104,7 @@ class Campaigns:
                 raise Refused("its updates are being aggregated: cancel it in a moment")
             if round_.phase in ACTIVE:
                 end_round(self.session, round_, Turn(Phase.FAILED, "its campaign was cancelled"), self.blobs)
-        end_campaign(self.session, campaign, "cancelled")
+        end_campaign(self.session, campaign, "cancelled", self.blobs)
         return campaign
 
     def _by_key(self, owner: Principal, key: str | None) -> Campaign | None:
@@ -133,21 +133,6 @@ def check(spec: CampaignSpec) -> None:
         check_secure(spec, strategy)
     if spec.criteria.needed < strategy.fewest:
         raise InvalidField("quorum", f"{spec.strategy} takes {strategy.fewest} updates or more")
-
-
-def new_round(session: Session, campaign: Campaign) -> Round:
-    """The next round of a campaign, to be prepared."""
-    round_ = Round(
-        id=f"round_{uuid.uuid4().hex}",
-        campaign_id=campaign.id,
-        tenant_id=campaign.tenant_id,
-        number=campaign.rounds_done + 1,
-        phase=Phase.PREPARING,
-        base_version=campaign.model_version,
-    )
-    session.add(round_)
-    session.flush()
-    return round_
 
 
 def ask_for_worker(session: Session, folder: Path, campaign: Campaign) -> None:

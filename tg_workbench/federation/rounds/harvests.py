@@ -36,6 +36,8 @@ def figures_of(
     Without `weights`, where ε would not cover them, nothing is told but what the models tell.
     """
     told: dict[str, Any] = {"devices": len(parts)}
+    if (stalest := outcome.figures.get("stalest")) is not None:
+        told["stalest"] = int(stalest)
     if weights is not None:
         told["samples"] = int(sum(weights.values()))
         for name in TOLD:

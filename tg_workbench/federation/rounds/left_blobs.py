@@ -12,8 +12,9 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from tg_workbench.execution import Fence
 from tg_workbench.federation.rounds.tables import LeftBlob
-from tg_workbench.storage import Blobs, PartialFile
+from tg_workbench.storage import Blobs, Database, PartialFile
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement
 
@@ -73,6 +74,13 @@ class LeftBlobs:
             PartialFile(self.blobs, name).forget()
         else:
             self.blobs.delete(name)
+
+    @classmethod
+    def announce(cls, database: Database, fence: Fence, blobs: Blobs, names: Iterable[str]) -> None:
+        """`expect`, in a transaction of its own, by the worker that is to name them."""
+        with database.write() as session:
+            fence.hold(session)
+            cls(session, blobs).expect(names)
 
     def _note(self, names: Iterable[str], due_at: float) -> None:
         for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tg_workbench.crypto.envelopes import open_payload, read_head
@@ -36,6 +37,7 @@ class Opening:
         self.strategy = strategy_named(spec.strategy, **spec.strategy_options)
         self.is_masked = spec.secure_aggregation
         self.layout = Layout.from_json(round_.layout or "")
+        self.version = round_.base_version
 
     def check(self, part: Participation) -> None:
         """Raises one of UNUSABLE for an update that cannot be used."""
@@ -44,13 +46,16 @@ class Opening:
         else:
             self.update(part)
 
-    def update(self, part: Participation, weight: float = 1.0) -> Update:
-        """The update in an envelope. Raises one of UNUSABLE."""
+    def update(self, part: Participation, weight: float = 1.0, version: int | None = None) -> Update:
+        """The update in an envelope; stale if it goes into a later version than it was made from.
+
+        Raises one of UNUSABLE.
+        """
         manifest, payload = self._opened(part)
         update = read_update(payload, self.layout, weight=weight, control=self.strategy.local.control)
         if compression_in(payload) != manifest.compression:
             raise UpdateInvalid(OTHER_COMPRESSION)
-        return update
+        return replace(update, staleness=0 if version is None else version - self.version)
 
     def words(self, part: Participation) -> tuple[str, Words]:
         """Whose masked vector is in an envelope, and the vector. Raises one of UNUSABLE."""

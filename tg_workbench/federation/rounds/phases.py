@@ -35,7 +35,9 @@ class Part(StrEnum):
     """Its device was revoked, or it came to nothing until the round ended."""
 
 
-COUNTED = (Part.JOINED, Part.SUBMITTED, Part.ACCEPTED)
+OPEN = (Part.JOINED, Part.SUBMITTED)
+"""What a part is until it is known what becomes of it."""
+COUNTED = (*OPEN, Part.ACCEPTED)
 """What a part is while its device may still have a share in the model."""
 
 
@@ -63,16 +65,19 @@ class Turn:
     reason: str | None = None
 
 
-def next_turn(phase: Phase, criteria: Criteria, counts: Counts, *, is_due: bool) -> Turn | None:
+def next_turn(
+    phase: Phase, criteria: Criteria, counts: Counts, *, is_due: bool, is_open: bool = False
+) -> Turn | None:
     """What follows `phase` now; None when nothing does. `is_due`: its deadline has passed.
 
-    Nobody waits for the dead: at a deadline a round goes on with those who are there, or fails.
+    `is_open`: devices may still come while it trains. Nobody waits for the dead: at a deadline a round goes
+    on with those who are there, or fails.
     """
     match phase:
         case Phase.RECRUITING:
             return _after_recruiting(criteria, counts, is_due=is_due)
         case Phase.TRAINING:
-            return _after_training(criteria, counts, is_due=is_due)
+            return _after_training(criteria, counts, goes_on=not is_due and (is_open or counts.joined > 0))
         case _:
             return None
 
@@ -88,10 +93,10 @@ def _after_recruiting(criteria: Criteria, counts: Counts, *, is_due: bool) -> Tu
     return Turn(Phase.FAILED, f"{counts.members} of at least {asked} devices had joined at the deadline")
 
 
-def _after_training(criteria: Criteria, counts: Counts, *, is_due: bool) -> Turn | None:
+def _after_training(criteria: Criteria, counts: Counts, *, goes_on: bool) -> Turn | None:
     if counts.accepted >= criteria.target:
         return Turn(Phase.AGGREGATING)
-    if counts.submitted or (counts.joined and not is_due):
+    if counts.submitted or goes_on:
         return None  # what has arrived in time is looked into first
     if counts.accepted >= criteria.needed:
         return Turn(Phase.AGGREGATING)

@@ -11,10 +11,12 @@ from tg_workbench.errors import DeviceUnfit, RoundNotFound, RoundNotOpen
 from tg_workbench.federation.devices.tables import Device
 from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
-from tg_workbench.federation.rounds.phases import ACTIVE, COUNTED, Counts, Part, Phase
+from tg_workbench.federation.rounds.lateness import Lateness, drop, is_served, why_not
+from tg_workbench.federation.rounds.parts import counts_of, parts_in, where_it_counts
+from tg_workbench.federation.rounds.phases import ACTIVE, COUNTED, OPEN, Counts, Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round, UpdateUpload
-from tg_workbench.federation.rounds.turns import advance, counts_of, spec_of
+from tg_workbench.federation.rounds.turns import advance, spec_of
 from tg_workbench.federation.rounds.unfinished import forget_unfinished
 from tg_workbench.identity import Principal
 from tg_workbench.storage import Blobs
@@ -22,7 +24,7 @@ from tg_workbench.storage.database import now
 from tg_workbench.storage.statements import Statement
 
 TIMED = (Phase.RECRUITING, Phase.TRAINING)
-MOST_OFFERED = 20
+MOST_OFFERED, MOST_LOOKED_AT = 20, 100
 _DUE = Statement(
     sa.select(col(Round.campaign_id))
     .where(
@@ -68,9 +70,8 @@ class Rounds:
         return {campaign.id: campaign for campaign in found}
 
     def participations(self, round_: Round) -> list[Participation]:
-        """Every device's part in a round, in the order they joined."""
-        query = select(Participation).where(Participation.round_id == round_.id)
-        return list(self.session.exec(query.order_by(col(Participation.id))))
+        """Every part that counts in a round, in the order they joined: each is in one round."""
+        return parts_in(self.session, round_)
 
     # ------------------------------------------------------------------------- devices
     def open_to(self, device: Device) -> list[Round]:
@@ -79,19 +80,21 @@ class Rounds:
             Participation.device_id == device.id, Participation.status == Part.JOINED
         )
         known = select(Participation.round_id).where(Participation.device_id == device.id)
-        recruits = sa.and_(col(Round.phase) == Phase.RECRUITING, col(Round.id).not_in(known))
+        may_take = sa.and_(col(Round.phase).in_(TIMED), col(Round.id).not_in(known))
         query = (
             select(Round)
             .where(Round.tenant_id == device.organization_id)
-            .where(sa.or_(recruits, sa.and_(col(Round.id).in_(joined), col(Round.phase).in_(ACTIVE))))
+            .where(sa.or_(may_take, col(Round.id).in_(joined)))
             .order_by(col(Round.created_at))
-            .limit(MOST_OFFERED)
+            .limit(MOST_LOOKED_AT)
         )
+        found, mine = self.session.exec(query), set(self.session.exec(joined))
         return [
             round_
-            for round_ in self.session.exec(query)
+            for round_ in found
             if spec_of(self.session, round_).criteria.admits(device.capabilities) is None
-        ]
+            and (round_.id in mine or self._may_join(device, round_))
+        ][:MOST_OFFERED]
 
     def join(self, device: Device, round_id: str) -> tuple[Round, Participation]:
         """Have a device take part. Joining twice is joining once; whoever takes part may always ask again.
@@ -105,12 +108,17 @@ class Rounds:
         spec = spec_of(self.session, round_)
         if (lacks := spec.criteria.admits(device.capabilities)) is not None:
             raise DeviceUnfit(lacks)
-        if round_.phase != Phase.RECRUITING or (round_.due_at is not None and now() >= round_.due_at):
+        if not _takes_devices(round_, spec):
             raise RoundNotOpen(round_.id, round_.phase)
+        if (reason := self._why_not(device, round_, spec)) is not None:
+            raise RoundNotOpen(round_.id, round_.phase, reason)
         if (tree := Fleets(self.session).tree(round_.campaign_id)) is not None:
             tree.require_turn(device.id)
         part = Participation(round_id=round_.id, device_id=device.id, status=Part.JOINED)
         self.session.add(part)
+        if round_.phase == Phase.TRAINING:
+            device.current_round_id, device.current_round = round_.id, round_.number
+            self.session.add(device)
         advance(self.session, round_, spec, self.blobs)
         return round_, part
 
@@ -131,28 +139,33 @@ class Rounds:
 
     def download_of(self, device: Device, round_id: str) -> str:
         """The blob of the model that a round starts from. Raises RoundNotFound, RoundNotOpen."""
-        round_, _, _ = self.for_device(device, round_id)
-        if round_.download_blob is None or round_.phase != Phase.TRAINING:
+        round_, spec, part = self.for_device(device, round_id)
+        if part.status == Part.DROPPED:
+            raise RoundNotOpen(round_.id, round_.phase, part.reason)
+        if round_.download_blob is None or not is_served(round_, spec):
             raise RoundNotOpen(round_.id, round_.phase)
         return round_.download_blob
 
     def drop(self, device: Device) -> None:
         """Have a device take part in nothing any more: it was revoked, or is gone.
 
-        What it has sent for rounds that are not over yet does not count.
+        What it has sent for models that are not made yet does not count.
         """
         forget_unfinished(self.session, self.blobs, col(UpdateUpload.device_id) == device.id)
         query = (
             select(Participation, Round)
-            .join(Round, col(Round.id) == col(Participation.round_id))
+            .join(Round, col(Round.id) == where_it_counts())
             .where(Participation.device_id == device.id, col(Participation.status).in_(COUNTED))
-            .where(col(Round.phase).in_(ACTIVE))
+            .where(sa.or_(col(Round.phase).in_(ACTIVE), col(Participation.status).in_(OPEN)))
         )
         for part, round_ in list(self.session.exec(query)):
-            part.status, part.reason, part.ended_at = Part.DROPPED, "its device was revoked", now()
-            self.session.add(part)
-            advance(self.session, round_, spec_of(self.session, round_), self.blobs)
+            drop(self.session, part, "its device was revoked", self.blobs)
             campaign = self.session.get_one(Campaign, round_.campaign_id)
+            joined = self.session.get_one(Round, part.round_id)
+            if joined.phase == Phase.COMPLETED:
+                Lateness(self.session, campaign, self.blobs).tidy(joined)
+            if round_.phase in ACTIVE:
+                advance(self.session, round_, spec_of(self.session, round_), self.blobs)
             ask_for_worker(self.session, self.folder, campaign)
 
     def is_due(self) -> bool:
@@ -165,6 +178,19 @@ class Rounds:
         for campaign_id in found:
             ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, campaign_id))
         return len(found)
+
+    def _may_join(self, device: Device, round_: Round) -> bool:
+        spec = spec_of(self.session, round_)
+        return _takes_devices(round_, spec) and self._why_not(device, round_, spec) is None
+
+    def _why_not(self, device: Device, round_: Round, spec: CampaignSpec) -> str | None:
+        """Why a device may not join a round that takes devices; None: it may."""
+        if not spec.is_asynchronous:
+            return None
+        most = spec.criteria.max_participants
+        if most is not None and self.counts([round_])[round_.id].members >= most:
+            return f"{most} devices take part in this round, and no more may"
+        return why_not(self.session, device, round_)
 
     def _of(self, tenant_id: str, round_id: str) -> Round:
         round_ = self.session.get(Round, round_id)
@@ -179,3 +205,9 @@ def count_active(session: Session, tenant_id: str | None) -> int:
     if tenant_id is not None:
         active.append(col(Round.tenant_id) == tenant_id)
     return session.exec(select(sa.func.count()).select_from(Round).where(*active)).one()
+
+
+def _takes_devices(round_: Round, spec: CampaignSpec) -> bool:
+    if round_.phase != Phase.RECRUITING and not (spec.is_asynchronous and round_.phase == Phase.TRAINING):
+        return False
+    return round_.due_at is None or now() < round_.due_at

@@ -14,6 +14,7 @@ from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidField, UnknownModel
 from tg_workbench.execution import WorkKind
 from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
+from tg_workbench.federation.flower import strategy_named
 from tg_workbench.federation.updates.compression import Compression
 from tg_workbench.settings import Settings
 from tg_workbench.training.specs import ROW_MODELS
@@ -143,6 +144,16 @@ class CampaignSpec:
         for name in ("recruiting_seconds", "training_seconds"):
             _check(0 < getattr(self, name) <= LONGEST_PHASE_SECONDS, name, "above 0, and at most 30 days")
         _check(0 <= self.seed < 2**63, "seed", "from 0 to 2^63 - 1")
+
+    @property
+    def max_staleness(self) -> int | None:
+        """How many versions late an update may be where devices come when they like; None: they do not."""
+        return strategy_named(self.strategy, **self.strategy_options).max_staleness
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether a round is the filling of one buffer: devices join while it trains, and may come late."""
+        return self.max_staleness is not None
 
     def as_json(self) -> dict[str, Any]:
         """Itself, to be stored."""

@@ -26,9 +26,11 @@ from tg_workbench.federation.rounds.assignments import Signer
 from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.hearing import Hearing
+from tg_workbench.federation.rounds.lateness import accepts_updates
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
-from tg_workbench.federation.rounds.phases import Part, Phase
+from tg_workbench.federation.rounds.phases import Part
 from tg_workbench.federation.rounds.rounds import Rounds
+from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import version_name
 from tg_workbench.federation.updates import Layout, compression_in
@@ -84,8 +86,8 @@ class Submissions:
             raise EnvelopeBroken("it was made from another version of the model")
         if not self._earliest(round_) <= manifest.created_at <= now() + CLOCK_SECONDS:
             raise EnvelopeBroken("it is too old, or from the future: look at the device's clock")
-        if part.status == Part.JOINED and not _takes_updates(round_):
-            raise RoundNotOpen(round_.id, round_.phase)
+        if part.digest is None:
+            self._require_open(round_, spec, part)
         if part.status == Part.JOINED and spec.secure_aggregation:
             Hearing(Exchange(self.session, round_)).require_masked(device.id, manifest)
         return round_
@@ -95,13 +97,12 @@ class Submissions:
 
         Raises RoundNotFound, RoundNotOpen, UpdateAlreadySubmitted.
         """
-        round_, _, part = self.rounds.for_device(device, round_id)
+        round_, spec, part = self.rounds.for_device(device, round_id)
         if part.digest is not None:
             if part.digest == digest:
                 return part
             raise UpdateAlreadySubmitted(round_.id)
-        if part.status != Part.JOINED or not _takes_updates(round_):
-            raise RoundNotOpen(round_.id, round_.phase)
+        self._require_open(round_, spec, part)
         return part
 
     def keep(self, device: Device, round_id: str, arrived: Arrived, signer: Signer) -> Participation:
@@ -127,6 +128,13 @@ class Submissions:
         self.session.add(part)
         ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))
         return part
+
+    def _require_open(self, round_: Round, spec: CampaignSpec, part: Participation) -> None:
+        """Raises RoundNotOpen unless an update may come for this part now."""
+        if part.status == Part.DROPPED:
+            raise RoundNotOpen(round_.id, round_.phase, f"this update is not taken any more: {part.reason}")
+        if part.status != Part.JOINED or not accepts_updates(round_, spec):
+            raise RoundNotOpen(round_.id, round_.phase)
 
     def _earliest(self, round_: Round) -> float:
         """An update may have been sealed at any time since its round began to train."""
@@ -163,7 +171,3 @@ def receipt_of(part: Participation, signer: Signer) -> dict[str, Any]:
         "received_at": part.submitted_at,
     }
     return signer.signed(told, RECEIPT_CONTEXT)
-
-
-def _takes_updates(round_: Round) -> bool:
-    return round_.phase == Phase.TRAINING and (round_.due_at is None or now() < round_.due_at)

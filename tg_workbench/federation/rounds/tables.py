@@ -42,7 +42,10 @@ class Campaign(SQLModel, table=True):
 
 
 class Round(SQLModel, table=True):
-    """One round. Its keys are destroyed when it is over, so what was sent for it opens never again."""
+    """One round. Its keys are destroyed when it is over, so what was sent for it opens never again.
+
+    Where devices may come late, they are kept for those that may still come, and no longer.
+    """
 
     __tablename__ = "rounds"
     __table_args__ = (
@@ -88,17 +91,20 @@ class Participation(SQLModel, table=True):
     __table_args__ = (
         sa.UniqueConstraint("round_id", "device_id"),
         sa.Index("ix_participations_device", "device_id", "joined_at"),
+        sa.Index("ix_participations_counted", "counted_in", "device_id", unique=True),
     )
 
     id: int | None = Field(default=None, primary_key=True)
     round_id: str = Field(foreign_key="rounds.id")
+    counted_in: str | None = None
+    """The round whose model its update goes into, once it is accepted: a later one for one that came late."""
     device_id: str
     status: str
     joined_at: float = Field(default_factory=now)
     submitted_at: float | None = None
     ended_at: float | None = None
     blob: str | None = None
-    """Its envelope as it came, until the round is over."""
+    """Its envelope as it came, until it is in a model, or never will be."""
     digest: str | None = None
     """SHA-256 of that envelope."""
     size_bytes: int | None = None

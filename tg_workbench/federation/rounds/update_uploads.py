@@ -54,8 +54,9 @@ class UpdateUploads:
             return found
         if found is not None:
             self.forget(found)
-        round_, _, _ = self.submissions.rounds.for_device(device, round_id)
+        round_, spec, _ = self.submissions.rounds.for_device(device, round_id)
         latest = now() + LIFETIME_SECONDS
+        due_at = None if spec.is_asynchronous else round_.due_at
         upload = UpdateUpload(
             id=f"{PREFIX}{uuid.uuid4()}",
             round_id=round_id,
@@ -63,7 +64,7 @@ class UpdateUploads:
             tenant_id=device.organization_id,
             size=size,
             sha256=sha256,
-            expires_at=latest if round_.due_at is None else min(latest, round_.due_at),
+            expires_at=latest if due_at is None else min(latest, due_at),
         )
         self.session.add(upload)
         self.session.flush()

@@ -28,6 +28,7 @@ class FedAdagrad:
         "steps only ever get shorter."
     )
     needs_each_update: ClassVar[bool] = False
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule()
     fewest: ClassVar[int] = 1
     server_learning_rate: float = 0.1

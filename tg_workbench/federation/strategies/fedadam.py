@@ -31,6 +31,7 @@ class FedAdam:
         "transformers. The learning rate needs tuning."
     )
     needs_each_update: ClassVar[bool] = False
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule()
     fewest: ClassVar[int] = 1
     server_learning_rate: float = 0.1

@@ -27,6 +27,7 @@ class FedAvg:
         "The mean of all updates, weighted by samples. The place to start; one bad device can spoil it."
     )
     needs_each_update: ClassVar[bool] = False
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule()
     fewest: ClassVar[int] = 1
 

@@ -35,6 +35,7 @@ class FedAvgM:
         "when momentum or learning rate are high."
     )
     needs_each_update: ClassVar[bool] = False
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule()
     fewest: ClassVar[int] = 1
     momentum: float = 0.9

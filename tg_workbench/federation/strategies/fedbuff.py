@@ -2,7 +2,8 @@
 
 Nguyen, Malik, Zhan, Yousefpour, Rabbat, Malek, Huba, "Federated Learning with Buffered Asynchronous
 Aggregation", AISTATS 2022, Algorithm 1 and section 5: Δ̄ = (1/K)·Σ s(τᵢ)·Δᵢ with s(τ) = 1/√(1 + τ), and
-w ← w + η·Δ̄. Every update counts alike: by its staleness, not by its samples.
+w ← w + η·Δ̄. Every update counts alike: by its staleness, not by its samples. K is the caller's: a round's
+`target_participants`, or fewer where its deadline closes it.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ class FedBuff:
     needs_each_update: ClassVar[bool] = True
     local: ClassVar[LocalRule] = LocalRule()
     fewest: ClassVar[int] = 1
-    buffer_size: int = 10
-    """K: after how many updates the caller finishes. A round closed by its deadline may have fewer."""
+    max_staleness: int = 4
+    """How many versions late an update may be; a later one is not taken."""
     server_learning_rate: float = 1.0
 
     def __post_init__(self) -> None:
-        require(is_count(self.buffer_size, 1, 100_000), "buffer_size", "a whole number from 1 to 100000")
+        require(is_count(self.max_staleness, 0, 20), "max_staleness", "a whole number from 0 to 20")
         require(
             is_number(self.server_learning_rate, 1e-9, 1e3),
             "server_learning_rate",

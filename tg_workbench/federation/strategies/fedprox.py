@@ -28,6 +28,7 @@ class FedProx:
         "for longer than others. More proximal means slower."
     )
     needs_each_update: ClassVar[bool] = False
+    max_staleness: ClassVar[None] = None
     fewest: ClassVar[int] = 1
     proximal: float = 0.01
     """μ, the strength of the pull; 0 is FedAvg."""

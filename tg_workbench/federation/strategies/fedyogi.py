@@ -28,6 +28,7 @@ class FedYogi:
         "Yogi at the server: like FedAdam, and calmer when updates are noisy. The learning rate needs tuning."
     )
     needs_each_update: ClassVar[bool] = False
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule()
     fewest: ClassVar[int] = 1
     server_learning_rate: float = 0.01

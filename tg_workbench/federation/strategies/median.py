@@ -31,6 +31,7 @@ class Median:
         "only a few devices know is taken for a lie. Cannot go together with secure aggregation."
     )
     needs_each_update: ClassVar[bool] = True
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule()
     fewest: ClassVar[int] = 1
 

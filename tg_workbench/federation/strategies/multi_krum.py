@@ -39,6 +39,7 @@ class MultiKrum:
         "go together with secure aggregation."
     )
     needs_each_update: ClassVar[bool] = True
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule()
     malicious: int = 1
     """f, how many devices may lie."""

@@ -37,6 +37,7 @@ class NormBound:
         "together with secure aggregation."
     )
     needs_each_update: ClassVar[bool] = True
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule()
     fewest: ClassVar[int] = 1
     bound: float = 1.0

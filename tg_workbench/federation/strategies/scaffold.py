@@ -43,6 +43,7 @@ class Scaffold:
         "devices remember a vector between rounds, and they must train by plain SGD."
     )
     needs_each_update: ClassVar[bool] = False
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule(control=True)
     fewest: ClassVar[int] = 1
     server_learning_rate: float = 1.0

@@ -89,6 +89,13 @@ class Strategy(Protocol):
     """True: it must see every update by itself, so it cannot go together with secure aggregation."""
 
     @property
+    def max_staleness(self) -> int | None:
+        """By how many versions the model that an update starts from may lie behind; None: by none.
+
+        Not None: devices come when they like, and a round is the filling of one buffer with their updates.
+        """
+
+    @property
     def local(self) -> LocalRule:
         """What devices do differently."""
 

@@ -36,6 +36,7 @@ class TrimmedMean:
         "differ: what only a few devices know is cut. Cannot go together with secure aggregation."
     )
     needs_each_update: ClassVar[bool] = True
+    max_staleness: ClassVar[None] = None
     local: ClassVar[LocalRule] = LocalRule()
     cut: float = 0.2
     """β, the part of the devices that is cut on each side."""
