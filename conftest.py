@@ -8,8 +8,11 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 
+sys.dont_write_bytecode = False  # many processes are started, and each would compile all of this anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _home = tempfile.mkdtemp(prefix="tgw-test-home-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 

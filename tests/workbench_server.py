@@ -168,11 +168,21 @@ _own_home = os.environ.get("TG_HOME", "")
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before a notebook: a workbench its kernel will find."""
     if item.path.suffix == ".ipynb":
-        stash = item.config.stash
-        if _notebook_server not in stash:
-            stash[_notebook_server] = WorkbenchServer(TG_WEBHOOK_ALLOW_LOOPBACK="true")  # as Jupyter has it
-        server = stash[_notebook_server]
+        server = _started(item.config)
         os.environ.update(server.environment, TG_HOME=str(server.home))
+
+
+def _started(config: pytest.Config) -> WorkbenchServer:
+    """The workbench of the notebooks, set up as Jupyter does it."""
+    if _notebook_server not in config.stash:
+        config.stash[_notebook_server] = WorkbenchServer(TG_WEBHOOK_ALLOW_LOOPBACK="true")
+    return config.stash[_notebook_server]
+
+
+@pytest.fixture
+def notebook_server(pytestconfig: pytest.Config) -> WorkbenchServer:
+    """The workbench of the notebooks, for a test about them: what it leaves there they will find."""
+    return _started(pytestconfig)
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -213,6 +213,7 @@ class Killer:
 
     def _all(self) -> bool:
         """Everything at once, as when the power fails."""
+        self._worker()  # first: it is to be in the middle of something
         self.fleet.server.kill()
         for process in self.fleet.server.processes():
             kill(process.pid)
@@ -241,22 +242,25 @@ def test_who_is_killed_at_any_moment_changes_no_bit_of_the_model(
 @pytest.mark.timeout(300)
 def test_a_private_round_that_is_interrupted_is_charged_once(mortal: Fleet, trio: list[Device]) -> None:
     everything = Killer(mortal, "all", {(1, "aggregating")})
-    worker = Killer(mortal, "worker", {(2, "submitted"), (2, "aggregating")})
+    worker = Killer(mortal, "worker", {(2, "aggregating")})
+    counts = "SELECT count(*), sum(released_at IS NULL), count(DISTINCT round_id) FROM round_charges"
+    spent = "SELECT spent_epsilon FROM fleets WHERE tenant_id = 'local'"
+    unreleased = []
 
     def hook(moment: Moment) -> None:
-        everything(moment)
-        worker(moment)
+        number, where = moment
+        if where == "aggregating":  # not before it is paid for, and before its model is out
+            until(lambda: asked(mortal.server.home, counts)[0][0] == ROUNDS + number)
+            everything(moment)
+            worker(moment)
+            unreleased.append(asked(mortal.server.home, counts)[0][1])
 
-    spent = "SELECT spent_epsilon FROM fleets WHERE tenant_id = 'local'"
     privacy = {"differential_privacy": True, "noise_level": 20.0}
     learned(mortal, trio, lambda _: None, privacy_settings=privacy)
     once = status(mortal, spent)
     learned(mortal, trio, hook, privacy_settings=privacy)
-    charges = asked(
-        mortal.server.home,
-        "SELECT count(*), count(DISTINCT round_id) FROM round_charges",
-    )
-    assert charges[0][0] == charges[0][1] == 2 * ROUNDS
+    assert asked(mortal.server.home, counts) == [(2 * ROUNDS, 0, 2 * ROUNDS)]
     assert status(mortal, spent) < 2.5 * once
-    assert everything.killed == {(1, "aggregating")}
-    assert worker.killed
+    assert everything.killed == everything.moments
+    assert worker.killed == worker.moments
+    assert 1 in unreleased, "nobody was interrupted between the charge and the model"

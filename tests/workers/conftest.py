@@ -38,6 +38,8 @@ settings = Settings.from_environment()
 dispatch(settings, work_kinds(settings))
 """
 PATIENCE_SECONDS = 60.0
+CALM_SECONDS = 0.02
+"""How often we look where nothing is missed meanwhile: looking takes time from a worker, which is niced."""
 
 
 class Workshop:
@@ -113,7 +115,7 @@ class Workshop:
         with self.database.write() as session:
             client_id = TrainingClients(session, self.folder).create(LOCAL_PRINCIPAL, spec).id
         if ready:
-            self.until(lambda: self.client(client_id).status != "initializing")
+            self.until(lambda: self.client(client_id).status != "initializing", every=CALM_SECONDS)
         return client_id
 
     def client(self, client_id: str) -> TrainingClient:
@@ -143,7 +145,8 @@ class Workshop:
             return session.get_one(OperationRow, future_id)
 
     def ended(self, future_id: str) -> Operation:
-        self.until(lambda: self.operation(future_id).status not in ("pending", "running"))
+        still = ("pending", "running")
+        self.until(lambda: self.operation(future_id).status not in still, every=CALM_SECONDS)
         return self.operation(future_id)
 
     def do(self, client_id: str, kind: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -177,12 +180,14 @@ class Workshop:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def until(self, true: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> float:
+    def until(
+        self, true: Callable[[], bool], seconds: float = PATIENCE_SECONDS, *, every: float = 0.005
+    ) -> float:
         """Wait for something to become true and return how long that took."""
         began = time.monotonic()
         while not true():
             assert time.monotonic() - began < seconds, "it did not become true in time"
-            time.sleep(0.005)
+            time.sleep(every)
         return time.monotonic() - began
 
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import col, select
 
-from tests.workers.conftest import Workshop, opened
+from tests.workers.conftest import CALM_SECONDS, Workshop, opened
 from tg_workbench.datasets import Content, Dataset, Datasets, DatasetSpec
 from tg_workbench.errors import (
     DatasetNotReady,
@@ -88,7 +88,7 @@ def ended(workshop: Workshop, job_id: str) -> Job:
         with workshop.database.read() as session:
             return Jobs(session, workshop.folder).is_over(job_id)
 
-    workshop.until(is_over)
+    workshop.until(is_over, every=CALM_SECONDS)
     return job_of(workshop, job_id)
 
 
