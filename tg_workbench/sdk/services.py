@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from tg_workbench.errors import CallFailed, DeadlineExceeded, ModelFailed
+from tg_workbench.errors import CallFailed, DeadlineExceeded, ModelFailed, ServiceNotFound
 from tg_workbench.sdk.connected import Connected
 from tg_workbench.sdk.connection import AWAY, Body, Call, Connection, error_of
 from tg_workbench.sdk.events import messages_in
+from tg_workbench.sdk.paths import path_of_one
 from tg_workbench.sdk.patience import Patience
 from tg_workbench.sdk.predicting import predicted
 from tg_workbench.sdk.values import Prediction
@@ -225,7 +226,9 @@ class Services:
 
     def get(self, name: str) -> Service:
         """The service of this name or id. Raises ServiceNotFound."""
-        return Service.from_wire(self._connection.get(f"{ONE}/{name}"), self._connection)
+        return Service.from_wire(
+            self._connection.get(path_of_one(ONE, name, ServiceNotFound)), self._connection
+        )
 
     def __getitem__(self, name: str) -> Service:
         """The same, as `wb.services[name]`."""
