@@ -243,7 +243,7 @@ class Models:
             return self.get(key)
         name, at, alias = key.rpartition("@")
         if at and not _ALIAS.fullmatch(alias):
-            raise _missing(f"{key} (an alias is in small letters; a version is name:{alias or 1})")
+            raise _missing(f"{key} (an alias is in small letters; a version is {name}:1, for one)")
         if at:
             return self._first(key, self.list(family=name, alias=alias, limit=1))
         newest = self.list(family=key, limit=1)

@@ -71,6 +71,8 @@ def test_what_is_not_said_is_left_to_the_workbench(server: ScriptedServer, workb
         {"schedule": 3},
         {"hidden_sizes": 8},
         {"class_weights": 1},
+        {"lora": "q_proj"},
+        {"privacy": 3.0},
     ],
 )
 def test_what_is_of_another_kind_is_refused_by_its_name(workbench: Workbench, wrong: dict[str, Any]) -> None:
