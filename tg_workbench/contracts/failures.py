@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from tg_workbench.contracts.patterns import said
 from tg_workbench.errors import (
     DatabaseUnavailable,
     InvalidRequest,
@@ -152,6 +153,8 @@ def _problem(error: Mapping[str, Any]) -> dict[str, str]:
         return {"where": "body", "problem": str(error["ctx"]["error"])}
     if kind == "extra_forbidden":
         return {"where": ".".join(where[:-1]), "problem": "it has a member that is not known here"}
+    if kind == "string_pattern_mismatch":
+        message = said(str(error["ctx"]["pattern"]), message)
     if len(where) == 1 and (kind in _BODY_SHAPES or kind == "missing"):
         message = "send a JSON object, with Content-Type: application/json"
     return {"where": ".".join(where), "problem": message.removeprefix("Value error, ")}

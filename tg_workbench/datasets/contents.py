@@ -64,6 +64,11 @@ class Content:
         sizes = {tensor["shape"][0] if tensor["shape"] else 0 for tensor in tensors.values()}
         if len(sizes) != 1 or sizes == {0}:
             raise InvalidRequest("every tensor must have the same number of rows, and at least one")
+        if "features" in tensors and not all(tensors["features"]["shape"][1:] or [0]):
+            raise InvalidRequest(
+                "features have rows and columns: two dimensions at least, and one column. Of single numbers "
+                "make a column: features.reshape(-1, 1)"
+            )
         for name in tensors:
             if not _is_finite(data, name):
                 raise InvalidRequest(f"{name} hold NaN or infinity: fill or drop what is missing")

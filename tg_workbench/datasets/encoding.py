@@ -29,6 +29,8 @@ from tg_workbench.errors import InvalidBatch
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
+MOST_NAMED = 12
+"""Of the columns that a model reads, an error names so many."""
 VERSION = 1
 TEXT, IMAGE = "text", "image"
 
@@ -109,7 +111,9 @@ class Encoding:
                 if name not in row:
                     raise InvalidBatch(f"row {number}, column {name}: is missing")
             if len(row) > len(names):
-                raise InvalidBatch(f"row {number}: has a column that this model does not know")
+                raise InvalidBatch(
+                    f"row {number}: has a column that this model does not know: it reads {_some(names)}"
+                )
             return [row[name] for name in names]
         if not isinstance(row, list | tuple):
             raise InvalidBatch(f"row {number}: must be a list of values, or an object of them by name")
@@ -215,6 +219,11 @@ class Encoding:
             image_shape=tuple(told["image_shape"]),
             target=told["target"],
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of them, for a sentence."""
+    return ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "")
 
 
 def _is_image(value: Any) -> bool:

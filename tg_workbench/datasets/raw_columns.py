@@ -107,7 +107,7 @@ class Switch(RawColumn):
     """True is 1, false -1, missing 0."""
 
     type: ClassVar[str] = "boolean"
-    asked: ClassVar[str] = "true or false"
+    asked: ClassVar[str] = "true or false, yes or no"
 
     @property
     def told(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ PRECISIONS = (FLOAT32, BF16_MIXED)
 """In how many bits a network may compute: all in 32, or in bfloat16 where autocast knows that to be safe."""
 LARGEST_INPUT = 10**8
 LARGEST_SIDE = 10**6
+MOST_WEIGHTS = 2**30
+"""Of a network of rows: with an optimizer's state they take four times as many floats."""
 LARGEST_SEED = 2**63 - 1
 
 
@@ -43,7 +46,16 @@ class Architecture:
         if any(side < 1 for side in sides):
             raise InvalidRequest("architecture needs an input_shape and sizes of at least 1")
         if math.prod(self.input_shape) > LARGEST_INPUT or max(sides) > LARGEST_SIDE:
-            raise InvalidRequest("architecture is larger than this workbench can hold")
+            raise InvalidRequest(
+                "architecture is larger than this workbench can hold: "
+                f"at most {LARGEST_SIDE} classes, outputs or units of a layer"
+            )
+        ends = (math.prod(self.input_shape), *self.hidden_sizes, self.output_size)
+        if self.hidden_sizes and sum(left * right for left, right in pairwise(ends)) > MOST_WEIGHTS:
+            raise InvalidRequest(
+                f"layers of these sizes have more than {MOST_WEIGHTS} weights between them: choose smaller "
+                "hidden_sizes"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class UnknownModel(InvalidRequest):
 
     def __init__(self, known: list[str]) -> None:
         super().__init__(
-            f"unknown model_ref; use one of {', '.join(known)} or the path of a local model folder"
+            f"there is no such model: use one of {', '.join(known)} or the path of a local model folder"
         )
         self.known = known
 

@@ -81,7 +81,7 @@ def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
         return np.ascontiguousarray(array)
     if array.dtype.kind in "iub":
         return np.ascontiguousarray(array, dtype=np.int64)
+    held = "texts" if array.dtype.kind in "US" else f"{array.dtype} values"
     raise InvalidBatch(
-        f"{name} holds {array.dtype} values, not numbers: encode classes as whole numbers and drop or fill "
-        "what is missing"
+        f"{name} holds {held}, not numbers: encode classes as whole numbers and drop or fill what is missing"
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tg_workbench.errors import InvalidBatch, InvalidRequest
+from tg_workbench.errors import DatasetNotFound, InvalidBatch, InvalidRequest
 from tg_workbench.sdk.batches import tensors_body
 from tg_workbench.sdk.connection import Body, Call, Connection
 from tg_workbench.sdk.datasets import DATASETS, Dataset, Validation, dataset_id_of
 from tg_workbench.sdk.forms import form_of
 from tg_workbench.sdk.ids import numbered
 from tg_workbench.sdk.loaders import bundled, saved_dataset
+from tg_workbench.sdk.paths import path_of_one
 from tg_workbench.sdk.sources import source_file
 from tg_workbench.sdk.uploads import Upload, Watcher
 
@@ -108,6 +109,8 @@ class Datasets:
             dataset_type=dataset_type,
             description=description,
         )
+        if isinstance(texts, str):
+            raise InvalidBatch("texts are a list of texts, not one: [text]")
         if texts is None and not tensors:
             if unit_ids is not None:
                 raise InvalidRequest("unit_ids go with arrays; of a file or a table name the unit_column")
@@ -182,7 +185,9 @@ class Datasets:
 
     def get(self, dataset_id: str) -> Dataset:
         """The dataset as it is now. Raises DatasetNotFound."""
-        return Dataset.from_wire(self._connection.get(f"{DATASETS}/{dataset_id}"), self._connection)
+        return Dataset.from_wire(
+            self._connection.get(path_of_one(DATASETS, dataset_id, DatasetNotFound)), self._connection
+        )
 
     def __getitem__(self, dataset_id: str) -> Dataset:
         """The same, as `wb.datasets[id]`."""
@@ -190,7 +195,7 @@ class Datasets:
 
     def delete(self, dataset: Dataset | str) -> None:
         """Forget its rows; what was spent of its privacy stays written. Raises DatasetInUse."""
-        self._connection.delete(f"{DATASETS}/{dataset_id_of(dataset)}")
+        self._connection.delete(path_of_one(DATASETS, dataset_id_of(dataset), DatasetNotFound))
 
     # ------------------------------------------------------------------------- how it sends
     def _upload_file(
@@ -227,7 +232,14 @@ def _said(
     categories: Mapping[str, Sequence[str]] | None,
     **others: str | None,
 ) -> dict[str, Any]:
-    """What is said of a file, as JSON has it."""
+    """What is said of a file, as JSON has it. Raises InvalidRequest."""
+    if isinstance(classes, str):
+        raise InvalidRequest('classes are a list of names, not one text: ["no", "yes"]')
+    for column, values in {**(ranges or {}), **(categories or {})}.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise InvalidRequest(
+                f'column {column}: a range is a pair of numbers, (0, 110), and categories a list, ["a", "b"]'
+            )
     return _given(
         classes=None if classes is None else [str(each) for each in classes],
         ranges=_plain(ranges),

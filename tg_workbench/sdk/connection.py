@@ -49,7 +49,9 @@ class Body:
         """`value` as JSON. Raises InvalidBatch when it holds NaN, infinity or what JSON cannot say."""
         try:
             return cls(json.dumps(value, allow_nan=False, separators=(",", ":")).encode())
-        except (TypeError, ValueError) as failure:
+        except ValueError as failure:
+            raise InvalidBatch("this cannot be sent: it holds NaN or infinity, or itself") from failure
+        except TypeError as failure:
             raise InvalidBatch(
                 f"this cannot be sent ({failure}): use finite numbers, strings, lists or arrays"
             ) from failure

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tg_workbench.errors import InvalidRequest
 from tg_workbench.sdk.plans import LoRA, Optimizer, Privacy, dp_config_of
 
 
@@ -58,18 +59,21 @@ class JobPlan:
     timeout_seconds: int | None = None
 
     def as_wire(self) -> dict[str, Any]:
-        """The request's `learning`; what was not said is left out, so the workbench's defaults hold."""
+        """The request's `learning`; what was not said is left out, so the workbench's defaults hold.
+
+        Raises InvalidRequest.
+        """
         weights, sizes = self.class_weights, self.hidden_sizes
         told = {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             **self._optimizer(),
             "schedule": self._schedule(),
-            "class_weights": weights if weights is None or isinstance(weights, str) else list(weights),
+            "class_weights": weights if isinstance(weights, str) else _listed("class_weights", weights),
             "validation_split": self.validation_split,
             "early_stopping": self._early_stopping(),
             "loss": self.loss,
-            "hidden_sizes": None if sizes is None else list(sizes),
+            "hidden_sizes": _listed("hidden_sizes", sizes),
             "precision": self.precision,
             "lora_config": self.lora.as_wire() if self.lora else None,
             "dp_config": dp_config_of(self.privacy),
@@ -92,10 +96,21 @@ class JobPlan:
     def _schedule(self) -> dict[str, Any] | None:
         if self.schedule is None:
             return None
-        return asdict(Schedule(self.schedule) if isinstance(self.schedule, str) else self.schedule)
+        chosen = Schedule(self.schedule) if isinstance(self.schedule, str) else self.schedule
+        if not isinstance(chosen, Schedule):
+            raise InvalidRequest('schedule is a name, "cosine" for one, or Schedule(…)')
+        return asdict(chosen)
 
     def _early_stopping(self) -> dict[str, Any] | None:
         chosen = self.early_stopping
         if chosen is None or isinstance(chosen, bool):
             return None if chosen is None else {"enabled": chosen}
+        if not isinstance(chosen, EarlyStopping):
+            raise InvalidRequest("early_stopping is True, False or EarlyStopping(patience=…)")
         return asdict(chosen)
+
+
+def _listed(name: str, values: Any) -> list[Any] | None:
+    if values is not None and not isinstance(values, Iterable):
+        raise InvalidRequest(f"{name} are a list of numbers")
+    return None if values is None else list(values)

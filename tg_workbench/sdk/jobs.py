@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from tg_workbench.errors import DeadlineExceeded, JobFailed
+from tg_workbench.errors import DeadlineExceeded, JobFailed, JobNotFound
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.datasets import Dataset, dataset_id_of
 from tg_workbench.sdk.events import JOBS, Event, EventStream
@@ -19,6 +19,7 @@ from tg_workbench.sdk.job_curves import Points, figure_of
 from tg_workbench.sdk.job_plans import EarlyStopping, JobPlan, Schedule
 from tg_workbench.sdk.job_views import JobLogLine, JobProgress, JobView
 from tg_workbench.sdk.models import Model
+from tg_workbench.sdk.paths import path_of_one
 from tg_workbench.sdk.plans import LoRA, Optimizer, Privacy, chosen_lora, chosen_privacy
 from tg_workbench.sdk.registry import Models
 from tg_workbench.sdk.values import ClientView, PrivacyView
@@ -259,7 +260,9 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         """The job with this id, also one of a kernel that has ended. Raises JobNotFound."""
-        return Job(self._connection, JobView.from_wire(self._connection.get(f"{PATH}/{job_id}")))
+        return Job(
+            self._connection, JobView.from_wire(self._connection.get(path_of_one(PATH, job_id, JobNotFound)))
+        )
 
     def __getitem__(self, job_id: str) -> Job:
         """The same, as `wb.jobs[id]`."""

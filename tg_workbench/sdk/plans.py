@@ -182,6 +182,8 @@ def chosen_optimizer(optimizer: str | Optimizer, learning_rate: float | None) ->
 
 def chosen_lora(lora: LoRA | None, rank: int | None) -> LoRA | None:
     """The adapters that were given, or the usual ones of this rank. Raises InvalidRequest for both."""
+    if lora is not None and not isinstance(lora, LoRA):
+        raise InvalidRequest("lora is LoRA(rank=…)")
     if rank is None:
         return lora
     if lora is not None:
@@ -194,6 +196,8 @@ def chosen_privacy(
 ) -> Privacy | bool | None:
     """The privacy that was asked for. Raises InvalidRequest when two answers contradict each other."""
     given = {name: value for name, value in numbers.items() if value is not None}
+    if privacy is not None and not isinstance(privacy, Privacy):
+        raise InvalidRequest("privacy is Privacy(target_epsilon=…); private=True or False says whether")
     if given and privacy is not None:
         raise InvalidRequest(f"give privacy=Privacy(…) or {', '.join(given)}, not both")
     if private is False and (given or privacy is not None):

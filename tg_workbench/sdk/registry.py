@@ -10,8 +10,10 @@ from tg_workbench.errors import ModelNotFound
 from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.datasets import Dataset, dataset_id_of
 from tg_workbench.sdk.models import MODELS, Model
+from tg_workbench.sdk.paths import path_of_one
 from tg_workbench.sdk.wire_errors import rebuilt
 
+_ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 PAGE, MOST_SEARCHED = 100, 2_000
 Order = Literal["created_at", "accuracy", "name"]
 
@@ -61,13 +63,18 @@ class Models:
 
     def get(self, model_id: str) -> Model:
         """The model with this id. Raises ModelNotFound."""
-        return Model.from_wire(self._connection.get(f"{MODELS}/{model_id}"), self._connection)
+        answer = self._connection.get(path_of_one(MODELS, model_id, ModelNotFound))
+        return Model.from_wire(answer, self._connection)
 
     def __getitem__(self, key: str) -> Model:
         """By id, by name, by `name:version` or by `name@alias`. Raises ModelNotFound."""
+        if not isinstance(key, str) or not key:
+            raise _missing(str(key))
         if key.startswith("mdl-"):
             return self.get(key)
         name, at, alias = key.rpartition("@")
+        if at and not _ALIAS.fullmatch(alias):
+            raise _missing(f"{key} (an alias is in small letters; a version is {name}:1, for one)")
         if at:
             return self._first(key, self.list(family=name, alias=alias, limit=1))
         newest = self.list(family=key, limit=1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tg_workbench.errors import ServiceNotFound
 from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.models import SERVICE, SERVICES, Model, Service
+from tg_workbench.sdk.paths import path_of_one
 
 PAGE = 100
 
@@ -51,7 +53,8 @@ class Services:
 
     def get(self, name: str) -> Service:
         """The service of this name or id. Raises ServiceNotFound."""
-        return Service.from_wire(self._connection.get(f"{SERVICE}/{name}"), self._connection)
+        answer = self._connection.get(path_of_one(SERVICE, name, ServiceNotFound))
+        return Service.from_wire(answer, self._connection)
 
     def __getitem__(self, name: str) -> Service:
         """The same, as `wb.services[name]`."""

@@ -86,7 +86,7 @@ class Jobs:
             id=job_id,
             owner_id=owner.id,
             tenant_id=owner.tenant_id,
-            name=spec.name or f"{spec.model_type} on {dataset.name}"[:200],
+            name=spec.name.strip() or f"{spec.model_type} on {dataset.name}"[:200],
             dataset_id=dataset.id,
             model_type=spec.model_type,
             spec=spec.as_json(),

@@ -71,3 +71,14 @@ def test_problems_say_where_and_are_not_endless() -> None:
     assert failure.message == "body.rows.3: Input should be a valid integer (and 49 more)"
     assert len(failure.details["problems"]) == 10
     assert "input" not in failure.details["problems"][0]
+
+
+def test_a_text_of_the_wrong_shape_is_told_what_it_has_to_be() -> None:
+    problem = {
+        "type": "string_pattern_mismatch",
+        "loc": ("body", "name"),
+        "msg": "String should match pattern '^[a-z]{1,9}$'",
+        "ctx": {"pattern": "^[a-z]{1,9}$"},
+    }
+    failure = Failure.of(RequestValidationError([problem]))
+    assert failure.message == "body.name: must be 1 to 9 of small letters"

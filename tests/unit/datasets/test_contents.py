@@ -66,3 +66,9 @@ def test_units_that_are_not_one_number_per_row_are_refused(ids: np.ndarray[Any, 
 def test_authors_that_are_not_one_for_each_text_are_refused(ids: Any) -> None:
     with pytest.raises(InvalidRequest, match="for each of the texts"):
         Content.of_texts(json.dumps({"texts": ["a", "b", "c"], "unit_ids": ids}).encode())
+
+
+@pytest.mark.parametrize("shape", [(1000,), (1000, 0), (1000, 3, 0)])
+def test_features_without_a_column_are_refused_with_the_way_out(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidRequest, match=r"reshape\(-1, 1\)"):
+        content(features=np.zeros(shape, np.float32))

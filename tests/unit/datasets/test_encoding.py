@@ -142,3 +142,9 @@ def test_texts_are_read_alone_or_by_name() -> None:
 def test_a_model_card_can_tell_every_input() -> None:
     assert [line["name"] for line in TABLE.describe()] == list(TABLE.inputs)
     assert "hashed into 32 buckets" in TABLE.describe()[-1]["reading"]
+
+
+def test_a_column_too_many_is_told_with_those_that_are_read() -> None:
+    with pytest.raises(InvalidBatch, match=r"row 1: .* it reads age, income, smokes") as failure:
+        TABLE.features([{**ROW, SECRET: SECRET}])
+    assert SECRET not in str(failure.value)

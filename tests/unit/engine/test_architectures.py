@@ -65,7 +65,9 @@ def test_tempered_cnn_refuses_what_is_no_image(wrong: Architecture) -> None:
         build("tempered-cnn", Architecture((1, 28, 28), 10, (32,)), Path())
 
 
-@pytest.mark.parametrize("wrong", [((0,), 2, ()), ((3,), 0, ()), ((3,), 2, (0,)), ((10**9,), 2, ())])
+@pytest.mark.parametrize(
+    "wrong", [((0,), 2, ()), ((3,), 0, ()), ((3,), 2, (0,)), ((10**9,), 2, ()), ((3,), 2, (10**6, 10**6))]
+)
 def test_shape_nobody_can_build_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidRequest):
         Architecture(*wrong)

@@ -169,6 +169,11 @@ def test_what_json_cannot_say_is_refused_before_it_is_sent(value: object) -> Non
         Body.of_json({"features": [value]})
 
 
+def test_what_is_not_finite_is_called_so() -> None:
+    with pytest.raises(InvalidBatch, match="it holds NaN or infinity"):
+        Body.of_json({"ranges": {"age": [0.0, float("inf")]}})
+
+
 def test_the_key_is_sent_and_the_waiting_time_asked_for(
     server: ScriptedServer, connection: Connection
 ) -> None:

@@ -14,7 +14,16 @@ from tests.unit.sdk.resources.scripted_server import (
     refusal,
     stream,
 )
-from tg_workbench import EarlyStopping, JobFailed, LoRA, Optimizer, Privacy, TooManyJobs, Workbench
+from tg_workbench import (
+    EarlyStopping,
+    InvalidRequest,
+    JobFailed,
+    LoRA,
+    Optimizer,
+    Privacy,
+    TooManyJobs,
+    Workbench,
+)
 from tg_workbench.sdk import Job, JobProgress
 from tg_workbench.sdk.job_plans import JobPlan
 
@@ -52,6 +61,24 @@ def test_what_is_not_said_is_left_to_the_workbench(server: ScriptedServer, workb
         "gpu_count": 0,
         "priority": 0,
     }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"early_stopping": 3},
+        {"early_stopping": "val_loss"},
+        {"schedule": 3},
+        {"hidden_sizes": 8},
+        {"class_weights": 1},
+        {"lora": "q_proj"},
+        {"privacy": 3.0},
+    ],
+)
+def test_what_is_of_another_kind_is_refused_by_its_name(workbench: Workbench, wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(InvalidRequest, match=f"{name} (is|are) "):
+        workbench.jobs.submit("mlp", "ds-1", **wrong)
 
 
 def test_what_is_said_travels_in_the_words_of_the_workbench() -> None:

@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tg_workbench
 from tests.unit.sdk.resources.scripted_server import ScriptedServer, answer
-from tg_workbench import CallFailed, InvalidBatch, InvalidRequest, LoRA, Workbench
+from tg_workbench import (
+    CallFailed,
+    DatasetNotFound,
+    InvalidBatch,
+    InvalidRequest,
+    JobNotFound,
+    LoRA,
+    ModelNotFound,
+    Workbench,
+)
+from tg_workbench.errors import ServiceNotFound
 from tg_workbench.sdk import OptimStep
 
 VIEW = {"training_client_id": "tc-1", "model_ref": "mlp", "status": "initializing"}
@@ -102,3 +113,36 @@ def test_a_key_is_told_once_and_never_shown(server: ScriptedServer, workbench: W
     key = workbench.api_keys.create("me", scopes=["read"])
     assert key.key == "tgw-abc"
     assert "tgw-abc" not in repr(key)
+
+
+@pytest.mark.parametrize("key", ["", "a/b", "..", "../jobs", "ü", "x" * 200, None, 7])
+def test_what_can_be_no_id_is_the_id_of_nothing(
+    server: ScriptedServer, workbench: Workbench, key: Any
+) -> None:
+    rooms = {
+        "jobs": JobNotFound, "datasets": DatasetNotFound, "models": ModelNotFound, "services": ServiceNotFound
+    }  # fmt: skip
+    server.script = [answer({"models": []})] * 2
+    for room, missing in rooms.items():
+        with pytest.raises(missing):
+            getattr(workbench, room)[key]
+    with pytest.raises(DatasetNotFound):
+        workbench.datasets.delete(key)
+    assert all(asked.path.startswith("/workbench/v1/models?") for asked in server.seen)
+
+
+def test_a_text_is_no_list_of_its_letters(server: ScriptedServer, workbench: Workbench) -> None:
+    with pytest.raises(InvalidBatch, match=r"not one: \[text\]"):
+        workbench.datasets.upload("letters", texts="Dear Anna")
+    with pytest.raises(InvalidBatch, match="targets holds texts, not numbers"):
+        workbench.datasets.upload("rows", features=[[1.0]], targets=["yes"])
+    wrong: list[dict[str, Any]] = [
+        {"classes": "yes"},
+        {"categories": {"smokes": "no"}},
+        {"ranges": {"age": 110}},
+        {"ranges": {"age": "0-9"}},
+    ]
+    for said in wrong:
+        with pytest.raises(InvalidRequest, match="list"):
+            workbench.datasets.upload("rows.csv", **said)
+    assert not server.seen
