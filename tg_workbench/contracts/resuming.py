@@ -124,13 +124,13 @@ class UploadDesk:
             return None
         await asyncio.to_thread(appended.settle)
         try:
-            return await self._submitted(upload, file)
+            return await self._submitted(upload, file, appended.sha256)
         except FileNotFoundError:
             raise UploadNotFound from None
 
-    async def _submitted(self, upload: UpdateUpload, file: PartialFile) -> Participation:
+    async def _submitted(self, upload: UpdateUpload, file: PartialFile, known: str | None) -> Participation:
         """The part with what has come. Raises UploadNotFound, FileNotFoundError when it was forgotten."""
-        digest = await asyncio.to_thread(file.digest, upload.sha256)
+        digest = await asyncio.to_thread(file.digest, upload.sha256, known)
         arrived = await asyncio.to_thread(self.desk.checked, self.round_id, file.path, digest, upload.size)
         part = self.desk.keep(self.round_id, arrived, lambda: file.adopt(digest))
         file.forget()

@@ -21,8 +21,8 @@ from tg_workbench.sdk.uploads import OCTETS, Sending
 
 AT_ONCE_BYTES = 1 << 20
 """What is no larger goes in one request: to send it again costs less than to ask how much is there."""
-PIECE_BYTES = 16 << 20
-"""So large that the pieces of a gigabyte are no more requests than a device may send in a minute."""
+PIECE_BYTES = 1 << 30
+"""What has come of a piece stays, so the first one may be all of it, until the line has broken."""
 ANSWER_SECONDS = 300.0
 MOST_BEGINNINGS = 3
 NEVER = (

@@ -160,8 +160,13 @@ class Connection:
         return {} if answer is None else object_in(answer)
 
     def send_once(self, call: Call) -> dict[str, Any]:
-        """Send a call and not again. Raises WireBroken, or the error the answer tells of."""
+        """Send a call and not again. Raises WireBroken, or the error the answer tells of.
+
+        WireBroken also when the workbench is away, and somebody else says so.
+        """
         answer = self.answer(call)
+        if answer.status_code in AWAY:
+            raise WireBroken(str(error_of(answer)))
         if answer.status_code >= 300:
             raise error_of(answer)
         return object_in(answer)

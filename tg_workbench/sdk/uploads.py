@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tg_workbench.errors import (
     CallFailed,
-    DatabaseUnavailable,
     RateLimited,
     UploadBusy,
     UploadOffsetWrong,
     UploadTooSlow,
     WorkbenchError,
 )
-from tg_workbench.sdk.connection import Body, Call, Connection
+from tg_workbench.sdk.connection import Body, Call, Connection, StreamedBody
 from tg_workbench.sdk.patience import Patience
 from tg_workbench.sdk.progress import Bar, bar_here, html_of
 from tg_workbench.sdk.sources import SourceFile
@@ -27,8 +26,8 @@ OCTETS = "application/octet-stream"
 PIECE_BYTES = 4 << 20
 LAST_PIECE_SECONDS = 300.0
 """With the last piece the workbench reads the whole file once, to know that it came as it was sent."""
-LEAST_PIECE_BYTES = 256 << 10
-PASSING = (UploadBusy, UploadTooSlow, RateLimited, DatabaseUnavailable, CallFailed)
+LEAST_PIECE_BYTES, READ_BYTES = 256 << 10, 256 << 10
+PASSING = (UploadBusy, UploadTooSlow, RateLimited)
 """What a piece may fail for and the next one not: the request of a broken line is still there, say."""
 MOST_LIMITED_SECONDS = 60.0
 """How long it is waited for at most where too many pieces were sent in a while."""
@@ -113,13 +112,13 @@ class Sending:
         connection: Connection,
         file: SourceFile,
         tell: Callable[[int], object],
-        most_bytes: int = PIECE_BYTES,
+        most_bytes: int | None = None,
     ) -> None:
         self._connection = connection
         self._file = file
         self._size = file.size
         self._tell = tell
-        self._most = self._next = most_bytes
+        self._most = self._next = most_bytes or PIECE_BYTES
 
     def finish(
         self, path: str, upload: dict[str, Any], is_done: Callable[[dict[str, Any]], bool]
@@ -151,19 +150,36 @@ class Sending:
 
     def _send_piece(self, path: str, offset: int) -> dict[str, Any]:
         """Send what follows; nothing, where all has arrived and only its end was not heard of."""
-        with self._file.path.open("rb") as file:
-            file.seek(offset)
-            piece = file.read(self._next)
-        if not piece and offset < self._size:
-            raise CallFailed(f"{self._file.name} has become shorter while it was sent: upload it again")
+        size = max(0, min(self._next, self._size - offset))
         call = Call(
             "PATCH",
             path,
-            body=Body(piece, OCTETS),
+            body=StreamedBody(_Piece(self._file, offset, size), OCTETS, size),
             headers={"Upload-Offset": str(offset)},
             answer_seconds=LAST_PIECE_SECONDS,
         )
         return self._connection.send_once(call)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A part of a file, which is read while it is sent."""
+
+    file: SourceFile
+    offset: int
+    size: int
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = self.size
+        with self.file.path.open("rb") as file:
+            file.seek(self.offset)
+            while left:
+                if not (read := file.read(min(left, READ_BYTES))):
+                    raise CallFailed(
+                        f"{self.file.name} has become shorter while it was sent: upload it again"
+                    )
+                left -= len(read)
+                yield read
 
 
 def readable(size: float) -> str:

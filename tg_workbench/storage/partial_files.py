@@ -64,12 +64,14 @@ class PartialFile:
         """Whether this is the name of a partial file, and not that of a blob."""
         return _ID.fullmatch(name) is not None
 
-    def digest(self, expected: str | None = None) -> str:
-        """The SHA-256 of what is here, which takes a second for a gigabyte.
+    def digest(self, expected: str | None = None, known: str | None = None) -> str:
+        """The SHA-256 of what is here, which takes a second for a gigabyte unless it is `known`.
 
         Raises InvalidRequest when it is not the `expected` one: then it has to be sent anew; UploadNotFound
         when it was forgotten meanwhile.
         """
+        if known is not None and expected in (None, known):
+            return known
         digest = hashlib.sha256()
         try:
             with self.path.open("rb") as file:
@@ -106,6 +108,12 @@ class Appended:
         self._file = file
         self._start = size
         self._most = most
+        self._digest = None if size else hashlib.sha256()
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the file, where it has come whole in this block."""
+        return None if self._digest is None else self._digest.hexdigest()
 
     def settle(self) -> None:
         """Bring it to the disk before the block ends, for what is done with it in the block."""
@@ -122,6 +130,8 @@ class Appended:
             while view:
                 written = self._file.write(view) or 0
                 self.size += written
+                if self._digest is not None:
+                    self._digest.update(view[:written])
                 view = view[written:]
 
 

@@ -76,28 +76,54 @@ def test_a_file_goes_in_pieces_and_is_announced_with_its_digest(
 def test_an_upload_goes_on_where_a_broken_line_left_it(
     server: ScriptedServer, workbench: Workbench, file: Path, fault: Step
 ) -> None:
-    half_of_it = refusal("UPLOAD_OFFSET_WRONG", 409, kind="UploadOffsetWrong", offset=100)
-    server.script = [upload(0), fault, half_of_it, upload(100 + HALF), upload(len(CONTENT), "ds-1"), READY]
+    server.script = [upload(0), fault, upload(100), upload(100 + HALF), upload(len(CONTENT), "ds-1"), READY]
     workbench.datasets.upload(file)
     sent = pieces(server)
-    assert [offset for offset, _ in sent] == [0, 0, 100, 100 + HALF]
-    assert CONTENT[:100] + sent[2][1] + sent[3][1] == CONTENT
+    assert [offset for offset, _ in sent] == [0, 100, 100 + HALF]
+    assert CONTENT[:100] + sent[1][1] + sent[2][1] == CONTENT
+
+
+def test_after_a_broken_line_pieces_are_small_for_a_while(
+    server: ScriptedServer, workbench: Workbench, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "LEAST_PIECE_BYTES", 1000)
+    more = [upload(0), upload(1000), upload(3000), upload(7000), upload(len(CONTENT), "ds-1"), READY]
+    server.script = [upload(0), hang_up, *more]
+    workbench.datasets.upload(file)
+    assert [len(piece) for _, piece in pieces(server)] == [HALF, 1000, 2000, 4000, len(CONTENT) - 7000]
 
 
 def test_a_piece_that_arrived_without_an_answer_is_not_sent_again(
     server: ScriptedServer, workbench: Workbench, file: Path
 ) -> None:
+    server.script = [upload(0), hang_up, upload(HALF), upload(len(CONTENT), "ds-1"), READY]
+    workbench.datasets.upload(file)
+    assert [offset for offset, _ in pieces(server)] == [0, HALF]
+
+
+def test_what_arrived_after_it_was_asked_for_is_told_by_the_refusal(
+    server: ScriptedServer, workbench: Workbench, file: Path
+) -> None:
     arrived = refusal("UPLOAD_OFFSET_WRONG", 409, kind="UploadOffsetWrong", offset=HALF)
-    server.script = [upload(0), hang_up, arrived, upload(len(CONTENT), "ds-1"), READY]
+    server.script = [upload(0), hang_up, upload(0), arrived, upload(len(CONTENT), "ds-1"), READY]
     workbench.datasets.upload(file)
     assert [offset for offset, _ in pieces(server)] == [0, 0, HALF]
+
+
+def test_where_only_the_last_answer_was_lost_nothing_is_sent_again(
+    server: ScriptedServer, workbench: Workbench, file: Path
+) -> None:
+    server.script = [upload(len(CONTENT)), upload(len(CONTENT), "ds-1"), READY]
+    workbench.datasets.upload(file)
+    assert pieces(server) == [(len(CONTENT), b"")]
 
 
 def test_an_upload_waits_while_its_broken_line_still_holds_it(
     server: ScriptedServer, workbench: Workbench, file: Path
 ) -> None:
     busy = refusal("CONFLICT", 409, "another request is sending", kind="UploadBusy")
-    server.script = [upload(0), hang_up, busy, busy, upload(HALF), upload(len(CONTENT), "ds-1"), READY]
+    again = [busy, upload(0), busy, upload(0)]
+    server.script = [upload(0), hang_up, upload(0), *again, upload(HALF), upload(len(CONTENT), "ds-1"), READY]
     assert workbench.datasets.upload(file).id == "ds-1"
 
 
@@ -141,9 +167,13 @@ def test_who_hangs_up_on_a_piece_is_heard_all_the_same(
 def test_a_file_that_shrinks_meanwhile_is_said(
     server: ScriptedServer, workbench: Workbench, file: Path
 ) -> None:
-    server.script = [upload(len(CONTENT))]
+    server.script = [upload(0), upload(HALF)]
+
+    def shrinks(sent: int, _: int) -> None:
+        file.write_bytes(CONTENT[: sent or None])
+
     with pytest.raises(CallFailed, match="has become shorter"):
-        workbench.datasets.upload(file)
+        workbench.datasets.upload(file, progress=shrinks)
 
 
 def test_an_upload_tells_how_far_it_is() -> None:

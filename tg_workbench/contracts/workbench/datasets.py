@@ -179,7 +179,7 @@ class _Desk:
             await write_body(request, Pace.of(self.premises.settings), appended.write)
         if appended.size < upload.size:
             return upload, appended.size
-        source = await asyncio.to_thread(file.digest, upload.sha256)
+        source = await asyncio.to_thread(file.digest, upload.sha256, appended.sha256)
         with self._room(write=True) as room:
             room.complete(self.owner, self.upload_id, source)
             return room.get(self.owner, self.upload_id), upload.size
