@@ -214,6 +214,12 @@ MUTATIONS = {
         "tests/unit/federation/fleets/test_tree_budgets.py::"
         "test_a_device_that_comes_too_soon_or_too_often_is_refused",
     ),
+    "a campaign that is cancelled leaves its seed behind": Mutation(
+        "tg_workbench.federation.rounds.turns",
+        "    Fleets(session).end_tree(campaign.id)",
+        "    pass",
+        "tests/unit/federation/rounds/test_turns.py::test_a_campaign_that_is_cancelled_leaves_no_seed",
+    ),
     "devices that came by themselves are amplified": Mutation(
         "tg_workbench.federation.fleets.budgets",
         "return 1.0, float(release.quorum)",

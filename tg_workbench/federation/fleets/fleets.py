@@ -17,6 +17,7 @@ from tg_workbench.errors import InvalidField, PermissionDenied, PrivacyRefused
 from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
 from tg_workbench.federation.fleets.tables import Fleet, NoiseTree, RoundDraw
 from tg_workbench.identity import Principal
+from tg_workbench.storage.database import now
 
 DEFAULT_DELTA = 1e-5
 DEFAULT_EPSILON_CAP = 10.0
@@ -120,6 +121,13 @@ class Fleets:
             NoiseTree.campaign_id == campaign_id, col(NoiseTree.done_at).is_(None)
         )
         return self.session.exec(query.order_by(col(NoiseTree.number).desc())).first()
+
+    def end_tree(self, campaign_id: str) -> None:
+        """No more rounds come: the seed of a tree that has not grown up is destroyed, what it cost stays."""
+        if (tree := self.tree(campaign_id)) is not None:
+            tree.sealed, tree.done_at = None, now()
+            self.session.add(tree)
+            self.session.flush()
 
     def history(self, fleet: Fleet, *, after: int = 0, limit: int = 100) -> list[LedgerEvent]:
         """Every release that was charged to the fleet, in the order they were written."""

@@ -95,7 +95,7 @@ class Conductor:
             campaign = session.get_one(Campaign, self.fence.work_id)
             round_ = _current(session, campaign)
             if round_ is not None:
-                self.summing.give_up(session, campaign, round_)
+                self.summing.give_up(session, round_)
                 end_round(session, round_, Turn(Phase.FAILED, reason), self.blobs)
             if campaign.status == "active":
                 end_campaign(session, campaign, "failed", reason)
@@ -232,7 +232,6 @@ class Conductor:
             self._publish(session, campaign, round_, made, kept, figures)
             if learned is not None:
                 campaign.model_id = Models(session, self.blobs, self.home).register(learned).id
-                self.summing.end(session, campaign)
                 end_campaign(session, campaign, "completed")
             else:
                 new_round(session, campaign)

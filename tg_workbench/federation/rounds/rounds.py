@@ -80,7 +80,8 @@ class Rounds:
         known = select(Participation.round_id).where(Participation.device_id == device.id)
         recruits = sa.and_(col(Round.phase) == Phase.RECRUITING, col(Round.id).not_in(known))
         query = (
-            select(Round)
+            select(Round, Campaign.spec)
+            .join(Campaign, col(Campaign.id) == col(Round.campaign_id))
             .where(Round.tenant_id == device.organization_id)
             .where(sa.or_(recruits, sa.and_(col(Round.id).in_(joined), col(Round.phase).in_(ACTIVE))))
             .order_by(col(Round.created_at))
@@ -88,8 +89,8 @@ class Rounds:
         )
         return [
             round_
-            for round_ in self.session.exec(query)
-            if spec_of(self.session, round_).criteria.admits(device.capabilities) is None
+            for round_, spec in self.session.exec(query)
+            if CampaignSpec.from_json(spec).criteria.admits(device.capabilities) is None
         ]
 
     def join(self, device: Device, round_id: str) -> tuple[Round, Participation]:

@@ -122,14 +122,9 @@ class Summing:
             campaign.clip = summed.clip
         round_.privacy = summed.privacy
 
-    def end(self, session: Session, campaign: Campaign) -> None:
-        """No more rounds come: the seed of a tree that has not grown up is destroyed."""
-        TreeBudget(session, self.vault).end(campaign.id)
-
-    def give_up(self, session: Session, campaign: Campaign, round_: Round) -> None:
-        """No model comes of a round: the seeds of its noise are destroyed."""
+    def give_up(self, session: Session, round_: Round) -> None:
+        """No model comes of a round: the seed of its noise is destroyed."""
         FleetBudget(session, self.vault).given_up(round_.id)
-        TreeBudget(session, self.vault).end(campaign.id)
 
     # ------------------------------------------------------------------------------- with noise
     def _fresh(

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.events import Events, RoundEnded, RoundProgressed, RoundStarted, tenant_subject
 from tg_workbench.federation.devices.tables import Device
+from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.rounds.closing import Closing, begin_exchange
 from tg_workbench.federation.rounds.exchange import Exchange, forget_exchange
 from tg_workbench.federation.rounds.keys import destroy_keys
@@ -104,7 +105,8 @@ def end_round(session: Session, round_: Round, turn: Turn, blobs: Blobs) -> None
 
 
 def end_campaign(session: Session, campaign: Campaign, status: str, reason: str | None = None) -> None:
-    """Have a campaign be over."""
+    """Have a campaign be over, whoever ends it: no seed of its noise outlives it."""
+    Fleets(session).end_tree(campaign.id)
     campaign.status, campaign.reason, campaign.ended_at = status, reason, now()
     session.add(campaign)
     session.flush()
