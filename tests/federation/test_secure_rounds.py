@@ -234,7 +234,7 @@ def test_two_dozen_devices_of_whom_one_drops_out_before_each_step(
 def test_with_too_few_survivors_a_round_fails_and_says_why(
     fleet: Fleet, team: tuple[Device, ...], step: str
 ) -> None:
-    round_id = start(fleet, training_seconds=10.0)
+    round_id = start(fleet, training_seconds=20.0)
 
     def does(number: int) -> Any:
         if number > 1:
@@ -350,14 +350,17 @@ def spoilt(part: MaskedPart, victims: set[str]) -> None:
         parcels = share(*told)
         return [replace(one, shares=bytes(1200)) if one.recipient in victims else one for one in parcels]
 
-    part.participant.share = shared  # type: ignore[method-assign]
+    part.participant.share = shared  # type: ignore[method-assign, assignment]
 
 
 def lying(part: MaskedPart, victims: set[str]) -> None:
     """Have a device say that what these have sealed for it does not open."""
-    part.participant.report = lambda _: Report(  # type: ignore[method-assign]
-        part.participant.device_id, tuple(sorted(victims))
-    )
+    report = part.participant.report
+
+    def reported(*told: Any) -> Report:
+        return replace(report(*told), broken=tuple(sorted(victims)))
+
+    part.participant.report = reported  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.parametrize("how", ["garbage for all", "garbage for most", "a lie about one", "a lie about all"])
@@ -368,10 +371,8 @@ def test_who_does_not_share_as_it_should_is_left_out_and_named(
     parts = each(eight, lambda number: begun(eight[number], round_id))
     exact = Plain.of(parts, [rows_of(number) for number in range(8)])
     others = {device.id for device in eight[1:]}
-    (spoilt if "garbage" in how else lying)(
-        parts[0],
-        {eight[1].id} if how.endswith("one") else others - {eight[1].id} if "most" in how else others,
-    )
+    chosen = {"a lie about one": {eight[1].id}, "garbage for most": others - {eight[1].id}}
+    (spoilt if "garbage" in how else lying)(parts[0], chosen.get(how, others))
     out = eight[:2] if how == "a lie about one" else eight[:1]
     took = each(eight, lambda number: parts[number].take(rows_of(number)), may_fail=True)
     assert [isinstance(one, TookPart) for one in took] == [device not in out for device in eight], took

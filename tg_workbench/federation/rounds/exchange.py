@@ -103,6 +103,14 @@ class Exchange:
         }
         return dict(sorted(found.items()))
 
+    def verifying_key(self, device_id: str) -> VerifyingKey | None:
+        """The one of a single device: with many devices, all of them take long to read."""
+        version = self.row.keys.get(device_id)
+        for key in self.session.exec(select(DeviceKey).where(DeviceKey.device_id == device_id)):
+            if key.version == version:
+                return VerifyingKey.from_bytes(key.signing_key)
+        return None
+
     # ------------------------------------------------------------------------- what devices are told
     def mail_for(self, device_id: str) -> dict[str, Any] | None:
         """What a device needs for the step that it is in; None when it has done its part of it.
@@ -125,8 +133,8 @@ class Exchange:
                 return {"parcels": [members_of(parcel) for parcel in self.parcels(recipient=device_id)]}
             case Step.MASK:
                 self._require(device_id in self.members)
-                near = self.roster.graph.neighbours(device_id)
-                return {"without": [name for name in near if name not in self.members]}
+                others = self.roster.graph.neighbours(device_id)
+                return {"without": [name for name in others if name not in self.members]}
             case Step.AGREE:
                 self._require(device_id in self.survivors.device_ids)
                 return {"survivors": members_of(self.survivors)}

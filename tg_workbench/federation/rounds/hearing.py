@@ -86,7 +86,7 @@ class Hearing:
         return dict(said)
 
     def _check_advertisement(self, device_id: str, said: Said) -> None:
-        advertised, key = message_of(Advertisement, dict(said)), self.exchange.verifying_keys().get(device_id)
+        advertised, key = message_of(Advertisement, dict(said)), self.exchange.verifying_key(device_id)
         if key is None:
             raise SecureAggregationRefused(NOT_IN)
         if (advertised.round_id, advertised.device_id) != (self.round.id, device_id):
@@ -124,7 +124,7 @@ class Hearing:
         if device_id not in survivors.device_ids:
             raise SecureAggregationRefused(NOT_IN)
         signature = content_of(said.get("signature"), SIGNATURE_BYTES)
-        key = self.exchange.verifying_keys().get(device_id)
+        key = self.exchange.verifying_key(device_id)
         if set(said) != {"signature"} or signature is None or key is None:
             raise SecureAggregationRefused("a signature comes alone, in base64")
         if not key.verifies(signature, survivors.content, AGREEING):

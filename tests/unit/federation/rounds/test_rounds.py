@@ -35,8 +35,11 @@ def campaign(session: Session, name: str, cores: int = 0, rounds: int = 1) -> Ca
     session.flush()
     for number in range(1, rounds + 1):
         phase = "recruiting" if number == rounds else "completed"
-        of_it = {"campaign_id": name, "tenant_id": "acme", "number": number, "phase": phase}
-        session.add(Round(id=f"round_{name}_{number}", created_at=number, **of_it))
+        round_ = Round(
+            id=f"round_{name}_{number}", campaign_id=name, tenant_id="acme", number=number, phase=phase
+        )
+        round_.created_at = float(number)
+        session.add(round_)
     session.flush()
     return made
 
