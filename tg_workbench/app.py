@@ -52,9 +52,19 @@ from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import answer_failure
 from tg_workbench.contracts.tg_tinker import routes as tg_tinker
 from tg_workbench.contracts.trail import write_trail
-from tg_workbench.contracts.watched import AuditScan, webhook_deliveries
+from tg_workbench.contracts.watched import AuditScan, fleet_budgets, webhook_deliveries
 from tg_workbench.contracts.workbench import accounts as workbench_accounts
-from tg_workbench.contracts.workbench import alerts, jobs, notifications, own_account, services, webhooks
+from tg_workbench.contracts.workbench import (
+    alerts,
+    device_authority,
+    device_keys,
+    enrollment_tokens,
+    jobs,
+    notifications,
+    own_account,
+    services,
+    webhooks,
+)
 from tg_workbench.contracts.workbench import campaigns as workbench_campaigns
 from tg_workbench.contracts.workbench import datasets as workbench_datasets
 from tg_workbench.contracts.workbench import devices as workbench_devices
@@ -89,7 +99,10 @@ ROUTERS = (
     oauth.router,
     monitoring.router,
     qflare_devices.router,
+    enrollment_tokens.router,
     workbench_devices.router,
+    device_keys.router,
+    device_authority.router,
     qflare_rounds.router,
     workbench_campaigns.router,
     workbench_fleets.router,
@@ -171,7 +184,7 @@ def create_app(settings: Settings) -> FastAPI:
         audit=audit,
         scan=AuditScan(audit),
         metrics=metrics,
-        figures=(webhook_deliveries,),
+        figures=(webhook_deliveries, fleet_budgets),
         access_tokens=AccessTokens(settings.home),
         certificates=CertificateOffice(settings.home),
     )

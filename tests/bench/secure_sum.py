@@ -69,11 +69,14 @@ def _round(words: int) -> tuple[float, float, float]:
         server.take_parcels(name, device.share(roster, server.neighbours_of(name)))
     preparing = time.perf_counter() - began
     server.close_sharing()
+    for name, device in devices.items():
+        server.take_report(device.report(server.parcels_for(name)))
+    server.close_reporting()
     masking = []
     for name, device in list(devices.items())[DROPPED:]:
-        vector, parcels = np.ones(words, dtype=np.uint32), server.parcels_for(name)
+        vector = np.ones(words, dtype=np.uint32)
         began = time.perf_counter()
-        masked = device.mask(vector, parcels)
+        masked = device.mask(vector)
         masking.append(time.perf_counter() - began)
         server.take_masked(name, masked)
     survivors = server.close_masking()

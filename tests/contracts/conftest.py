@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.contracts.learned import Registry
+from tests.contracts.machines import Machine
 from tests.contracts.people import People, Person
 from tests.workbench_server import WorkbenchServer
 
@@ -140,3 +143,27 @@ def carol(people: People, alice: Person) -> Person:
 def registry(workbench_server: WorkbenchServer) -> Registry:
     """Puts models into the workbench."""
     return Registry(workbench_server)
+
+
+@pytest.fixture
+def edge(alice: Person) -> Machine:
+    """A device of Alice's organisation, with keys of its own."""
+    return Machine.enroll(alice)
+
+
+@pytest.fixture(scope="module")
+def old(alice: Person) -> Machine:
+    """Another one, which tests share that leave it as it is."""
+    return Machine.enroll(alice)
+
+
+@pytest.fixture
+def sql(workbench_server: WorkbenchServer) -> Callable[..., None]:
+    """Lets time pass, by what the database says of it."""
+
+    def run(statement: str, *values: Any) -> None:
+        with closing(sqlite3.connect(workbench_server.home / "tgsp.db", timeout=30)) as connection:
+            assert connection.execute(statement, values).rowcount > 0
+            connection.commit()
+
+    return run

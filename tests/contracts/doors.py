@@ -234,7 +234,7 @@ OF_DEVICES = {
     "GET /workbench/v1/federation/rounds/{round_id}/secure",
     "POST /workbench/v1/federation/rounds/{round_id}/secure",
 }
-"""What a device's own token opens and nothing else does; `test_devices` tries these with other ids."""
+"""What a device's own token opens and nothing else does; `test_device_sign_in` tries these with other ids."""
 IN_ROUNDS = {
     "POST /api/v1/fl/rounds/{round_id}/join",
     "POST /api/v1/fl/rounds/{round_id}/submit",
@@ -244,7 +244,7 @@ IN_ROUNDS = {
     "PATCH /workbench/v1/federation/rounds/{round_id}/uploads/{upload_id}",
     "DELETE /workbench/v1/federation/rounds/{round_id}/uploads/{upload_id}",
 }
-"""What a device does in a round, and nobody else; `test_devices` tries these with other people's rounds."""
+"""What a device does in a round, and nobody else; `test_device_sign_in` tries these with others' rounds."""
 OF_THE_OPERATOR = {
     "POST /workbench/v1/alerts/{alert_id}/acknowledge",
     "POST /workbench/v1/alert_rules/{rule_id}",

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from cryptography import x509
 
+from tests.contracts.envelopes import refusal
 from tests.contracts.people import Person
 from tg_workbench.crypto.assertions import CONTEXT, assertion
 from tg_workbench.crypto.certificates import request_for
@@ -48,6 +50,12 @@ class Keys:
         return {"public_keys": public, "csr": request_for(self.signing).decode()}
 
 
+def code_of(answer: httpx.Response, contract: str = "qflare") -> tuple[int, str]:
+    """The status and the code of a refusal."""
+    found = refusal(answer, contract)
+    return found.status, found.code
+
+
 def token_of(person: Person, **more: Any) -> str:
     """An enrolment token for a device of somebody's organisation."""
     answer = person.http.post(TOKENS, json=more)
@@ -63,6 +71,11 @@ def registration(person: Person, token: str | None = None, **more: Any) -> dict[
         "organization_id": person.organization_id,
         **more,
     }
+
+
+def register(person: Person, **more: Any) -> httpx.Response:
+    """What a registration into somebody's organisation is answered with."""
+    return person.http.post(REGISTER, json=registration(person, **more))
 
 
 @dataclass
@@ -125,3 +138,18 @@ class Machine:
         assert answer.status_code == 200, answer.text
         seen: dict[str, Any] = answer.json()
         return seen
+
+
+def serial_of(machine: Machine) -> int:
+    """That of its first certificate."""
+    return x509.load_pem_x509_certificate(machine.registered["certificate"].encode()).serial_number
+
+
+def revoked(http: httpx.Client) -> set[int]:
+    """The serial numbers on the list that everybody can get; its signature is looked at."""
+    issuing, _ = x509.load_pem_x509_certificates(http.get("/workbench/v1/federation/ca").content)
+    answer = http.get("/workbench/v1/federation/crl")
+    assert "max-age" in answer.headers["cache-control"]
+    found = x509.load_pem_x509_crl(answer.content)
+    assert found.is_signature_valid(issuing.public_key())  # type: ignore[arg-type]
+    return {entry.serial_number for entry in found}

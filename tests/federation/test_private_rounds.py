@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.federation.attacking import asked
 from tests.federation.conftest import Fleet
 from tests.federation.test_rounds import both
 from tg_workbench.sdk.device import Device
@@ -84,6 +85,19 @@ def test_every_mechanism_makes_a_model_over_two_rounds(
         assert epsilons[-1] <= 0.5
     model = fleet.http.get(f"/workbench/v1/models/{campaign['model_id']}").json()
     assert model["privacy"]["epsilon"] == pytest.approx(epsilons[-1])
+
+
+def test_a_cancelled_campaign_leaves_no_seed_of_its_tree(fleet: Fleet, pair: tuple[Device, Device]) -> None:
+    settings = {"differential_privacy": True, "mechanism": "dp_ftrl", "noise_level": 20.0}
+    started = fleet.start(rounds=3, privacy_settings={**settings, "max_participations": 2})
+    fleet.recruiting(started["id"])
+    both(pair, started["id"])
+    fleet.over(started["id"])
+    question = "SELECT sealed IS NULL, done_at IS NULL FROM noise_trees WHERE campaign_id = ?"
+    assert asked(fleet.server.home, question, started["campaign_id"]) == [(0, 1)]
+    gone = fleet.http.delete(f"/workbench/v1/federation/campaigns/{started['campaign_id']}")
+    assert gone.json()["status"] == "cancelled"
+    assert asked(fleet.server.home, question, started["campaign_id"]) == [(1, 0)]
 
 
 def test_the_documents_noise_level_is_refused_with_the_epsilon_that_it_means(fleet: Fleet) -> None:

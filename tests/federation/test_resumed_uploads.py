@@ -27,7 +27,6 @@ from tests.workbench_server import WorkbenchServer
 from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.device.sealed_updates import SealedUpdate
 from tg_workbench.errors import AssignmentInvalid, RoundNotOpen
-from tg_workbench.federation.updates.secure_aggregation import Parcel, message_of
 from tg_workbench.sdk.device import Device, TookPart
 
 MODEL = {
@@ -531,9 +530,10 @@ def test_a_masked_vector_that_was_sealed_counts_though_its_device_died(fleet: Fl
     def dies_and_comes_back() -> TookPart | None:
         masked = begun_masked(device, round_id)
         masked.share()
-        parcels = [message_of(Parcel, each) for each in masked._await("mask")["parcels"]]
+        masked.report()
+        masked._await("mask")
         learned, _ = masked.part.learned(masked.assignment, rows_of(0))
-        words = masked.participant.mask(masked.encoding.words(learned.delta, learned.samples), parcels)
+        words = masked.participant.mask(masked.encoding.words(learned.delta, learned.samples))
         envelope = masked.part.sealed(masked.assignment, words.astype("<u4").tobytes())
         told: tuple[str, str, int, int, dict[str, float]]
         told = (round_id, masked.assignment["campaign_id"], 1, learned.samples, {})

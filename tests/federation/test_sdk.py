@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.federation.attacking import asked
 from tests.federation.conftest import CLASSES, SIDE, Fleet, rows_of
 from tg_workbench import (
     CampaignFailed,
@@ -104,6 +105,27 @@ def test_a_campaign_is_found_again_and_cancelled(workbench: Workbench) -> None:
     assert found.cancel().status == "cancelled"
     assert campaign.wait(progress=False).view.status == "cancelled"
     assert campaign.model is None
+
+
+def test_all_rounds_of_a_long_campaign_are_told_in_order(workbench: Workbench, fleet: Fleet) -> None:
+    campaign = workbench.federation.start("logistic", rounds=500, min_participants=9, **QUICK)
+    (newest,) = campaign.rounds()
+    asked(fleet.server.home, "UPDATE rounds SET number = 131 WHERE campaign_id = ?", campaign.id)
+    kept = "campaign_id, tenant_id, base_version, figures, created_at"
+    for number in range(1, 131):
+        question = (
+            f"INSERT INTO rounds (id, number, phase, {kept}) "  # noqa: S608
+            f"SELECT id || ?, ?, 'completed', {kept} FROM rounds WHERE id = ?"
+        )
+        asked(fleet.server.home, question, f"-{number}", number, newest.id)
+    seen = campaign.refresh()
+    assert (seen.rounds_begun, [each.number for each in seen.history]) == (131, list(range(82, 132)))
+    for _ in range(2):  # the second time most are known
+        assert [each.number for each in campaign.rounds()] == list(range(1, 132))
+    assert workbench.federation[campaign.id].participations(2) == []
+    with pytest.raises(InvalidRequest, match="131 rounds"):
+        campaign.participations(132)
+    campaign.cancel()
 
 
 def test_a_campaign_that_nobody_joins_says_so(workbench: Workbench) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from tg_workbench.contracts.premises import Premises
-from tg_workbench.contracts.watched import webhook_disabled
+from tg_workbench.contracts.watched import any_budget_near_cap, webhook_disabled
 from tg_workbench.datasets import Datasets, Uploads, sweep_checks
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.federation.devices import Devices, ServerKeys
@@ -145,6 +145,7 @@ async def _watch(premises: Premises) -> None:
     conditions: dict[str, Condition] = {
         **CONDITIONS,
         "audit_broken": premises.scan,
+        "budget_near_cap": any_budget_near_cap,
         "webhook_disabled": webhook_disabled,
     }
     await Watch(premises.database, premises.settings.home, premises.folder, conditions).run(premises.bells)

@@ -1,4 +1,4 @@
-"""What metrics, alerts and the status learn from rooms beside observability: webhooks and the audit log."""
+"""What metrics, alerts and the status learn from other rooms: webhooks, fleets and the audit log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from sqlmodel import Session, col, select
 
-from tg_workbench.observability.conditions import Grounds, Reading, worst_of_each
+from tg_workbench.federation.fleets import Fleet
+from tg_workbench.identity import LOCAL_PRINCIPAL, Organization
+from tg_workbench.observability.conditions import Grounds, Reading, budget_near_cap, worst_of_each
 from tg_workbench.security import AuditEntries, AuditLog, verify
 from tg_workbench.security.audit.entries import WORKBENCH
 from tg_workbench.security.audit.verifying import is_used
@@ -43,6 +45,45 @@ def webhook_disabled(grounds: Grounds) -> list[Reading]:
         Reading(one.id, one.tenant_id, 1.0, f"webhook {one.id} was disabled after {one.failures} failures")
         for one in worst_of_each(grounds, query, tenant, sa.literal(1.0), col(Subscription.id))
     ]
+
+
+def fleet_budgets(session: Session, tenant_id: str | None) -> Iterator[Metric]:
+    """What the viewer's own fleet has cost and may cost: as with datasets, no other tenant's is named."""
+    query = select(Fleet).where(Fleet.tenant_id == (tenant_id or LOCAL_PRINCIPAL.tenant_id))
+    spent = GaugeMetricFamily(
+        "tg_fleet_epsilon_spent", "What a fleet of devices has cost.", labels=("fleet",)
+    )
+    cap = GaugeMetricFamily("tg_fleet_epsilon_cap", "What a fleet of devices may cost.", labels=("fleet",))
+    for fleet in session.exec(query):
+        spent.add_metric((fleet.id,), fleet.spent_epsilon)
+        if fleet.epsilon_cap is not None:
+            cap.add_metric((fleet.id,), fleet.epsilon_cap)
+    yield from (spent, cap)
+
+
+def fleet_near_cap(grounds: Grounds) -> list[Reading]:
+    """The part of each fleet's ε cap that is spent; a fleet goes by the name of its organisation."""
+    spent, cap, tenant = col(Fleet.spent_epsilon), col(Fleet.epsilon_cap), col(Fleet.tenant_id)
+    used = sa.case((cap > 0, spent / cap), else_=1.0)
+    named = sa.func.coalesce(col(Organization.name), tenant).label("name")
+    query = sa.select(
+        col(Fleet.id), tenant, named, spent.label("spent"), cap.label("cap"), used.label("used")
+    )
+    query = query.outerjoin(Organization, col(Organization.id) == tenant).where(cap.is_not(None))
+    return [
+        Reading(
+            row.id,
+            row.tenant_id,
+            row.used,
+            f"the fleet of {row.name} spent ε = {row.spent:.2f} of {row.cap:.2f}",
+        )
+        for row in worst_of_each(grounds, query, tenant, used, col(Fleet.id))
+    ]
+
+
+def any_budget_near_cap(grounds: Grounds) -> list[Reading]:
+    """The same of all budgets, the fleets' first: whatever protects devices or rows has one rule."""
+    return [*fleet_near_cap(grounds), *budget_near_cap(grounds)]
 
 
 class AuditScan:

@@ -72,6 +72,7 @@ class MaskedPart:
         Raises SecureAggregationRefused, CallFailed and what learning does.
         """
         self.share()
+        self.report()
         took = self.submit(rows, evaluation)
         self.agree()
         self.unmask()
@@ -86,13 +87,18 @@ class MaskedPart:
         parcels = self.participant.share(roster, near)
         self._say("share", {"parcels": [members_of(parcel) for parcel in parcels]})
 
+    def report(self) -> None:
+        """Say which of the neighbours' parcels do not open."""
+        told = self._await("report")
+        parcels = [message_of(Parcel, each) for each in told.get("parcels", ())]
+        self._say("report", members_of(self.participant.report(parcels)))
+
     def submit(self, rows: Rows, evaluation: Rows | None = None) -> TookPart:
         """Learn, and submit the update under all masks."""
-        told = self._await("mask")
-        parcels = [message_of(Parcel, each) for each in told.get("parcels", ())]
+        without = [str(name) for name in self._await("mask").get("without", ())]
         learned, _ = self.part.learned(self.assignment, rows, evaluation)
         words = self.encoding.words(learned.delta, learned.samples)
-        masked = self.participant.mask(words, parcels).astype("<u4").tobytes()
+        masked = self.participant.mask(words, without).astype("<u4").tobytes()
         envelope = self.part.sealed(self.assignment, masked)
         return self._asked(lambda: self.part.submit(self.assignment, envelope, learned))
 

@@ -158,7 +158,9 @@ class CampaignView(Value):
     ended_at: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[RoundView] = ()
-    """Its rounds, in order."""
+    """The newest of its rounds, in order; `Campaign.rounds()` has all of them."""
+    rounds_begun: int = 0
+    """How many rounds it has had."""
 
     @classmethod
     def from_wire(cls, data: Mapping[str, Any]) -> Self:

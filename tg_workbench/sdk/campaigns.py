@@ -21,9 +21,14 @@ class Campaign(Followed[CampaignView]):
     It goes on when this kernel ends: `wb.federation[id]` finds it again.
     """
 
+    def __init__(self, connection: Connection, view: CampaignView) -> None:
+        super().__init__(connection, view)
+        self._over: dict[int, RoundView] = {}
+        """The rounds that are over, by number: they stay as they are, and are asked for once."""
+
     def refresh(self) -> CampaignView:
         """Ask the workbench how it stands. Raises CampaignNotFound, CallFailed."""
-        self._view = CampaignView.from_wire(self._connection.get(f"{CAMPAIGNS}/{self.id}"))
+        self._view = self._seen(0)
         return self._view
 
     @property
@@ -32,8 +37,16 @@ class Campaign(Followed[CampaignView]):
         return self.refresh().status
 
     def rounds(self) -> Sequence[RoundView]:
-        """Its rounds so far, in order."""
-        return self.refresh().history
+        """Its rounds so far, in order. Asks for what it does not know yet, some at a time."""
+        view = self.refresh()
+        page, found = view.history, {**self._over, **{each.number: each for each in view.history}}
+        offset = len(page)
+        while page and offset < view.rounds_begun and page[0].number - 1 not in self._over:
+            page = self._seen(offset).history
+            offset += len(page)
+            found.update((each.number, each) for each in page)
+        self._over = {number: each for number, each in found.items() if each.is_over}
+        return [found[number] for number in sorted(found)]
 
     def participations(self, round: RoundView | str | int | None = None) -> list[Participation]:
         """Each device's part in a round: given whole, by its id or number, or else the newest.
@@ -59,9 +72,16 @@ class Campaign(Followed[CampaignView]):
         return super().wait(timeout, progress=progress)
 
     def cancel(self) -> CampaignView:
-        """End it now. The rounds that are done stay; devices that learn for it learn for nothing."""
+        """End it now. The rounds that are done stay; devices that learn for it learn for nothing.
+
+        For its owner, and for administrators. Raises PermissionDenied.
+        """
         self._connection.delete(f"{CAMPAIGNS}/{self.id}")
         return self.refresh()
+
+    def _seen(self, offset: int) -> CampaignView:
+        """The campaign now, with its newest rounds but for the last `offset`."""
+        return CampaignView.from_wire(self._connection.get(f"{CAMPAIGNS}/{self.id}", {"offset": offset}))
 
     def _numbered(self, number: int | None) -> str:
         known = self.rounds()

@@ -10,6 +10,7 @@ never sends any of it, nor reasons, and offers no buttons.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets
@@ -61,6 +62,7 @@ class FederationBoard(LiveCard):
         self._title = title
         self._take = take
         self._seen = SeenFederation()
+        self._followed: tuple[Connection, Campaign] | None = None
         super().__init__(source, campaign_id=campaign_id)
 
     @property
@@ -77,7 +79,7 @@ class FederationBoard(LiveCard):
         federation, devices = Federation(connection), Devices(connection)
         listed = federation.list(limit=MOST_CAMPAIGNS)
         chosen = self.campaign_id or (listed[0].id if listed else "")
-        campaign = federation.get(chosen).view if chosen else None
+        campaign = self._campaign(federation, connection, chosen) if chosen else None
         newest = campaign.history[-1] if campaign is not None and campaign.history else None
         seen = SeenFederation(
             devices=() if self.published else devices.list(size=MOST_DEVICES),
@@ -91,6 +93,14 @@ class FederationBoard(LiveCard):
         self._take(campaign)
         is_active = campaign is not None and not campaign.is_over
         return SECONDS_WHILE_ACTIVE if is_active else SECONDS_WHILE_QUIET
+
+    def _campaign(self, federation: Federation, connection: Connection, chosen: str) -> CampaignView:
+        """The campaign with all its rounds; those that it had at the last look are not asked for again."""
+        if self._followed is None or self._followed[0] is not connection or self._followed[1].id != chosen:
+            self._followed = (connection, federation.get(chosen))
+        campaign = self._followed[1]
+        rounds = campaign.rounds()
+        return replace(campaign.view, history=rounds)
 
     def _face(self) -> Mapping[str, Any]:
         return {"title": self._title, **face_of(self._seen, published=self.published)}

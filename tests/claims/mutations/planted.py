@@ -220,6 +220,26 @@ MUTATIONS = {
         "tests/unit/federation/fleets/test_tree_budgets.py::"
         "test_a_device_that_comes_too_soon_or_too_often_is_refused",
     ),
+    "a campaign that is cancelled leaves its seed behind": Mutation(
+        "tg_workbench.federation.rounds.turns",
+        "    Fleets(session).end_tree(campaign.id)",
+        "    pass",
+        "tests/unit/federation/rounds/test_turns.py::test_a_campaign_that_is_cancelled_leaves_no_seed",
+    ),
+    "a device tells secrets of those who were left out": Mutation(
+        "tg_workbench.federation.updates.secure_aggregation.participant",
+        "                self._held.pop(other, None)\n",
+        "",
+        "tests/unit/federation/updates/secure_aggregation/test_complaints.py::"
+        "test_a_device_that_accuses_honest_ones_is_no_worse_than_one_that_drops_out",
+    ),
+    "a device tells both secrets of another": Mutation(
+        "tg_workbench.federation.updates.secure_aggregation.participant",
+        "for name, shares in self._held.items() if name not in stayed}",
+        "for name, shares in self._held.items()}",
+        "tests/unit/federation/updates/secure_aggregation/test_protocol.py::"
+        "test_a_device_never_tells_both_secrets_of_another",
+    ),
     "devices that came by themselves are amplified": Mutation(
         "tg_workbench.federation.fleets.budgets",
         "return 1.0, float(release.quorum)",

@@ -9,7 +9,16 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import col, select
 
-from tg_workbench.contracts.watched import AuditScan, webhook_deliveries, webhook_disabled
+from tg_workbench.contracts.watched import (
+    AuditScan,
+    any_budget_near_cap,
+    fleet_budgets,
+    webhook_deliveries,
+    webhook_disabled,
+)
+from tg_workbench.datasets import Dataset
+from tg_workbench.federation.fleets import Fleet
+from tg_workbench.identity import Organization
 from tg_workbench.observability import conditions
 from tg_workbench.observability.conditions import Grounds, Reading
 from tg_workbench.observability.watch import Watch
@@ -49,6 +58,45 @@ def test_webhooks_are_counted_and_those_that_fail_are_told(database: Database, t
         for tenant, pending in ((None, 3), ("acme", 2), ("eves", 1), ("nobody", 0)):
             (family,) = webhook_deliveries(session, tenant)
             assert {sample.labels["status"]: sample.value for sample in family.samples}["pending"] == pending
+
+
+def fleet(tenant: str, spent: float, cap: float | None = 10.0) -> Fleet:
+    return Fleet(
+        id=f"fleet-{tenant}", tenant_id=tenant, delta=1e-5, epsilon_cap=cap, spent_epsilon=spent
+    )  # fmt: skip
+
+
+def test_a_fleet_near_its_cap_is_told_by_its_organisations_name(database: Database, tmp_path: Path) -> None:
+    with database.write() as session:
+        session.add(Organization(id="org_1", name="North Clinic"))
+        session.add_all(
+            [fleet("org_1", 9.0), fleet("org_2", 1.0), fleet("org_3", 99.0, None), fleet("local", 9.5)]
+        )
+        session.add(
+            Dataset(
+                id="ds-1", owner_id="x", tenant_id="org_1", name="x", privacy="protected", format="text",
+                size=1, blob="b", population="ds-1", delta=1e-5, epsilon_cap=1.0, spent_epsilon=0.9,
+            )
+        )  # fmt: skip
+        session.flush()
+        readings = any_budget_near_cap(Grounds(session, tmp_path, 0.76))
+    told = {reading.message: (reading.subject, reading.tenant_id, reading.value) for reading in readings}
+    assert told == {
+        "the fleet of North Clinic spent ε = 9.00 of 10.00": ("fleet-org_1", "org_1", 0.9),
+        "the fleet of Local spent ε = 9.50 of 10.00": ("fleet-local", "local", 0.95),
+        "dataset ds-1 spent ε = 0.90 of 1.00": ("ds-1", "org_1", 0.9),
+    }
+
+
+def test_a_fleet_is_measured_for_its_own_tenant_alone(database: Database) -> None:
+    with database.write() as session:
+        session.add_all([fleet("acme", 1.5), fleet("eves", 9.0, None), fleet("local", 2.0)])
+        session.flush()
+        for tenant, spent, caps in (("acme", 1.5, [10.0]), ("eves", 9.0, []), (None, 2.0, [10.0])):
+            cost, cap = fleet_budgets(session, tenant)
+            assert [sample.value for sample in cost.samples] == [spent]
+            assert [sample.value for sample in cap.samples] == caps
+        assert all(not family.samples for family in fleet_budgets(session, "nobody"))
 
 
 def test_an_edited_audit_log_raises_an_alert(database: Database, tmp_path: Path) -> None:

@@ -85,9 +85,10 @@ class CampaignList(BaseModel):
 
 
 class CampaignRounds(CampaignView):
-    """A campaign with its rounds, in order."""
+    """A campaign with the newest of its rounds, in order; `rounds_begun` is how many it has had."""
 
     history: Sequence[RoundView]
+    rounds_begun: int
 
 
 class Participations(BaseModel):
@@ -107,19 +108,24 @@ async def list_campaigns(
 
 @router.get("/campaigns/{campaign_id}")
 async def get_campaign(
-    campaign_id: CampaignId, owner: SignedIn, campaigns: CampaignsRoom, rounds: RoundsRoom
+    campaign_id: CampaignId,
+    owner: SignedIn,
+    campaigns: CampaignsRoom,
+    rounds: RoundsRoom,
+    limit: Limit = 50,
+    offset: Offset = 0,
 ) -> CampaignRounds:
-    """A campaign, and how each of its rounds went."""
+    """A campaign, and how its newest rounds went, in order; `offset` leaves out so many of the newest."""
     campaign = campaigns.get(owner, campaign_id)
-    history = campaigns.rounds(campaign)
+    history, total = campaigns.list_rounds(campaign, limit=limit, offset=offset)
     counts = rounds.counts(history)
     shown = [RoundView.of(each, campaign, counts[each.id]) for each in history]
-    return CampaignRounds(**CampaignView.of(campaign).model_dump(), history=shown)
+    return CampaignRounds(**CampaignView.of(campaign).model_dump(), history=shown, rounds_begun=total)
 
 
 @router.delete("/campaigns/{campaign_id}")
 async def cancel_campaign(campaign_id: CampaignId, owner: SignedIn, campaigns: CampaignsRoom) -> CampaignView:
-    """End a campaign now. What it has come to so far stays."""
+    """End a campaign now, your own or as an administrator. What it has come to so far stays."""
     return CampaignView.of(campaigns.cancel(owner, campaign_id))
 
 

@@ -25,7 +25,7 @@ router = APIRouter(
 class SecureWord(ExactForm):
     """What a device says in a step: a message of the protocol, bytes in base64."""
 
-    step: Literal["advertise", "share", "agree", "unmask"]
+    step: Literal["advertise", "share", "report", "agree", "unmask"]
     content: dict[str, Any]
 
 

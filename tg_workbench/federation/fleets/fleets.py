@@ -123,9 +123,8 @@ class Fleets:
         return self.session.exec(query.order_by(col(NoiseTree.number).desc())).first()
 
     def end_tree(self, campaign_id: str) -> None:
-        """No more rounds: the seed of a campaign's tree is destroyed. What was charged stays charged."""
-        tree = self.tree(campaign_id)
-        if tree is not None:
+        """No more rounds come: the seed of a tree that has not grown up is destroyed, what it cost stays."""
+        if (tree := self.tree(campaign_id)) is not None:
             tree.sealed, tree.done_at = None, now()
             self.session.add(tree)
             self.session.flush()

@@ -2,7 +2,8 @@
 
 Who takes part when is held to what the tree was charged for. A round that a crash interrupts goes on from the
 tree as it was stored: with the same updates it comes out the same, with others it has other noise, and
-neither costs more, because one of them only is ever out and the tree as a whole is paid.
+neither costs more, because one of them only is ever out and the tree as a whole is paid. `Fleets.end_tree`
+destroys the seed of one whose campaign has ended before it.
 """
 
 from __future__ import annotations
@@ -68,10 +69,6 @@ class TreeBudget:
         came = {one: [*row.joined.get(one, []), grown.step] for one, _ in release.contributions}
         row.joined = {**row.joined, **came}
         self._keep(row, None if grown.step == row.steps else grown)
-
-    def end(self, campaign_id: str) -> None:
-        """No more rounds: the seed is destroyed. What was charged stays charged."""
-        self.fleets.end_tree(campaign_id)
 
     def _plant(self, fleet: Fleet, release: Release, settings: PrivacySettings) -> NoiseTree:
         """The campaign's next tree, charged."""

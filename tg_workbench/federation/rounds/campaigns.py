@@ -13,7 +13,14 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.errors import CampaignNotFound, IdempotencyConflict, InvalidField, QuotaExceeded, Refused
+from tg_workbench.errors import (
+    CampaignNotFound,
+    IdempotencyConflict,
+    InvalidField,
+    PermissionDenied,
+    QuotaExceeded,
+    Refused,
+)
 from tg_workbench.execution import Turn as WorkTurn
 from tg_workbench.execution import request_worker
 from tg_workbench.federation.flower import is_flower, require_flower, strategy_named
@@ -54,7 +61,7 @@ class Campaigns:
         if (known := self._by_key(owner, idempotency_key)) is not None:
             if known.fingerprint != fingerprint:
                 raise IdempotencyConflict
-            return known, self.rounds(known)[0]
+            return known, self._first_round(known)
         self._require_room(owner)
         campaign = Campaign(
             id=f"camp_{uuid.uuid4().hex}",
@@ -78,10 +85,12 @@ class Campaigns:
             raise CampaignNotFound
         return campaign
 
-    def rounds(self, campaign: Campaign) -> list[Round]:
-        """Its rounds, in order."""
-        query = select(Round).where(Round.campaign_id == campaign.id).order_by(col(Round.number))
-        return list(self.session.exec(query))
+    def list_rounds(self, campaign: Campaign, *, limit: int = 50, offset: int = 0) -> tuple[list[Round], int]:
+        """Its newest rounds but for the last `offset`, in order, and how many it has had."""
+        its = col(Round.campaign_id) == campaign.id
+        total = self.session.exec(select(sa.func.count()).select_from(Round).where(its)).one()
+        query = select(Round).where(its).order_by(col(Round.number).desc()).limit(limit).offset(offset)
+        return list(reversed(self.session.exec(query).all())), total
 
     def list_page(self, owner: Principal, *, limit: int = 50, offset: int = 0) -> tuple[list[Campaign], int]:
         """The organisation's campaigns, the newest first, and how many there are."""
@@ -94,18 +103,26 @@ class Campaigns:
     def cancel(self, owner: Principal, campaign_id: str) -> Campaign:
         """End a campaign now; what its rounds have made so far stays. One that is over stays as it is.
 
-        Raises CampaignNotFound; Refused while a round is being aggregated, which takes seconds.
+        Its owner may, and an administrator of the organisation; the other members only see it.
+
+        Raises CampaignNotFound, PermissionDenied; Refused while a round is aggregated, which takes seconds.
         """
         campaign = self.get(owner, campaign_id)
+        if campaign.owner_id != owner.id and not owner.may("admin"):
+            raise PermissionDenied("only its owner or an administrator of the organisation ends a campaign")
         if campaign.status != "active":
             return campaign
-        for round_ in self.rounds(campaign):
+        active = select(Round).where(Round.campaign_id == campaign.id, col(Round.phase).in_(ACTIVE))
+        for round_ in self.session.exec(active).all():
             if round_.phase == Phase.AGGREGATING:
                 raise Refused("its updates are being aggregated: cancel it in a moment")
-            if round_.phase in ACTIVE:
-                end_round(self.session, round_, Turn(Phase.FAILED, "its campaign was cancelled"), self.blobs)
+            end_round(self.session, round_, Turn(Phase.FAILED, "its campaign was cancelled"), self.blobs)
         end_campaign(self.session, campaign, "cancelled", self.blobs)
         return campaign
+
+    def _first_round(self, campaign: Campaign) -> Round:
+        query = select(Round).where(Round.campaign_id == campaign.id).order_by(col(Round.number))
+        return self.session.exec(query.limit(1)).one()
 
     def _by_key(self, owner: Principal, key: str | None) -> Campaign | None:
         if key is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from sqlmodel import Session, col, select
 
+from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.federation.devices.tables import DeviceKey
 from tg_workbench.federation.rounds.exchange import STEPS, Exchange, Step
 from tg_workbench.federation.rounds.masking import MASKED_BY, SHORT
@@ -21,6 +23,8 @@ from tg_workbench.federation.updates.secure_aggregation import (
     message_of,
 )
 from tg_workbench.storage.database import now
+
+log = logging.getLogger(__name__)
 
 
 def begin_exchange(session: Session, round_: Round, spec: CampaignSpec) -> None:
@@ -55,6 +59,9 @@ class Closing:
             return None  # what has arrived in time is looked into first
         if not expected <= came and not is_due:
             return None
+        if self.exchange.step is Step.REPORT:
+            self._leave_out(came)
+            came &= self.exchange.members
         needed = max(self._needed, spec.criteria.needed)
         if len(came) < needed:
             told = f"{len(came)} devices were left to {self.exchange.step}, and {needed} are needed"
@@ -72,9 +79,10 @@ class Closing:
                 return set(self.exchange.row.keys)
             case Step.SHARE:
                 return set(self.exchange.roster.digests)
+            case Step.REPORT:
+                return self.exchange.sayers(Step.SHARE)
             case Step.MASK:
-                sharers = self.exchange.sayers(Step.SHARE)
-                return {name for name in sharers if statuses.get(name) != Part.REJECTED}
+                return {name for name in self.exchange.members if statuses.get(name) != Part.REJECTED}
             case Step.AGREE:
                 return set(self.exchange.survivors.device_ids)
             case Step.UNMASK:
@@ -82,7 +90,7 @@ class Closing:
 
     def _came(self, statuses: Mapping[str, str]) -> set[str]:
         if self.exchange.step is Step.MASK:
-            return {name for name in self.exchange.sayers(Step.SHARE) if statuses.get(name) == Part.ACCEPTED}
+            return {name for name in self.exchange.members if statuses.get(name) == Part.ACCEPTED}
         return self.exchange.sayers(self.exchange.step)
 
     def _go_on(self, spec: CampaignSpec, came: set[str]) -> Turn:
@@ -98,12 +106,25 @@ class Closing:
                 self.exchange.row.survivors = members_of(survivors)
             case Step.UNMASK:
                 return Turn(Phase.AGGREGATING)
-        if self.exchange.step in (Step.ADVERTISE, Step.SHARE, Step.MASK):
+        if self.exchange.step in (Step.ADVERTISE, Step.SHARE, Step.REPORT, Step.MASK):
             self._drop_all_but(came)
         self.exchange.row.step = STEPS[STEPS.index(self.exchange.step) + 1]
         self.session.add(self.exchange.row)
         self.set_deadline(spec)
         return Turn(Phase.TRAINING)
+
+    def _leave_out(self, came: set[str]) -> None:
+        """Name those who did not share their secrets with the others, or say so of too many of them."""
+        for part in self.session.exec(select(Participation).where(Participation.round_id == self.round.id)):
+            reason = self.exchange.left_out.get(part.device_id)
+            if reason is None or part.device_id not in came:
+                continue
+            part.status, part.reason, part.ended_at = Part.REJECTED, reason, now()
+            self.session.add(part)
+            log.warning("round %s: %s is left out: %s", self.round.id, part.device_id, reason)
+            refused = UpdateRefused(self.round.id, part.device_id, reason)
+            Events(self.session).record(tenant_subject(self.round.tenant_id), refused)
+        self.session.flush()
 
     def _drop_all_but(self, came: set[str]) -> None:
         here = (Participation.round_id == self.round.id, Participation.status == Part.JOINED)

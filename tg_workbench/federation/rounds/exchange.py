@@ -1,6 +1,6 @@
 """An exchange: what the devices of one secure round say to each other, carried by a workbench.
 
-It goes in five steps, each with a deadline inside the training phase of its round; whoever is late for one is
+It goes in six steps, each with a deadline inside the training phase of its round; whoever is late for one is
 out. All of it is in the database, so any process can go on where another was killed. Without numpy.
 
 Pitfalls: whose vectors are in the sum is settled when masking ends, and devices sign it. From then on nobody
@@ -33,9 +33,11 @@ from tg_workbench.federation.updates.secure_aggregation import (
     Advertisement,
     Agreement,
     Parcel,
+    Report,
     Roster,
     Survivors,
     Unmasking,
+    left_out,
     members_of,
     message_of,
 )
@@ -49,6 +51,7 @@ class Step(StrEnum):
 
     ADVERTISE = "advertise"
     SHARE = "share"
+    REPORT = "report"
     MASK = "mask"
     AGREE = "agree"
     UNMASK = "unmask"
@@ -100,13 +103,21 @@ class Exchange:
         }
         return dict(sorted(found.items()))
 
+    def verifying_key(self, device_id: str) -> VerifyingKey | None:
+        """The one of a single device: with many devices, all of them take long to read."""
+        version = self.row.keys.get(device_id)
+        for key in self.session.exec(select(DeviceKey).where(DeviceKey.device_id == device_id)):
+            if key.version == version:
+                return VerifyingKey.from_bytes(key.signing_key)
+        return None
+
     # ------------------------------------------------------------------------- what devices are told
     def mail_for(self, device_id: str) -> dict[str, Any] | None:
         """What a device needs for the step that it is in; None when it has done its part of it.
 
         Raises SecureAggregationRefused for one that is out.
         """
-        if device_id not in self.row.keys or self.statuses().get(device_id) == Part.DROPPED:
+        if device_id not in self.row.keys or self.statuses().get(device_id) in (Part.DROPPED, Part.REJECTED):
             raise SecureAggregationRefused(NOT_IN)
         if self.has_said(device_id, self.step):
             return None
@@ -117,9 +128,13 @@ class Exchange:
                 self._require(device_id in self.roster.digests)
                 near = self.said(Step.ADVERTISE, self.roster.graph.neighbours(device_id))
                 return {"roster": members_of(self.roster), "neighbours": list(near.values())}
-            case Step.MASK:
+            case Step.REPORT:
                 self._require(self.has_said(device_id, Step.SHARE))
                 return {"parcels": [members_of(parcel) for parcel in self.parcels(recipient=device_id)]}
+            case Step.MASK:
+                self._require(device_id in self.members)
+                others = self.roster.graph.neighbours(device_id)
+                return {"without": [name for name in others if name not in self.members]}
             case Step.AGREE:
                 self._require(device_id in self.survivors.device_ids)
                 return {"survivors": members_of(self.survivors)}
@@ -140,7 +155,24 @@ class Exchange:
         if recipient is not None:
             query = query.where(SecureParcel.recipient == recipient)
         ordered = query.order_by(col(SecureParcel.sender), col(SecureParcel.recipient))
-        return [Parcel(row.sender, row.recipient, row.shares, row.pair) for row in self.session.exec(ordered)]
+        return [
+            Parcel(row.sender, row.recipient, row.shares, row.pair, row.marks)
+            for row in self.session.exec(ordered)
+        ]
+
+    def reports(self) -> dict[str, Report]:
+        """What devices say of their neighbours' parcels."""
+        return {name: message_of(Report, each) for name, each in self.said(Step.REPORT).items()}
+
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """Who is left out before anybody masks, and why; settled when the time to report is over."""
+        return left_out(self.roster.graph, {name: each.broken for name, each in self.reports().items()})
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """Who may mask: those who have reported and are not left out."""
+        return frozenset(self.sayers(Step.REPORT) - set(self.left_out))
 
     def advertisements(self) -> list[Advertisement]:
         """Those of the roster."""

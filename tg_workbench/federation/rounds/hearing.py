@@ -22,11 +22,13 @@ from tg_workbench.federation.updates.secure_aggregation import (
     WORD_BYTES,
     Advertisement,
     Parcel,
+    Report,
     Unmasking,
     message_of,
 )
 from tg_workbench.federation.updates.secure_aggregation.encoding import MASKED
-from tg_workbench.federation.updates.secure_aggregation.messages import AGREEING
+from tg_workbench.federation.updates.secure_aggregation.messages import AGREEING, only_once
+from tg_workbench.federation.updates.secure_aggregation.pairs import are_sealed_ones
 
 Said = Mapping[str, Any]
 
@@ -62,7 +64,7 @@ class Hearing:
         if manifest.compression != MASKED or manifest.payload_bytes != size:
             raise EnvelopeBroken(f"this round takes masked vectors of {size:,} bytes")
         self.exchange.require_time(Step.MASK)
-        if not self.exchange.has_said(device_id, Step.SHARE):
+        if device_id not in self.exchange.members:
             raise SecureAggregationRefused(NOT_IN)
 
     def _checked(self, device_id: str, said: Said) -> dict[str, Any]:
@@ -73,6 +75,8 @@ class Hearing:
             case Step.SHARE:
                 self._keep_parcels(device_id, said)
                 return {}
+            case Step.REPORT:
+                self._check_report(device_id, said)
             case Step.AGREE:
                 self._check_signature(device_id, said)
             case Step.UNMASK:
@@ -82,7 +86,7 @@ class Hearing:
         return dict(said)
 
     def _check_advertisement(self, device_id: str, said: Said) -> None:
-        advertised, key = message_of(Advertisement, dict(said)), self.exchange.verifying_keys().get(device_id)
+        advertised, key = message_of(Advertisement, dict(said)), self.exchange.verifying_key(device_id)
         if key is None:
             raise SecureAggregationRefused(NOT_IN)
         if (advertised.round_id, advertised.device_id) != (self.round.id, device_id):
@@ -104,12 +108,23 @@ class Hearing:
         rows = [{"round_id": self.round.id, **_raw(parcel)} for parcel in parcels]
         self.session.connection().execute(sa.insert(SecureParcel), rows)
 
+    def _check_report(self, device_id: str, said: Said) -> None:
+        if not self.exchange.has_said(device_id, Step.SHARE):
+            raise SecureAggregationRefused(NOT_IN)
+        report, near = message_of(Report, dict(said)), self.exchange.roster.graph.neighbours(device_id)
+        if (
+            report.device_id != device_id
+            or not only_once(report.broken)
+            or not set(report.broken) <= set(near)
+        ):
+            raise SecureAggregationRefused("a device complains of one that is no neighbour of it")
+
     def _check_signature(self, device_id: str, said: Said) -> None:
         survivors = self.exchange.survivors
         if device_id not in survivors.device_ids:
             raise SecureAggregationRefused(NOT_IN)
         signature = content_of(said.get("signature"), SIGNATURE_BYTES)
-        key = self.exchange.verifying_keys().get(device_id)
+        key = self.exchange.verifying_key(device_id)
         if set(said) != {"signature"} or signature is None or key is None:
             raise SecureAggregationRefused("a signature comes alone, in base64")
         if not key.verifies(signature, survivors.content, AGREEING):
@@ -124,6 +139,8 @@ class Hearing:
             raise SecureAggregationRefused("a device has sent shares that nobody asked for")
         if not set(shares.own) <= stayed or set(shares.pairs) & stayed:
             raise SecureAggregationRefused("a device has sent both shares of another, or the wrong one")
+        if not are_sealed_ones(shares, self.exchange.parcels(recipient=device_id)):
+            raise SecureAggregationRefused("a device has sent a share that is not the one it was given")
 
 
 def _raw(parcel: Parcel) -> dict[str, Any]:
@@ -132,4 +149,5 @@ def _raw(parcel: Parcel) -> dict[str, Any]:
         "recipient": parcel.recipient,
         "shares": parcel.shares,
         "pair": parcel.pair,
+        "marks": parcel.marks,
     }

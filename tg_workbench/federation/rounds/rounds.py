@@ -82,7 +82,8 @@ class Rounds:
         known = select(Participation.round_id).where(Participation.device_id == device.id)
         may_take = sa.and_(col(Round.phase).in_(TIMED), col(Round.id).not_in(known))
         query = (
-            select(Round)
+            select(Round, Campaign.spec)
+            .join(Campaign, col(Campaign.id) == col(Round.campaign_id))
             .where(Round.tenant_id == device.organization_id)
             .where(sa.or_(may_take, col(Round.id).in_(joined)))
             .order_by(col(Round.created_at))
@@ -91,9 +92,9 @@ class Rounds:
         found, mine = self.session.exec(query), set(self.session.exec(joined))
         return [
             round_
-            for round_ in found
-            if spec_of(self.session, round_).criteria.admits(device.capabilities) is None
-            and (round_.id in mine or self._may_join(device, round_))
+            for round_, told in found
+            if (spec := CampaignSpec.from_json(told)).criteria.admits(device.capabilities) is None
+            and (round_.id in mine or self._may_join(device, round_, spec))
         ][:MOST_OFFERED]
 
     def join(self, device: Device, round_id: str) -> tuple[Round, Participation]:
@@ -179,8 +180,7 @@ class Rounds:
             ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, campaign_id))
         return len(found)
 
-    def _may_join(self, device: Device, round_: Round) -> bool:
-        spec = spec_of(self.session, round_)
+    def _may_join(self, device: Device, round_: Round, spec: CampaignSpec) -> bool:
         return _takes_devices(round_, spec) and self._why_not(device, round_, spec) is None
 
     def _why_not(self, device: Device, round_: Round, spec: CampaignSpec) -> str | None:

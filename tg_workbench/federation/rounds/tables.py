@@ -167,6 +167,7 @@ class SecureParcel(SQLModel, table=True):
     recipient: str = Field(primary_key=True)
     shares: bytes
     pair: bytes
+    marks: bytes
 
 
 class LeftBlob(SQLModel, table=True):

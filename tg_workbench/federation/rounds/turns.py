@@ -134,7 +134,7 @@ def new_round(session: Session, campaign: Campaign) -> Round:
 def end_campaign(
     session: Session, campaign: Campaign, status: str, blobs: Blobs, reason: str | None = None
 ) -> None:
-    """Have a campaign be over: nobody is waited for, and what is left of its noise is destroyed."""
+    """Have a campaign be over, whoever ends it: nobody is waited for, no seed of noise outlives it."""
     campaign.status, campaign.reason, campaign.ended_at = status, reason, now()
     session.add(campaign)
     Lateness(session, campaign, blobs).end("its campaign has ended")

@@ -42,6 +42,9 @@ def unmasked(exchange: Exchange, length: int, vectors: Iterable[tuple[str, Words
     for sender in sorted(parcels):
         coordinator.take_parcels(sender, parcels[sender])
     coordinator.close_sharing()
+    for report in exchange.reports().values():
+        coordinator.take_report(report)
+    coordinator.close_reporting()
     for device_id, words in vectors:
         coordinator.take_masked(device_id, words)
     _require(coordinator.close_masking() == exchange.survivors)

@@ -10,6 +10,7 @@ from sqlmodel import select
 
 from tg_workbench.datasets import LedgerEvent
 from tg_workbench.errors import BudgetExhausted, PrivacyRefused
+from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
 from tg_workbench.federation.fleets.releases import PaidTree, Release
 from tg_workbench.federation.fleets.tables import NoiseTree
@@ -117,5 +118,5 @@ def test_what_was_not_charged_is_not_released(database: Database, vault: Vault, 
     with pytest.raises(PrivacyRefused, match="stay what they were"):
         charge(database, vault, replace(of_round(release, 2, "dev_b"), clip_norm=3.0))
     with database.write() as session:
-        TreeBudget(session, vault).end("camp_1")
+        Fleets(session).end_tree("camp_1")
         assert session.exec(select(NoiseTree)).one().sealed is None

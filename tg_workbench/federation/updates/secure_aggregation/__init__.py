@@ -3,12 +3,17 @@
 The protocol is that of Bonawitz et al. (2017) on the sparse graph of Bell et al. (2020), with X-Wing in place
 of Diffie-Hellman and ML-DSA-65 for what devices sign. A vector travels under masks: one for each pair of
 neighbours, which the two cancel, and one of its own, which takes the others off once it is agreed who is in.
-Importing this room does not import numpy.
+A device that seals garbage for its neighbours, or says so of others, is left out before anybody masks
+(`complaints`), and a share that is not the one that was sealed is known by its mark. Importing this room does
+not import numpy.
 
-Pitfalls: the sum itself is not private, so add noise; rules that look at single updates cannot be used; and
-whoever certifies devices could invent some, so more than two thirds of a round must be honest.
+Pitfalls: a device whose shares are no shares of its secret is found out only when its mask is to come off:
+then the round ends without a sum, and names it. The sum itself is not private, so add noise; rules that look
+at single updates cannot be used; and whoever certifies devices could invent some, so more than two thirds of
+a round must be honest.
 """
 
+from tg_workbench.federation.updates.secure_aggregation.complaints import left_out
 from tg_workbench.federation.updates.secure_aggregation.coordinator import Coordinator, Total
 from tg_workbench.federation.updates.secure_aggregation.encoding import WORD_BYTES, Encoding
 from tg_workbench.federation.updates.secure_aggregation.graph import Graph, degree_for, threshold
@@ -17,6 +22,7 @@ from tg_workbench.federation.updates.secure_aggregation.messages import (
     Advertisement,
     Agreement,
     Parcel,
+    Report,
     Roster,
     Survivors,
     Unmasking,
@@ -37,11 +43,13 @@ __all__ = [
     "Parcel",
     "Participant",
     "Quantiser",
+    "Report",
     "Roster",
     "Survivors",
     "Total",
     "Unmasking",
     "degree_for",
+    "left_out",
     "members_of",
     "message_of",
     "threshold",

@@ -8,31 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations, islice
 from typing import TYPE_CHECKING
 
 from tg_workbench.crypto.signatures import VerifyingKey
 from tg_workbench.errors import SealBroken, SecureAggregationRefused, TooFewSurvivors
+from tg_workbench.federation.updates.secure_aggregation.complaints import left_out
 from tg_workbench.federation.updates.secure_aggregation.graph import Graph, threshold
 from tg_workbench.federation.updates.secure_aggregation.messages import (
     AGREEING,
     Advertisement,
     Agreement,
     Parcel,
+    Report,
     Roster,
     Survivors,
     Unmasking,
 )
-from tg_workbench.federation.updates.secure_aggregation.pairs import Pairs, commitment, own_mask
+from tg_workbench.federation.updates.secure_aggregation.pairs import (
+    Pairs,
+    are_sealed_ones,
+    commitment,
+    own_mask,
+)
 from tg_workbench.federation.updates.secure_aggregation.participant import LEAST_DEVICES
 from tg_workbench.federation.updates.secure_aggregation.shares import join
 
 if TYPE_CHECKING:
     from tg_workbench.federation.updates.secure_aggregation.masks import Words
 
-PHASES = ("advertising", "sharing", "masking", "agreeing", "unmasking", "done")
-MOST_TRIES = 256
-"""How many groups of shares are tried when some are wrong."""
+PHASES = ("advertising", "sharing", "reporting", "masking", "agreeing", "unmasking", "done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class Coordinator:
         self._phase = 0
         self._advertised: dict[str, Advertisement] = {}
         self._parcels: dict[str, dict[str, Parcel]] = {}
+        self._broken: dict[str, tuple[str, ...]] = {}
+        self._members: set[str] = set()
         self._masked: list[str] = []
         self._signatures: dict[str, bytes] = {}
         self._unmaskings: dict[str, Unmasking] = {}
@@ -84,11 +90,18 @@ class Coordinator:
             raise SecureAggregationRefused("there is not one parcel for each neighbour")
         self._parcels[device_id] = own
 
+    def take_report(self, report: Report) -> None:
+        """Take what a device says of its neighbours' parcels."""
+        self._expect("reporting", report.device_id, self._parcels, self._broken)
+        if not set(report.broken) <= set(self._graph.neighbours(report.device_id)):
+            raise SecureAggregationRefused("a device complains of one that is no neighbour of it")
+        self._broken[report.device_id] = report.broken
+
     def take_masked(self, device_id: str, words: Words) -> None:
         """Add a device's masked vector to the sum. It is not kept."""
         import numpy as np
 
-        self._expect("masking", device_id, self._parcels, self._masked)
+        self._expect("masking", device_id, self._members, self._masked)
         if words.shape != (self.length,) or words.dtype != np.uint32:
             raise SecureAggregationRefused(f"a masked vector has {self.length} words of 32 bits")
         if self._total is None:
@@ -111,6 +124,8 @@ class Coordinator:
             raise SecureAggregationRefused("a device has sent shares that nobody asked for")
         if set(shares.pairs) & set(self._masked):
             raise SecureAggregationRefused("a device has sent both shares of another, or the wrong one")
+        if not are_sealed_ones(shares, self.parcels_for(shares.device_id)):
+            raise SecureAggregationRefused("a device has sent a share that is not the one it was given")
         self._unmaskings[shares.device_id] = shares
 
     # ------------------------------------------------------------------------- what devices are told
@@ -128,6 +143,17 @@ class Coordinator:
     def close_sharing(self) -> None:
         """From now on, those who have sent no parcels are out."""
         self._close("sharing", len(self._parcels), self._roster.needed)
+
+    def close_reporting(self) -> dict[str, str]:
+        """Who is left out, and why; those who have not reported are out too."""
+        out = left_out(self._graph, self._broken)
+        self._members = set(self._broken) - set(out)
+        self._close("reporting", len(self._members), self._roster.needed)
+        return out
+
+    def without_for(self, device_id: str) -> list[str]:
+        """The neighbours that a device must not mask with."""
+        return [name for name in self._graph.neighbours(device_id) if name not in self._members]
 
     def parcels_for(self, device_id: str) -> list[Parcel]:
         """What a device's neighbours have for it."""
@@ -150,7 +176,7 @@ class Coordinator:
         self._expect_phase("unmasking")
         stayed, total = sorted(self._masked), self._total
         own = [own_mask(self._own_seed(name), self.round_id) for name in stayed]
-        dropped = [self._pairs_of(name) for name in sorted(set(self._parcels) - set(stayed))]
+        dropped = [self._pairs_of(name) for name in sorted(self._members - set(stayed))]
         if total is None:
             raise SecureAggregationRefused("there is nothing to sum")
         self._phase += 1
@@ -186,24 +212,26 @@ class Coordinator:
         try:
             mask = pairs.mask_with(other, self._parcels[other][pairs.device_id].pair)
         except SealBroken as failure:
-            raise SecureAggregationRefused("a secret that a survivor had sealed is none") from failure
+            raise SecureAggregationRefused(f"what {other} had sealed is no secret of two") from failure
         (mask.add_to if pairs.adds(other) else mask.take_from)(total)
 
     def _joined(self, device_id: str, shares: Mapping[str, bytes], right: Callable[[bytes], bool]) -> bytes:
-        """The seed that shares give; a few wrong ones among enough others do no harm."""
+        """The seed that shares give. If they do not fit together, the device that sealed them is to blame.
+
+        The one that it has kept for itself has no mark, and is taken only where one is wanting.
+        """
         holders = self._graph.holders(device_id)
         needed = threshold(len(holders))
         if len(shares) < needed:
             raise TooFewSurvivors(present=len(shares), needed=needed)
-        placed = {holders.index(name) + 1: share for name, share in shares.items()}
-        for places in islice(combinations(sorted(placed), needed), MOST_TRIES):
-            try:
-                seed = join({place: placed[place] for place in places})
-            except SecureAggregationRefused:
-                continue
-            if right(seed):
-                return seed
-        raise SecureAggregationRefused("the shares of a device's secret do not fit together")
+        chosen = sorted(shares, key=lambda name: (name == device_id, name))[:needed]
+        try:
+            seed = join({holders.index(name) + 1: shares[name] for name in chosen})
+        except SecureAggregationRefused:
+            seed = b""
+        if not seed or not right(seed):
+            raise SecureAggregationRefused(f"what {device_id} had sealed are no shares of its secret")
+        return seed
 
     # ------------------------------------------------------------------------- phases
     def _expect(self, phase: str, device_id: str, among: Iterable[str], but: Iterable[str]) -> None:

@@ -92,6 +92,16 @@ class Parcel:
     """A share of the seed of its own mask, and one of the seed of its pairs."""
     pair: bytes = field(default=b"", repr=False)
     """The secret of the two, from the one whose id comes first."""
+    marks: bytes = b""
+    """The digests of the two shares, by which they are known again: a share is as random as its digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Whose parcels a device could not open; mostly nobody's."""
+
+    device_id: str
+    broken: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

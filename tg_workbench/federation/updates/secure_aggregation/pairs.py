@@ -8,14 +8,16 @@ pairs: those it drew, and those that were sealed for the key which the same seed
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from tg_workbench.crypto.hpke import OpeningKey, SealingKey
 from tg_workbench.federation.updates.secure_aggregation.masks import Mask, derived
-from tg_workbench.federation.updates.secure_aggregation.messages import bound
+from tg_workbench.federation.updates.secure_aggregation.messages import Parcel, Unmasking, bound
 
 VERSION = "tg/secagg/v1"
+MARK_BYTES = 32
 
 
 def own_mask(seed: bytes, round_id: str) -> Mask:
@@ -31,6 +33,23 @@ def commitment(seed: bytes) -> bytes:
 def channel_info(roster: bytes, sender: str, recipient: str) -> bytes:
     """What shares are sealed for: one roster, one sender, one recipient."""
     return bound(VERSION, "shares", roster, sender, recipient)
+
+
+def mark_of(parcel: Parcel, share: bytes) -> bytes:
+    """The digest of a share that is in a parcel."""
+    return hashlib.sha256(bound(VERSION, "share", parcel.sender, parcel.recipient, share)).digest()
+
+
+def are_sealed_ones(told: Unmasking, parcels: Iterable[Parcel]) -> bool:
+    """Whether the shares that a device tells are those in the parcels for it; its own of itself has none."""
+    known = {parcel.sender: parcel for parcel in parcels}
+    kinds = ((told.own, slice(0, MARK_BYTES)), (told.pairs, slice(MARK_BYTES, 2 * MARK_BYTES)))
+    return all(
+        name in known and mark_of(known[name], share) == known[name].marks[of_kind]
+        for shares, of_kind in kinds
+        for name, share in shares.items()
+        if name != told.device_id
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 It tells nobody anything before more than two thirds of the round have signed the same list of survivors; then
 it tells of each neighbour one secret, and of none both: of those on the list what takes off their own mask,
-of the others what takes off their pairs.
+of the others what takes off their pairs. Of those whose parcels do not open, and of all that are left out
+with them before anybody masks, it tells nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tg_workbench.crypto.hpke import OpeningKey, SealingKey
@@ -21,16 +23,23 @@ from tg_workbench.federation.updates.secure_aggregation.messages import (
     Advertisement,
     Agreement,
     Parcel,
+    Report,
     Roster,
     Survivors,
     Unmasking,
     only_once,
 )
-from tg_workbench.federation.updates.secure_aggregation.pairs import Pairs, channel_info, commitment, own_mask
+from tg_workbench.federation.updates.secure_aggregation.pairs import (
+    Pairs,
+    channel_info,
+    commitment,
+    mark_of,
+    own_mask,
+)
 from tg_workbench.federation.updates.secure_aggregation.shares import SECRET_BYTES, SHARE_BYTES, split
 
 if TYPE_CHECKING:
-    from tg_workbench.federation.updates.secure_aggregation.masks import Words
+    from tg_workbench.federation.updates.secure_aggregation.masks import Mask, Words
 
 OVER = 9
 """No step comes after it."""
@@ -60,6 +69,8 @@ class Participant:
         self._channel = OpeningKey.generate()
         self._done = 0
         self._held: dict[str, Shares] = {}
+        self._masks: dict[str, Mask] = {}
+        self._broken: set[str] = set()
         self._survivors: Survivors | None = None
 
     def advertise(self) -> Advertisement:
@@ -89,31 +100,50 @@ class Participant:
             except QuantumKeyInvalid as failure:
                 raise SecureAggregationRefused("a neighbour's key is none") from failure
 
-    def mask(self, words: Words, parcels: Iterable[Parcel]) -> Words:
-        """Step 3: its vector under all its masks. `parcels` are those of its neighbours."""
+    def report(self, parcels: Iterable[Parcel]) -> Report:
+        """Step 3: whose parcels it cannot open. `parcels` are those of its neighbours."""
         with self._step(3):
-            if str(words.dtype) != "uint32":
-                raise ValueError("a vector is masked as words of 32 bits")
-            masked = words.copy()
             for parcel in parcels:
-                other = parcel.sender
-                if parcel.recipient != self.device_id or other not in self._neighbours or other in self._held:
+                other, known = parcel.sender, self._held.keys() | self._broken
+                if parcel.recipient != self.device_id or other not in self._neighbours or other in known:
                     raise SecureAggregationRefused("a parcel is not from a neighbour, or came twice")
                 try:
-                    self._held[other] = self._opened(parcel)
-                    mask = self._pairs.mask_with(other, parcel.pair)
-                except SealBroken as failure:
-                    raise SecureAggregationRefused("a parcel was changed on its way") from failure
-                (mask.add_to if self._pairs.adds(other) else mask.take_from)(masked)
+                    shares, mask = self._opened(parcel), self._pairs.mask_with(other, parcel.pair)
+                except SealBroken:
+                    self._broken.add(other)
+                else:
+                    self._held[other], self._masks[other] = shares, mask
+            return Report(self.device_id, tuple(sorted(self._broken)))
+
+    def mask(self, words: Words, without: Iterable[str] = ()) -> Words:
+        """Step 4: its vector under all its masks; `without` are the neighbours that are left out.
+
+        What it holds of those is forgotten: nobody needs it.
+        """
+        with self._step(4):
+            if str(words.dtype) != "uint32":
+                raise ValueError("a vector is masked as words of 32 bits")
+            gone = set(without)
+            if not gone <= set(self._neighbours):
+                raise SecureAggregationRefused("somebody is left out that was never a neighbour")
+            if not self._broken <= gone:
+                raise SecureAggregationRefused("a neighbour should stay whose parcel does not open")
+            for other in gone:
+                self._held.pop(other, None)
+                self._masks.pop(other, None)
             needed = threshold(len(self._neighbours) + 1)
             if len(self._held) < needed:
                 raise TooFewSurvivors(present=len(self._held), needed=needed)
+            masked = words.copy()
+            for other, mask in self._masks.items():
+                (mask.add_to if self._pairs.adds(other) else mask.take_from)(masked)
+            self._masks.clear()
             own_mask(self._own_seed, self.round_id).add_to(masked)
             return masked
 
     def agree(self, survivors: Survivors) -> bytes:
-        """Step 4: its signature of who is in. It signs one list and never another."""
-        with self._step(4):
+        """Step 5: its signature of who is in. It signs one list and never another."""
+        with self._step(5):
             listed = survivors.device_ids
             if (survivors.round_id, survivors.roster) != (self.round_id, self._roster.digest):
                 raise SecureAggregationRefused("these are the survivors of another round")
@@ -133,8 +163,8 @@ class Participant:
             return self._signing_key.sign(survivors.content, AGREEING)
 
     def unmask(self, agreement: Agreement) -> Unmasking:
-        """Step 5: one share for each neighbour, by what was agreed upon."""
-        with self._step(5):
+        """Step 6: one share for each neighbour, by what was agreed upon."""
+        with self._step(6):
             if agreement.survivors != self._survivors:
                 raise SecureAggregationRefused("others were told of other survivors than this device")
             signers = agreement.signers({**self._keys, self.device_id: self._signing_key.public})
@@ -178,11 +208,14 @@ class Participant:
         sealed = SealingKey.from_bytes(neighbour.channel_key).seal(b"".join(shares), info)
         mask_key = SealingKey.from_bytes(neighbour.mask_key)
         pair = self._pairs.sealed_for(other, mask_key) if self._pairs.adds(other) else b""
-        return Parcel(self.device_id, other, sealed, pair)
+        parcel = Parcel(self.device_id, other, sealed, pair)
+        return replace(parcel, marks=b"".join(mark_of(parcel, share) for share in shares))
 
     def _opened(self, parcel: Parcel) -> Shares:
+        """The two shares in a parcel. Raises SealBroken, also for what has not the marks it says."""
         info = channel_info(self._roster.digest, parcel.sender, self.device_id)
         shares = self._channel.open(parcel.shares, info)
-        if len(shares) != 2 * SHARE_BYTES:
-            raise SecureAggregationRefused("a parcel does not hold two shares")
-        return shares[:SHARE_BYTES], shares[SHARE_BYTES:]
+        own, pairs = shares[:SHARE_BYTES], shares[SHARE_BYTES:]
+        if len(pairs) != SHARE_BYTES or parcel.marks != mark_of(parcel, own) + mark_of(parcel, pairs):
+            raise SealBroken
+        return own, pairs

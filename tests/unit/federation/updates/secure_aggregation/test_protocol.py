@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 
+from tests.unit.federation.updates.secure_aggregation.conftest import (
+    LENGTH,
+    Round,
+    expected,
+    ids,
+    key_of,
+    refused,
+    words_of,
+)
 from tg_workbench.crypto.hpke import OpeningKey
-from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.errors import SecureAggregationRefused, TooFewSurvivors
 from tg_workbench.federation.updates.secure_aggregation import (
     Agreement,
-    Coordinator,
     Parcel,
     Participant,
     Quantiser,
@@ -29,71 +35,8 @@ from tg_workbench.federation.updates.secure_aggregation import (
 from tg_workbench.federation.updates.secure_aggregation import participant as participants
 from tg_workbench.federation.updates.secure_aggregation.messages import AGREEING
 
-LENGTH = 7
-STAGES = ("sharing", "masking", "agreeing", "unmasking", "never")
+STAGES = ("sharing", "reporting", "masking", "agreeing", "unmasking", "never")
 """Before which step a device drops out."""
-
-
-@cache
-def key_of(number: int) -> SigningKey:
-    return SigningKey.generate()
-
-
-def ids(count: int) -> list[str]:
-    return [f"dev_{number:03}" for number in range(count)]
-
-
-def words_of(number: int) -> np.ndarray:
-    return np.random.default_rng(number).integers(0, 2**32, LENGTH, dtype=np.uint32)
-
-
-@dataclass
-class Round:
-    """A server and its devices; what they say to each other is passed on by the test."""
-
-    count: int
-    keys: dict[str, VerifyingKey] = field(init=False)
-    server: Coordinator = field(init=False)
-    devices: dict[str, Participant] = field(init=False)
-
-    def __post_init__(self) -> None:
-        names = ids(self.count)
-        self.keys = {name: key_of(number).public for number, name in enumerate(names)}
-        self.server = Coordinator("round_1", LENGTH, self.keys)
-        self.devices = {
-            name: Participant("round_1", name, key_of(number), self.keys) for number, name in enumerate(names)
-        }
-
-    def advertised(self) -> Roster:
-        for device in self.devices.values():
-            self.server.advertise(device.advertise())
-        return self.server.close_advertising()
-
-    def shared(self, without: frozenset[str] = frozenset()) -> Roster:
-        roster = self.advertised()
-        for name, device in self.devices.items():
-            if name not in without:
-                self.server.take_parcels(name, device.share(roster, self.server.neighbours_of(name)))
-        self.server.close_sharing()
-        return roster
-
-    def masked(
-        self, without: frozenset[str] = frozenset(), sharing: frozenset[str] = frozenset()
-    ) -> Survivors:
-        self.shared(sharing)
-        for number, (name, device) in enumerate(self.devices.items()):
-            if name not in without | sharing:
-                self.server.take_masked(name, device.mask(words_of(number), self.server.parcels_for(name)))
-        return self.server.close_masking()
-
-    def agreed(
-        self, without: frozenset[str] = frozenset(), masking: frozenset[str] = frozenset()
-    ) -> Agreement:
-        survivors = self.masked(masking)
-        for name, device in self.devices.items():
-            if name not in without | masking:
-                self.server.take_signature(name, device.agree(survivors))
-        return self.server.close_agreeing()
 
 
 def run(pattern: tuple[str, ...]) -> Total:
@@ -103,7 +46,7 @@ def run(pattern: tuple[str, ...]) -> Total:
         for k, stage in enumerate(STAGES[:-1])
     }
     a_round = Round(len(pattern))
-    survivors = a_round.masked(gone["masking"], gone["sharing"])
+    survivors = a_round.masked(gone["masking"], gone["reporting"], gone["sharing"])
     for name in survivors.device_ids:
         if name not in gone["agreeing"]:
             a_round.server.take_signature(name, a_round.devices[name].agree(survivors))
@@ -119,11 +62,6 @@ def enough(pattern: tuple[str, ...]) -> bool:
     return pattern.count("never") >= threshold(len(pattern))
 
 
-def expected(total: Total) -> np.ndarray:
-    """The sum of the vectors of those who are in it."""
-    return sum((words_of(int(name[4:])) for name in total.device_ids), np.zeros(LENGTH, dtype=np.uint32))
-
-
 # ----------------------------------------------------------------------------- who drops out
 @pytest.mark.parametrize(("count", "most_gone"), [(3, 3), (4, 2)])
 def test_the_sum_is_exact_for_every_pattern_of_drop_outs_or_there_is_none(count: int, most_gone: int) -> None:
@@ -135,7 +73,7 @@ def test_the_sum_is_exact_for_every_pattern_of_drop_outs_or_there_is_none(count:
                 run(pattern)
             continue
         total = run(pattern)
-        stayed = [n for n, s in zip(ids(count), pattern, strict=True) if s not in ("sharing", "masking")]
+        stayed = [n for n, s in zip(ids(count), pattern, strict=True) if s not in STAGES[:3]]
         assert list(total.device_ids) == stayed
         assert total.words.tolist() == expected(total).tolist()
 
@@ -178,11 +116,11 @@ def test_a_late_share_may_still_complete_the_sum() -> None:
 def test_numbers_come_out_as_near_as_the_quantiser_says() -> None:
     quantiser, vectors = Quantiser(2.0, 5), np.random.default_rng(0).normal(size=(5, LENGTH)).astype("f4")
     a_round = Round(5)
-    a_round.shared()
+    a_round.reported()
     for vector, (name, device) in zip(vectors, a_round.devices.items(), strict=True):
         if name != "dev_001":
             words = quantiser.words(vector)
-            a_round.server.take_masked(name, device.mask(words, a_round.server.parcels_for(name)))
+            a_round.server.take_masked(name, device.mask(words))
     survivors = a_round.server.close_masking()
     stayed = [device for name, device in a_round.devices.items() if name != "dev_001"]
     for device in stayed:
@@ -208,9 +146,9 @@ def test_a_sparse_graph_gives_the_same_sum(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_server_sees_no_vector() -> None:
     """Two devices with the same vector send words that have nothing in common with it or each other."""
     a_round = Round(3)
-    a_round.shared()
+    a_round.reported()
     plain = np.zeros(LENGTH, dtype=np.uint32)
-    sent = [d.mask(plain, a_round.server.parcels_for(name)) for name, d in a_round.devices.items()]
+    sent = [device.mask(plain) for device in a_round.devices.values()]
     assert len({words.tobytes() for words in [plain, *sent]}) == 4
     assert np.sum(sent, axis=0, dtype=np.uint32).any()  # for the own masks are still on it
     assert not plain.any()
@@ -226,11 +164,6 @@ def test_a_parcel_is_for_its_recipients_eyes() -> None:
 
 
 # ----------------------------------------------------------------------------- a server that lies
-def refused(call: Callable[[], object], reason: str) -> None:
-    with pytest.raises(SecureAggregationRefused, match=reason):
-        call()
-
-
 def test_a_device_never_tells_both_secrets_of_another() -> None:
     """First dev_001 is said to have stayed, and its own seed is told; then to have dropped out."""
     a_round = Round(4)
@@ -329,8 +262,8 @@ def test_a_device_whose_parcel_was_kept_back_cannot_be_a_survivor() -> None:
     a_round = Round(7)
     a_round.shared()
     device = a_round.devices["dev_000"]
-    parcels = [p for p in a_round.server.parcels_for("dev_000") if p.sender != "dev_001"]
-    device.mask(words_of(0), parcels)
+    device.report([p for p in a_round.server.parcels_for("dev_000") if p.sender != "dev_001"])
+    device.mask(words_of(0))
     survivors = Survivors("round_1", a_round.server._roster.digest, tuple(ids(7)))
     refused(lambda: device.agree(survivors), "never sent its parcel")
 
@@ -338,19 +271,19 @@ def test_a_device_whose_parcel_was_kept_back_cannot_be_a_survivor() -> None:
 def test_a_device_does_not_mask_with_too_few_neighbours() -> None:
     a_round = Round(4)
     a_round.shared()
-    parcels = a_round.server.parcels_for("dev_000")
+    a_round.devices["dev_000"].report(a_round.server.parcels_for("dev_000")[:1])
     with pytest.raises(TooFewSurvivors) as refusal:
-        a_round.devices["dev_000"].mask(words_of(0), parcels[:1])
+        a_round.devices["dev_000"].mask(words_of(0))
     assert (refusal.value.present, refusal.value.needed) == (2, 3)
 
 
 def test_a_vector_is_masked_once() -> None:
     """Under the same masks, the difference of two vectors would be plain."""
     a_round = Round(3)
-    a_round.shared()
-    device, parcels = a_round.devices["dev_000"], a_round.server.parcels_for("dev_000")
-    device.mask(words_of(0), parcels)
-    refused(lambda: device.mask(words_of(1), parcels), "twice")
+    a_round.reported()
+    device = a_round.devices["dev_000"]
+    device.mask(words_of(0))
+    refused(lambda: device.mask(words_of(1)), "twice")
 
 
 PARCELS: dict[str, tuple[Callable[[list[Parcel]], list[Parcel]], str]] = {
@@ -358,35 +291,43 @@ PARCELS: dict[str, tuple[Callable[[list[Parcel]], list[Parcel]], str]] = {
     "for another": (lambda p: [replace(p[0], recipient="dev_001"), *p[1:]], "not from a neighbour"),
     "from a stranger": (lambda p: [replace(p[0], sender="dev_9"), *p[1:]], "not from a neighbour"),
     "from itself": (lambda p: [replace(p[0], sender="dev_000"), *p[1:]], "not from a neighbour"),
-    "as from another": (lambda p: [replace(p[0], sender=p[1].sender), p[1]], "changed on its way"),
-    "shares changed": (
-        lambda p: [replace(p[0], shares=p[0].shares[:-1] + b"x"), *p[1:]],
-        "changed on its way",
-    ),
-    "shares gone": (lambda p: [replace(p[0], shares=b""), *p[1:]], "changed on its way"),
-    "swapped": (
-        lambda p: [replace(p[0], shares=p[1].shares), replace(p[1], shares=p[0].shares)],
-        "changed on its way",
-    ),
+    "as from another": (lambda p: [p[0], replace(p[1], sender=p[0].sender)], "came twice"),
 }
 
 
 @pytest.mark.parametrize("name", PARCELS)
-def test_a_parcel_that_was_tampered_with_ends_the_round_for_its_recipient(name: str) -> None:
+def test_parcels_that_no_neighbour_can_have_sent_end_the_round_for_their_recipient(name: str) -> None:
     a_round = Round(3)
     a_round.shared()
     change, reason = PARCELS[name]
     parcels = change(a_round.server.parcels_for("dev_000"))
-    refused(lambda: a_round.devices["dev_000"].mask(words_of(0), parcels), reason)
-    refused(lambda: a_round.devices["dev_000"].agree(Survivors("round_1", b"", ())), "out of order")
+    refused(lambda: a_round.devices["dev_000"].report(parcels), reason)
+    refused(lambda: a_round.devices["dev_000"].mask(words_of(0)), "out of order")
 
 
-def test_a_sealed_pair_that_was_changed_is_noticed() -> None:
+def last_bit_of(sealed: bytes) -> bytes:
+    return sealed[:-1] + bytes([sealed[-1] ^ 1])
+
+
+BROKEN: dict[str, Callable[[Parcel, Parcel], Parcel]] = {
+    "shares changed": lambda one, other: replace(one, shares=last_bit_of(one.shares)),
+    "shares gone": lambda one, other: replace(one, shares=b""),
+    "shares of another": lambda one, other: replace(one, shares=other.shares),
+    "pair changed": lambda one, other: replace(one, pair=last_bit_of(one.pair)),
+    "pair gone": lambda one, other: replace(one, pair=b""),
+    "marks changed": lambda one, other: replace(one, marks=last_bit_of(one.marks)),
+    "marks gone": lambda one, other: replace(one, marks=b""),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_parcel_that_does_not_open_is_reported(name: str) -> None:
     a_round = Round(3)
     a_round.shared()
-    first, *others = a_round.server.parcels_for("dev_002")
-    changed = replace(first, pair=first.pair[:-1] + bytes([first.pair[-1] ^ 1]))
-    refused(lambda: a_round.devices["dev_002"].mask(words_of(2), [changed, *others]), "changed on its way")
+    first, second = a_round.server.parcels_for("dev_002")
+    said = a_round.devices["dev_002"].report([BROKEN[name](first, second), second])
+    assert said.broken == ("dev_000",)
+    refused(lambda: a_round.devices["dev_002"].mask(words_of(2)), "should stay whose parcel does not open")
 
 
 def test_a_server_cannot_put_its_own_keys_in_place_of_a_neighbours() -> None:
@@ -451,26 +392,44 @@ def test_a_device_takes_part_among_as_many_as_it_was_promised() -> None:
 
 # ----------------------------------------------------------------------------- devices that lie
 def test_a_wrong_share_among_enough_right_ones_does_no_harm() -> None:
+    """It is known by its mark, so whoever sends it is one that drops out."""
     a_round = Round(7)
     agreement = a_round.agreed(masking=frozenset({"dev_006"}))
     for name in agreement.signatures:
         told = a_round.devices[name].unmask(agreement)
         if name == "dev_000":
-            told = Unmasking(name, {k: bytes(33) for k in told.own}, {k: bytes(33) for k in told.pairs})
+            for wrong in (replace(told, own=zeros(told.own)), replace(told, pairs=zeros(told.pairs))):
+                refused(lambda wrong=wrong: a_round.server.take_unmasking(wrong), "not the one it was given")
+            continue
         a_round.server.take_unmasking(told)
     total = a_round.server.finish()
     assert total.words.tolist() == expected(total).tolist()
 
 
-def test_wrong_shares_give_no_wrong_sum() -> None:
+def zeros(shares: Mapping[str, bytes]) -> dict[str, bytes]:
+    return dict.fromkeys(shares, bytes(33))
+
+
+def test_a_device_whose_shares_are_of_no_secret_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each share is the one that was sealed, and all the same they do not fit: it is the device that lied."""
     a_round = Round(4)
+    liar = a_round.devices["dev_002"]
+    monkeypatch.setattr(liar, "share", sharing_another_seed(liar))
     agreement = a_round.agreed()
-    for name in list(agreement.signatures)[:3]:
-        told = a_round.devices[name].unmask(agreement)
-        if name == "dev_000":
-            told = Unmasking(name, {k: bytes(33) for k in told.own}, {})
-        a_round.server.take_unmasking(told)
-    refused(a_round.server.finish, "do not fit together")
+    for device in a_round.devices.values():
+        a_round.server.take_unmasking(device.unmask(agreement))
+    refused(a_round.server.finish, "what dev_002 had sealed are no shares of its secret")
+
+
+def sharing_another_seed(device: Participant) -> Callable[..., list[Parcel]]:
+    """Its step of sharing, with shares of a seed that is not the one it has committed to."""
+    share = device.share
+
+    def shared(*told: object) -> list[Parcel]:
+        device._own_seed = bytes(31) + b"x"
+        return share(*told)  # type: ignore[arg-type]
+
+    return shared
 
 
 def test_the_server_takes_each_message_once_from_those_in_the_round_and_in_its_time() -> None:
@@ -513,7 +472,7 @@ def test_the_server_takes_one_parcel_for_each_neighbour() -> None:
 )
 def test_the_server_takes_vectors_of_one_shape(words: np.ndarray) -> None:
     a_round = Round(3)
-    a_round.shared()
+    a_round.reported()
     refused(lambda: a_round.server.take_masked("dev_000", words), "7 words of 32 bits")
 
 

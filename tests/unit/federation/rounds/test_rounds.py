@@ -1,0 +1,67 @@
+"""Rounds as devices are offered them, and a campaign's rounds page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from tg_workbench.federation.devices import Device
+from tg_workbench.federation.rounds import Campaign, Campaigns, Round, Rounds
+from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria
+from tg_workbench.storage import Blobs, Database
+
+REST = {"update_interval": 60.0, "key_version": "v1.0", "certificate_expires_at": 0.0, "token_id": "enr_1"}
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    database = Database(f"sqlite:///{tmp_path}/here.db")
+    database.migrate()
+    with database.write() as session:
+        yield session
+    database.close()
+
+
+def campaign(session: Session, name: str, cores: int = 0, rounds: int = 1) -> Campaign:
+    spec = CampaignSpec(
+        architecture="logistic", rounds=rounds, criteria=Criteria(min_participants=2, min_cpu_cores=cores)
+    )
+    made = Campaign(id=name, owner_id="ann", tenant_id="acme", name=name, spec=spec.as_json())
+    session.add(made)
+    session.flush()
+    for number in range(1, rounds + 1):
+        phase = "recruiting" if number == rounds else "completed"
+        round_ = Round(
+            id=f"round_{name}_{number}", campaign_id=name, tenant_id="acme", number=number, phase=phase
+        )
+        round_.created_at = float(number)
+        session.add(round_)
+    session.flush()
+    return made
+
+
+def test_a_device_is_offered_the_rounds_it_is_fit_for_in_one_query(session: Session, tmp_path: Path) -> None:
+    for number in range(5):
+        campaign(session, f"camp_{number}", cores=8 if number == 3 else 0)
+    of_it = {"organization_id": "acme", "capabilities": {"cpu_cores": 4}}
+    device = Device.model_validate({"id": "dev_1", "name": "x", "kind": "x", "config": {}, **REST, **of_it})
+    asked: list[str] = []
+    session.expire_all()
+    sa.event.listen(session.get_bind(), "before_cursor_execute", lambda *told: asked.append(told[2]))
+    offered = Rounds(session, tmp_path, Blobs(tmp_path / "blobs")).open_to(device)
+    assert [round_.campaign_id for round_ in offered] == ["camp_0", "camp_1", "camp_2", "camp_4"]
+    assert len(asked) == 1
+
+
+def test_a_campaigns_rounds_come_page_by_page_the_newest_first_page_in_order(
+    session: Session, tmp_path: Path
+) -> None:
+    one = campaign(session, "camp_1", rounds=9)
+    campaigns = Campaigns(session, tmp_path, Blobs(tmp_path / "blobs"))
+    for offset, numbers in ((0, [6, 7, 8, 9]), (4, [2, 3, 4, 5]), (8, [1]), (9, [])):
+        page, total = campaigns.list_rounds(one, limit=4, offset=offset)
+        assert ([round_.number for round_ in page], total) == (numbers, 9)
