@@ -403,7 +403,7 @@ def again(call: Callable[[], httpx.Response]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_who_is_killed_while_late_updates_are_about_changes_no_bit_of_the_model(
     own: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:

@@ -243,7 +243,7 @@ class Device:
             except SecureAggregationRefused as refusal:  # its secrets are gone: it cannot begin again
                 log.warning("left round %s: %s", offered["id"], refusal)
                 self._left.add(offered["id"])
-            except RoundNotOpen:  # it filled up, or ended, between the offer and now
+            except RoundNotOpen:  # it filled up or ended between the offer and now, or waits no longer
                 continue
             except (DeviceUnfit, PrivacyRefused):  # it is not this device's turn
                 continue

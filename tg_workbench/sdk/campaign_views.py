@@ -95,8 +95,6 @@ class Participation(Value):
     """A device's part in a round."""
 
     device_id: str
-    round_id: str = ""
-    """The round that it joined; an update that comes late counts in a later one."""
     status: str = "joined"
     """joined, submitted, accepted, rejected or dropped."""
     reason: str | None = None
@@ -104,6 +102,8 @@ class Participation(Value):
     joined_at: str | None = None
     submitted_at: str | None = None
     sample_count: int | None = None
+    round_id: str = ""
+    """The round that it joined; an update that comes late counts in a later one."""
 
 
 @dataclass(frozen=True, slots=True)

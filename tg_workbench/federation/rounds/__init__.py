@@ -4,7 +4,8 @@ The API's half (this front) joins devices and keeps what they send; the worker's
 imports) is loaded only in worker processes, because it needs torch.
 
 Pitfalls: every change of phase is stored before it is told, so a process that is killed has either made it or
-not; what a round's keys have sealed can be opened by nobody once the round is over.
+not; what a round's keys have sealed can be opened by nobody once the round is over, and where devices may be
+late (FedBuff) once it waits for none of them any more.
 """
 
 from tg_workbench.federation.rounds.assignments import Assignments, Signer

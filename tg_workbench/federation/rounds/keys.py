@@ -1,7 +1,7 @@
 """A round's keys: what updates are sealed to, and what its model is sealed with on its way to devices.
 
-Both are drawn for one round and destroyed with it (forward secrecy). Until then they lie in the database,
-under the tenant's data key and bound to their round.
+Both are drawn for one round and destroyed with it (forward secrecy); where devices may be late, once none is
+waited for. Until then they lie in the database, under the tenant's data key and bound to their round.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RoundKeys:
 
     @classmethod
     def of(cls, session: Session, home: Path, round_: Round) -> RoundKeys:
-        """Those of a round that is not over. Raises SealBroken."""
+        """Those of a round that still waits for updates, or for its model. Raises SealBroken."""
         if round_.sealed_keys is None or round_.key_id is None:
             raise SealBroken
         key = DataKeys(session, Keyring.open(home)).get(round_.key_id)

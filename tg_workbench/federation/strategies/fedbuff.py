@@ -37,8 +37,8 @@ class FedBuff:
     name: ClassVar[str] = "fedbuff"
     summary: ClassVar[str] = (
         "For devices that come when they like: every few updates make a model, and the later an update, "
-        "the less it counts. Nobody waits for the slowest; the quick are heard more often. Cannot go "
-        "together with secure aggregation."
+        "the less it counts; more than max_staleness models late it does not. Nobody waits for the slowest; "
+        "the quick are heard more often. Cannot go together with secure aggregation or with privacy."
     )
     needs_each_update: ClassVar[bool] = True
     local: ClassVar[LocalRule] = LocalRule()
