@@ -70,7 +70,7 @@ class Settings:
     triton_token: str | None = field(default=None, repr=False)
     """`TG_TRITON_TOKEN`: what is sent to it as a bearer's token."""
     max_upload_bytes: int = 2 * 1024**3
-    """`TG_MAX_UPLOAD_BYTES`: the largest dataset file that is taken."""
+    """`TG_MAX_UPLOAD_BYTES`: the largest dataset file, or update of a device, that is taken."""
     min_upload_rate: int = 64 * 1024
     """`TG_MIN_UPLOAD_RATE`: how many bytes a second a file must bring, on average, once its grace is over."""
     upload_grace_seconds: float = 60.0

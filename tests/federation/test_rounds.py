@@ -165,7 +165,7 @@ def test_nobody_of_another_organisation_sees_or_joins_a_round(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"model_config": {"architecture": "gpt-5"}}, "unknown model"),
+        ({"model_config": {"architecture": "gpt-5"}}, "there is no such model"),
         ({"strategy": "magic"}, "use one of"),
         ({"strategy_options": {"magic": 1}}, "strategy options"),
         ({"participant_criteria": {"min_participants": 0}}, "min_participants"),
