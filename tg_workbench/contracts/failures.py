@@ -154,7 +154,7 @@ def _problem(error: Mapping[str, Any]) -> dict[str, str]:
     if kind == "extra_forbidden":
         return {"where": ".".join(where[:-1]), "problem": "it has a member that is not known here"}
     if kind == "string_pattern_mismatch":
-        message = said(str(error["ctx"]["pattern"]), message)
+        message = said(message)
     if len(where) == 1 and (kind in _BODY_SHAPES or kind == "missing"):
         message = "send a JSON object, with Content-Type: application/json"
     return {"where": ".".join(where), "problem": message.removeprefix("Value error, ")}

@@ -15,21 +15,26 @@ _KINDS = {
     "0-9": "digits",
     " ": "spaces",
 }
+_BEFORE = "String should match pattern '"
 _PLAIN = re.compile(
     r"\^(?:\[(?P<first>[^]^]+)\])?\[(?P<rest>[^]^]+)\]\{(?:(?P<least>\d+),)?(?P<most>\d+)\}\$"
 )
 
 
-def said(pattern: str, otherwise: str) -> str:
-    """The pattern in a sentence; `otherwise`, where it is none that can be said."""
+def said(message: str) -> str:
+    """Pydantic's message about a pattern as a sentence; as it is, where it is none that can be said.
+
+    Taken from the message: errors come here without their context, which may hold the request's input.
+    """
+    pattern = message.removeprefix(_BEFORE).removesuffix("'")
     if pattern in NAMED:
         return NAMED[pattern]
     found = _PLAIN.fullmatch(pattern)
     if found is None:
-        return otherwise
+        return message
     first, most = found["first"], int(found["most"])
     if re.search(r"\w-\w", _left(found["rest"]) + _left(first or "")):
-        return otherwise
+        return message
     least = int(found["least"] or most)
     if first is not None:
         least, most = least + 1, most + 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import pytest
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tg_workbench.contracts.patterns import said
 
@@ -23,4 +26,11 @@ from tg_workbench.contracts.patterns import said
     ],
 )
 def test_a_pattern_is_said_in_words(pattern: str, words: str) -> None:
-    assert said(pattern, "as it was") == words
+    told = f"String should match pattern '{pattern}'"
+    assert said(told) == (told if words == "as it was" else words)
+
+
+def test_pydantic_says_it_so() -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(Annotated[str, Field(pattern="^[a-z]{2,9}$")]).validate_python("A")
+    assert said(refused.value.errors()[0]["msg"]) == "must be 2 to 9 of small letters"
