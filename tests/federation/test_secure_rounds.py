@@ -212,7 +212,7 @@ def test_two_dozen_devices_of_whom_one_drops_out_before_each_step(
 ) -> None:
     """Of 24 seven may vanish. A device that joins and never speaks is the first of six here."""
     crowd = (*eight, *(fleet.enroll(f"one of a crowd {number}") for number in range(8, 24)))
-    round_id = start(fleet, 24, training_seconds=90.0)
+    round_id = start(fleet, 24, training_seconds=150.0)
     parts = each(crowd, lambda number: begun(crowd[number], round_id))
     rows = [rows_of(number, 20 + number) for number in range(24)]
     exact = Plain.of(parts, rows)
