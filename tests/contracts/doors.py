@@ -266,10 +266,11 @@ AMONG_MEMBERS = {
     "GET /workbench/v1/devices/{device_id}/keys",
     "GET /api/v1/fl/rounds/{round_id}",
     "GET /workbench/v1/federation/campaigns/{campaign_id}",
-    "DELETE /workbench/v1/federation/campaigns/{campaign_id}",
     "GET /workbench/v1/federation/rounds/{round_id}/participations",
 }
 """What the members of one organisation see of each other; everything else is one member's own."""
+IN_SIGHT_ONLY = {"DELETE /workbench/v1/federation/campaigns/{campaign_id}"}
+"""What is done to something that members see, by its owner or an administrator alone."""
 BODIES: dict[str, Any] = {
     f"POST {CLIENT}/forward_backward": {"batch": ROWS},
     f"POST {CLIENT}/sample": {"prompts": ["a"]},

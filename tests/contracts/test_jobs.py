@@ -60,7 +60,7 @@ def dataset(person: Person, privacy: str = "public", rows: int = 64) -> str:
     features = generator.normal(size=(rows, 4)).astype(np.float32)
     content = save({"features": features, "targets": (features.sum(axis=1) > 0).astype(np.int64)})
     headers = {"Content-Type": "application/vnd.safetensors"}
-    query = {"name": "flowers", "privacy": privacy}
+    query = {"name": f"{privacy} flowers", "privacy": privacy}
     answer = person.http.post("/workbench/v1/datasets", params=query, content=content, headers=headers)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["dataset_id"])

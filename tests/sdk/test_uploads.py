@@ -185,8 +185,8 @@ def test_the_same_name_twice_is_two_versions(workbench: Workbench) -> None:
 
 @pytest.mark.parametrize("known", ["breast_cancer", "diabetes", "digits", "iris", "wine"])
 def test_scikit_learns_own_datasets_are_uploaded_without_a_download(workbench: Workbench, known: str) -> None:
-    dataset = workbench.datasets.from_sklearn(known, privacy="public")
-    assert (dataset.name, dataset.status, dataset.target) == (known, "ready", "target")
+    dataset = workbench.datasets.from_sklearn(known, f"public {known}", privacy="public")
+    assert (dataset.name, dataset.status, dataset.target) == (f"public {known}", "ready", "target")
     assert dataset.encoding is not None
     assert dataset.encoding["task"] == ("regression" if known == "diabetes" else "classification")
     if known == "breast_cancer":
@@ -236,9 +236,9 @@ def test_a_saved_huggingface_dataset_of_images_is_uploaded(workbench: Workbench,
 
     images = [{"bytes": png(20 * number), "path": None} for number in range(8)]
     rows = pl.DataFrame({"image": images, "label": [number % 2 for number in range(8)]})
-    folder = save_to_disk(tmp_path / "digits", rows, {"image": {"_type": "Image"}, "label": label("a", "b")})
+    folder = save_to_disk(tmp_path / "faces", rows, {"image": {"_type": "Image"}, "label": label("a", "b")})
     dataset = workbench.datasets.from_huggingface(folder, privacy="public")
-    assert (dataset.name, dataset.size, dataset.file_format) == ("digits", 8, "zip")
+    assert (dataset.name, dataset.size, dataset.file_format) == ("faces", 8, "zip")
 
 
 def test_rows_go_by_their_name_as_before(workbench: Workbench) -> None:

@@ -207,7 +207,7 @@ def test_a_published_panel_shows_the_loss_that_noise_covers(
 def test_what_the_workbench_refuses_is_said_in_a_sentence(panel: TrainingPanel, patients: Dataset) -> None:
     details(panel)._act("create", form(patients, model_ref="resnet9000"))
     wait_for(lambda: panel._bar.now["error"])
-    assert panel._bar.now["error"].startswith("Unknown model_ref; use one of ")
+    assert panel._bar.now["error"].startswith("There is no such model: use one of ")
     panel._bar._act("dismiss", {})
     wait_for(lambda: not panel._bar.now["error"])
 

@@ -82,19 +82,18 @@ class Rounds:
         known = select(Participation.round_id).where(Participation.device_id == device.id)
         may_take = sa.and_(col(Round.phase).in_(TIMED), col(Round.id).not_in(known))
         query = (
-            select(Round, Campaign.spec)
+            select(Round, Campaign.spec, col(Round.id).in_(joined))
             .join(Campaign, col(Campaign.id) == col(Round.campaign_id))
             .where(Round.tenant_id == device.organization_id)
             .where(sa.or_(may_take, col(Round.id).in_(joined)))
             .order_by(col(Round.created_at))
             .limit(MOST_LOOKED_AT)
         )
-        found, mine = self.session.exec(query), set(self.session.exec(joined))
         return [
             round_
-            for round_, told in found
+            for round_, told, is_mine in self.session.exec(query)
             if (spec := CampaignSpec.from_json(told)).criteria.admits(device.capabilities) is None
-            and (round_.id in mine or self._may_join(device, round_, spec))
+            and (is_mine or self._may_join(device, round_, spec))
         ][:MOST_OFFERED]
 
     def join(self, device: Device, round_id: str) -> tuple[Round, Participation]:

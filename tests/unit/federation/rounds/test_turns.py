@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,21 @@ def test_a_campaign_that_is_cancelled_leaves_no_seed(session: Session, tmp_path:
 
 
 def test_a_campaign_that_fails_at_a_deadline_leaves_no_seed(session: Session, tmp_path: Path) -> None:
+    session.get_one(Campaign, "camp_1").spec = replace(SPEC, rounds=1).as_json()
     round_ = session.get_one(Round, "round_1")
     round_.due_at = now() - 1
     assert advance(session, round_, SPEC, Blobs(tmp_path / "blobs"))
     assert round_.phase == Phase.FAILED
     assert tree(session).sealed is None
+
+
+def test_a_campaign_that_tries_again_keeps_its_seed(session: Session, tmp_path: Path) -> None:
+    round_ = session.get_one(Round, "round_1")
+    round_.due_at = now() - 1
+    assert advance(session, round_, SPEC, Blobs(tmp_path / "blobs"))
+    assert round_.phase == Phase.FAILED
+    assert session.get_one(Campaign, "camp_1").status == "active"
+    assert tree(session).sealed == b"seed"
 
 
 @pytest.mark.parametrize(
