@@ -78,7 +78,7 @@ def test_a_dataset_is_protected_unless_it_says_otherwise(protected: dict[str, An
 
 
 def test_datasets_are_listed_found_and_forgotten(api: httpx.Client, key: str) -> None:
-    texts = {"name": "notes", "texts": ["one", "two"], "privacy": "public"}
+    texts = {"name": "open notes", "texts": ["one", "two"], "privacy": "public"}
     headers = {"Idempotency-Key": key}
     answers = [api.post("/workbench/v1/datasets", json=texts, headers=headers).json() for _ in range(2)]
     assert answers[0] == answers[1]

@@ -171,7 +171,9 @@ def test_a_served_language_model_writes_piece_by_piece(workbench: Workbench) -> 
 def test_texts_are_told_apart_by_a_language_model(workbench: Workbench, lora: LoRA | None) -> None:
     texts = [f"{word} {number}" for number in range(40) for word in ("aaaa", "zzzz")]
     frame = pl.DataFrame({"text": texts, "label": ["first", "last"] * 40})
-    notes = workbench.datasets.upload(frame, "notes", dataset_type="text_classification", privacy="public")
+    notes = workbench.datasets.upload(
+        frame, "first and last words", dataset_type="text_classification", privacy="public"
+    )
     asked: dict[str, Any] = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05, "seed": 1, "lora": lora}
     model = workbench.jobs.submit("tiny-llama", notes, **asked).wait(timeout=240).model
     assert model is not None
