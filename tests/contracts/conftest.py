@@ -22,6 +22,12 @@ ROWS: dict[str, Any] = {"features": [[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.5]]
 WAIT = {"Prefer": "wait=60"}
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Each operation that Schemathesis tries gets an id of its own: of equal ones xdist runs one."""
+    if (label := getattr(item, "operation_label", None)) is not None:
+        item._id = item.id.with_params(label)
+
+
 class Caller:
     """One user of the API. Addresses a training client by its id."""
 

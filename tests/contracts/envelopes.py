@@ -12,6 +12,7 @@ from tg_workbench.contracts.statuses import PHRASES
 INVALID = {"aitip": 400, "qflare": 422, "deep_learning": 400, "coordination": 400, "open_inference": 400}
 """The status of a request that is not valid; TG-Tinker's and our own is 422."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+OF_OAUTH = {"/api/v1/auth/token", "/api/v1/auth/revoke", "/api/v1/auth/introspect"}
 
 
 class Answer(Protocol):
@@ -116,3 +117,18 @@ def page_refusal(answer: Answer) -> None:
     assert answer.headers["content-type"].startswith("text/html")
     assert answer.headers["cache-control"] == "no-store"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def refusal_at(path: str, answer: Answer, contract: str) -> None:
+    """An error in the form that this path has: OAuth's routes speak as its standards do, or to a person.
+
+    A method that a path has not is no route's, and its contract's to refuse.
+    """
+    if answer.status_code == 405:
+        refusal(answer, contract)
+    elif path == "/api/v1/auth/authorize":
+        page_refusal(answer)
+    elif path in OF_OAUTH:
+        oauth_refusal(answer)
+    else:
+        refusal(answer, contract)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contracts.envelopes import oauth_refusal, page_refusal, refusal
+from tests.contracts.envelopes import refusal_at
 from tests.contracts.malformed import SECRET, TEXTS, WHOLE, Malformed, Operation
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.app import contract_routes
@@ -20,7 +20,6 @@ from tg_workbench.contracts.route import ContractRoute
 from tg_workbench.contracts.table import PREFIXES, contract_name_at
 
 ROUTES = contract_routes()
-OF_OAUTH = {"/api/v1/auth/token", "/api/v1/auth/revoke", "/api/v1/auth/introspect"}
 TOGETHER = 12_000
 EACH = math.ceil(TOGETHER / len(ROUTES))
 
@@ -50,12 +49,7 @@ def check(answer: httpx.Response, contract: str, one: Malformed) -> None:
     assert answer.status_code < 500, (one, answer.text)
     path = one.target.partition("?")[0]
     if answer.status_code >= 400:
-        if path == "/api/v1/auth/authorize":
-            page_refusal(answer)
-        elif path in OF_OAUTH:
-            oauth_refusal(answer)
-        else:
-            refusal(answer, contract)
+        refusal_at(path, answer, contract)
     assert SECRET not in answer.text, one
     assert SECRET not in str(answer.headers), one
     assert "x-evil" not in answer.headers, one
