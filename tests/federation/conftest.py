@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,14 +107,38 @@ class Fleet:
         return {part["device_id"]: part for part in answer.json()["participations"]}
 
 
-@pytest.fixture(scope="session")
-def fleet(workbench_server: WorkbenchServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """The workbench of all tests in here."""
-    with workbench_server.client() as http:
-        fleet = Fleet(workbench_server, http, tmp_path_factory.mktemp("devices"), [])
+def until(holds: Callable[[], object], seconds: float = 60.0) -> None:
+    """Look closely until it is so."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.002)
+
+
+@contextmanager
+def fleet_of(server: WorkbenchServer, folder: Path) -> Iterator[Fleet]:
+    """A fleet of this workbench, whose devices are closed at the end."""
+    with server.client() as http:
+        fleet = Fleet(server, http, folder, [])
         yield fleet
         for device in fleet.made:
             device.close()
+
+
+@pytest.fixture(scope="session")
+def fleet(workbench_server: WorkbenchServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """The workbench of all tests in here."""
+    with fleet_of(workbench_server, tmp_path_factory.mktemp("devices")) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A workbench of which anything may be killed."""
+    server = WorkbenchServer(OMP_NUM_THREADS="1")
+    with fleet_of(server, tmp_path_factory.mktemp("mortal")) as fleet:
+        yield fleet
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.federation.attacking import Attacker, asked, blobs, code_of
-from tests.federation.conftest import Fleet, rows_of
-from tests.workbench_server import WorkbenchServer
+from tests.federation.conftest import Fleet, rows_of, until
 from tg_workbench import Workbench
 from tg_workbench.errors import RoundNotOpen
 from tg_workbench.sdk.device import Device, TookPart
@@ -31,21 +30,9 @@ TOO_LATE = "it is too late: the model is 2 versions further, and at most 1 may b
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A workbench of which anything may be killed."""
-    server = WorkbenchServer(OMP_NUM_THREADS="1")
-    with server.client() as http:
-        fleet = Fleet(server, http, tmp_path_factory.mktemp("buffered"), [])
-        yield fleet
-        for device in fleet.made:
-            device.close()
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def trio(own: Fleet) -> tuple[Device, Device, Device]:
+def trio(mortal: Fleet) -> tuple[Device, Device, Device]:
     """Three devices in the order of their ids; the last is the slow one."""
-    made = sorted((own.enroll() for _ in range(3)), key=lambda device: device.id)
+    made = sorted((mortal.enroll() for _ in range(3)), key=lambda device: device.id)
     return made[0], made[1], made[2]
 
 
@@ -58,14 +45,6 @@ def started(fleet: Fleet, *, rounds: int = 3, max_staleness: int = 4, **criteria
         participant_criteria={"min_participants": 1, "target_participants": 2, **criteria},
     )
     return str(told["campaign_id"])
-
-
-def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Look until it is so."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
 
 
 def found_in(fleet: Fleet, campaign: str, number: int, phase: str) -> str:
@@ -151,16 +130,16 @@ class Rows(Mapping[str, NDArray[Any]]):
 
 # ----------------------------------------------------------------------------- the late count
 def test_three_devices_at_different_speeds_learn_together_and_nobody_waits_for_the_slowest(
-    own: Fleet, trio: tuple[Device, Device, Device]
+    mortal: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:
     """The slow one begins to learn when two models have been made; a third is not made before it is in."""
-    slow, campaign, is_over = trio[2], started(own, rounds=6), threading.Event()
+    slow, campaign, is_over = trio[2], started(mortal, rounds=6), threading.Event()
     took: dict[str, list[TookPart]] = {device.id: [] for device in trio}
-    slow.join(training(own, campaign, 1))
+    slow.join(training(mortal, campaign, 1))
 
     def has_made_two() -> bool:
         return bool(
-            asked(own.server.home, "SELECT rounds_done FROM campaigns WHERE id = ?", campaign)[0][0] >= 2
+            asked(mortal.server.home, "SELECT rounds_done FROM campaigns WHERE id = ?", campaign)[0][0] >= 2
         )
 
     def goes_on() -> bool:
@@ -177,7 +156,7 @@ def test_three_devices_at_different_speeds_learn_together_and_nobody_waits_for_t
     for thread in threads:
         thread.start()
     try:
-        seen = own.campaign_over(campaign)
+        seen = mortal.campaign_over(campaign)
     finally:
         is_over.set()
         for thread in threads:
@@ -186,12 +165,12 @@ def test_three_devices_at_different_speeds_learn_together_and_nobody_waits_for_t
     assert {each["progress"]["completed_devices"] for each in seen["history"]} == {2}
     assert [each["progress"]["stalest_update"] for each in seen["history"][:3]] == [0, 0, 2]
     first, third = seen["history"][0]["id"], seen["history"][2]["id"]
-    part = own.parts(third)[slow.id]
+    part = mortal.parts(third)[slow.id]
     assert (part["status"], part["round_id"]) == ("accepted", first)
     assert (took[slow.id][0].round_id, took[slow.id][0].status) == (first, "accepted")
     assert seen["history"][-1]["progress"]["avg_accuracy"] > 0.6
-    nothing_is_left(own, campaign)
-    with Workbench(socket=str(own.server.socket), api_key=own.server.api_key) as workbench:
+    nothing_is_left(mortal, campaign)
+    with Workbench(socket=str(mortal.server.socket), api_key=mortal.server.api_key) as workbench:
         known = workbench.federation[campaign]
         stalest = [each.progress.stalest_update or 0 for each in known.rounds()]
         rounds = {part.round_id for each in known.rounds() for part in known.participations(each)}
@@ -201,142 +180,143 @@ def test_three_devices_at_different_speeds_learn_together_and_nobody_waits_for_t
 
 @pytest.mark.operation("S2-12", "S2-13", "S2-14")
 def test_an_update_that_comes_late_counts_in_the_round_that_trains_and_less(
-    own: Fleet, trio: tuple[Device, Device, Device]
+    mortal: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:
     quick, steady, slow = trio
-    campaign = started(own)
-    first = training(own, campaign, 1)
+    campaign = started(mortal)
+    first = training(mortal, campaign, 1)
     for device in trio:
         assert device.join(first)["assignment"] is not None
         device.heartbeat()
-    listed = own.http.get("/api/v1/devices", params={"status": "training"}).json()["devices"]
+    listed = mortal.http.get("/api/v1/devices", params={"status": "training"}).json()["devices"]
     assert {each["id"] for each in listed} == {device.id for device in trio}
     for device in (quick, steady):
-        hand_in(own, device, first)
-    second = training(own, campaign, 2)
-    ended = own.round(first)
+        hand_in(mortal, device, first)
+    second = training(mortal, campaign, 2)
+    ended = mortal.round(first)
     assert (ended["status"], ended["model_version"], ended["participants"]) == ("completed", "v1", 3)
-    assert in_a_round(own) == {slow.id}
+    assert in_a_round(mortal) == {slow.id}
     assert [each["id"] for each in slow.rounds()] == [first]  # so does one that begins anew
     with pytest.raises(RoundNotOpen, match=f"takes part in {first} still"):
         slow.join(second)
     before = start_of(quick, second)
-    attacker = Attacker(own, slow, first)
+    attacker = Attacker(mortal, slow, first)
     late = attacker.vector(5)
     envelope, other = (attacker.envelope(attacker.payload(late)) for _ in range(2))
     answer = attacker.submit(envelope)
     assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
     assert attacker.submit(envelope).json() == answer.json()
     assert code_of(attacker.submit(other)) == (409, "UPDATE_ALREADY_SUBMITTED")
-    assert own.parts(second)[slow.id]["round_id"] == first
+    assert mortal.parts(second)[slow.id]["round_id"] == first
     for round_id, accepted, members in ((first, 2, 2), (second, 1, 2)):
-        seen, parts = own.round(round_id), Counter(part["status"] for part in own.parts(round_id).values())
+        seen = mortal.round(round_id)
+        parts = Counter(part["status"] for part in mortal.parts(round_id).values())
         assert (seen["progress"]["completed_devices"], seen["participants"]) == (accepted, members)
         assert (parts["accepted"], parts.total()) == (accepted, members)
     assert second not in [each["id"] for each in slow.rounds()]
     with pytest.raises(RoundNotOpen, match="goes into this round's model already"):
         slow.join(second)
-    fresh = hand_in(own, quick, second, seed=6)
-    third = training(own, campaign, 3)
-    assert own.round(second)["progress"]["stalest_update"] == 1
-    assert keys_of(own, campaign) == [False, False, True]
+    fresh = hand_in(mortal, quick, second, seed=6)
+    third = training(mortal, campaign, 3)
+    assert mortal.round(second)["progress"]["stalest_update"] == 1
+    assert keys_of(mortal, campaign) == [False, False, True]
     expected = before + (fresh + late / np.float32(math.sqrt(2))) / 2
     np.testing.assert_allclose(start_of(slow, third), expected, atol=1e-6)
     assert attacker.submit(envelope).json()["receipt"] == answer.json()["receipt"]
     assert code_of(attacker.submit(other))[0] == 422
-    cancel(own, campaign)
-    nothing_is_left(own, campaign)
+    cancel(mortal, campaign)
+    nothing_is_left(mortal, campaign)
 
 
 def test_what_comes_too_late_is_refused_and_its_keys_are_gone(
-    own: Fleet, trio: tuple[Device, Device, Device]
+    mortal: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:
     quick, steady, slow = trio
-    campaign = started(own, rounds=4, max_staleness=1)
-    first = training(own, campaign, 1)
+    campaign = started(mortal, rounds=4, max_staleness=1)
+    first = training(mortal, campaign, 1)
     slow.join(first)
-    attacker = Attacker(own, slow, first)
+    attacker = Attacker(mortal, slow, first)
     envelope = attacker.envelope()
     for number in (1, 2):
-        round_id = training(own, campaign, number)
-        assert keys_of(own, campaign) == [True] * number
+        round_id = training(mortal, campaign, number)
+        assert keys_of(mortal, campaign) == [True] * number
         for device in (quick, steady):
-            hand_in(own, device, round_id)
-    third = training(own, campaign, 3)
-    assert keys_of(own, campaign) == [False, False, True]
-    part = own.parts(first)[slow.id]
+            hand_in(mortal, device, round_id)
+    third = training(mortal, campaign, 3)
+    assert keys_of(mortal, campaign) == [False, False, True]
+    part = mortal.parts(first)[slow.id]
     assert (part["status"], part["reason"]) == ("dropped", TOO_LATE)
     refused = attacker.submit(envelope)
     assert code_of(refused) == (409, "TRAINING_IN_PROGRESS")
     assert TOO_LATE in refused.text
     path = f"/workbench/v1/federation/rounds/{first}/model"
-    download = own.http.get(path, headers={"Authorization": f"Bearer {attacker.token()}"})
+    download = mortal.http.get(path, headers={"Authorization": f"Bearer {attacker.token()}"})
     assert download.status_code == 409
     assert slow.join(first)["assignment"] is None
     assert [each["id"] for each in slow.rounds()] == [third]
-    hand_in(own, slow, third)
-    cancel(own, campaign)
+    hand_in(mortal, slow, third)
+    cancel(mortal, campaign)
 
 
 def test_nothing_late_is_taken_for_a_campaign_that_was_cancelled(
-    own: Fleet, trio: tuple[Device, Device, Device]
+    mortal: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:
     quick, steady, slow = trio
-    campaign = started(own)
-    first = training(own, campaign, 1)
+    campaign = started(mortal)
+    first = training(mortal, campaign, 1)
     slow.join(first)
-    attacker = Attacker(own, slow, first)
+    attacker = Attacker(mortal, slow, first)
     envelope = attacker.envelope()
     for device in (quick, steady):
-        hand_in(own, device, first)
-    training(own, campaign, 2)
-    cancel(own, campaign)
+        hand_in(mortal, device, first)
+    training(mortal, campaign, 2)
+    cancel(mortal, campaign)
     refused = attacker.submit(envelope)
     assert code_of(refused) == (409, "TRAINING_IN_PROGRESS")
     assert "its campaign has ended" in refused.text
-    nothing_is_left(own, campaign)
+    nothing_is_left(mortal, campaign)
 
 
 def test_a_late_update_of_a_device_that_was_revoked_does_not_count(
-    own: Fleet, trio: tuple[Device, Device, Device]
+    mortal: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:
     quick, steady, _ = trio
-    thief, sleeper = own.enroll("one that is late"), own.enroll("one that sleeps")
-    campaign = started(own)
-    first = training(own, campaign, 1)
+    thief, sleeper = mortal.enroll("one that is late"), mortal.enroll("one that sleeps")
+    campaign = started(mortal)
+    first = training(mortal, campaign, 1)
     for device in (thief, sleeper):
         device.join(first)
     for device in (quick, steady):
-        hand_in(own, device, first)
-    second = training(own, campaign, 2)
-    hand_in(own, thief, first)
-    assert own.round(second)["progress"]["completed_devices"] == 1
+        hand_in(mortal, device, first)
+    second = training(mortal, campaign, 2)
+    hand_in(mortal, thief, first)
+    assert mortal.round(second)["progress"]["completed_devices"] == 1
     for device in (thief, sleeper):
-        answer = own.http.post(f"/workbench/v1/devices/{device.id}/revoke", json={"reason": "stolen"})
+        answer = mortal.http.post(f"/workbench/v1/devices/{device.id}/revoke", json={"reason": "stolen"})
         assert answer.status_code == 200
-    assert own.round(second)["progress"]["completed_devices"] == 0
-    assert keys_of(own, campaign) == [False, True]
-    assert {own.parts(first)[each.id]["status"] for each in (thief, sleeper)} == {"dropped"}
+    assert mortal.round(second)["progress"]["completed_devices"] == 0
+    assert keys_of(mortal, campaign) == [False, True]
+    assert {mortal.parts(first)[each.id]["status"] for each in (thief, sleeper)} == {"dropped"}
     for device in (quick, steady):
-        hand_in(own, device, second)
-    training(own, campaign, 3)
-    seen = own.round(second)
+        hand_in(mortal, device, second)
+    training(mortal, campaign, 3)
+    seen = mortal.round(second)
     assert (seen["progress"]["completed_devices"], seen["progress"]["stalest_update"]) == (2, 0)
-    cancel(own, campaign)
-    nothing_is_left(own, campaign)
+    cancel(mortal, campaign)
+    nothing_is_left(mortal, campaign)
 
 
 def test_no_more_devices_take_part_in_a_round_than_may(
-    own: Fleet, trio: tuple[Device, Device, Device]
+    mortal: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:
-    campaign = started(own, max_participants=2)
-    first = training(own, campaign, 1)
+    campaign = started(mortal, max_participants=2)
+    first = training(mortal, campaign, 1)
     trio[0].join(first)
     trio[1].join(first)
     assert first not in [each["id"] for each in trio[2].rounds()]
     with pytest.raises(RoundNotOpen, match="2 devices take part"):
         trio[2].join(first)
-    cancel(own, campaign)
+    cancel(mortal, campaign)
 
 
 @pytest.mark.parametrize(
@@ -350,10 +330,10 @@ def test_no_more_devices_take_part_in_a_round_than_may(
     ids=["privacy", "masks", "too stale", "no number"],
 )
 def test_what_cannot_go_together_with_a_buffer_is_refused_with_the_reason(
-    own: Fleet, change: dict[str, Any], told: str
+    mortal: Fleet, change: dict[str, Any], told: str
 ) -> None:
     body = {"model_config": {"architecture": "mlp"}, "strategy": "fedbuff", **change}
-    answer = own.http.post("/api/v1/fl/rounds", json=body)
+    answer = mortal.http.post("/api/v1/fl/rounds", json=body)
     assert answer.status_code in (400, 422), answer.text
     assert told in answer.text
 
@@ -405,43 +385,43 @@ def again(call: Callable[[], httpx.Response]) -> None:
 
 @pytest.mark.timeout(300)
 def test_who_is_killed_while_late_updates_are_about_changes_no_bit_of_the_model(
-    own: Fleet, trio: tuple[Device, Device, Device]
+    mortal: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:
     killed: list[str] = []
 
     def kill(victim: str, campaign: str) -> None:
         if victim == "api":
-            own.server.kill()
-            own.server.restart()
+            mortal.server.kill()
+            mortal.server.restart()
             killed.append(victim)
         question = "SELECT pid FROM work WHERE id = ? AND pid IS NOT NULL"
-        for (pid,) in asked(own.server.home, question, campaign) if victim == "worker" else ():
+        for (pid,) in asked(mortal.server.home, question, campaign) if victim == "worker" else ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(victim)
 
-    assert learned(own, trio, kill) == learned(own, trio)
+    assert learned(mortal, trio, kill) == learned(mortal, trio)
     assert {"worker", "api"} == set(killed)
 
 
 # ----------------------------------------------------------------------------- a round fails
 def test_a_campaign_survives_a_round_without_devices_and_pays_only_for_models(
-    own: Fleet, trio: tuple[Device, Device, Device]
+    mortal: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:
-    told = own.start(
+    told = mortal.start(
         rounds=2,
         participant_criteria={"min_participants": 1},
         recruiting_seconds=3.0,
         privacy_settings={"differential_privacy": True, "noise_level": 20.0},
     )
     campaign, charged = told["campaign_id"], "SELECT count(*) FROM round_charges WHERE campaign_id = ?"
-    own.over(told["id"])
-    assert asked(own.server.home, charged, campaign) == [(0,)]
+    mortal.over(told["id"])
+    assert asked(mortal.server.home, charged, campaign) == [(0,)]
     for number in (2, 3):
-        round_id = found_in(own, campaign, number, "recruiting")
+        round_id = found_in(mortal, campaign, number, "recruiting")
         trio[0].join(round_id)
-        hand_in(own, trio[0], round_id)
-    seen = own.campaign_over(campaign)
+        hand_in(mortal, trio[0], round_id)
+    seen = mortal.campaign_over(campaign)
     assert (seen["status"], seen["rounds_done"], seen["model_version"]) == ("completed", 2, "v2")
     assert [(each["number"], each["phase"]) for each in seen["history"]] == [
         (1, "failed"),
@@ -449,15 +429,15 @@ def test_a_campaign_survives_a_round_without_devices_and_pays_only_for_models(
         (3, "completed"),
     ]
     assert seen["history"][0]["reason"] == "0 of at least 1 devices had joined at the deadline"
-    assert asked(own.server.home, charged, campaign) == [(2,)]
+    assert asked(mortal.server.home, charged, campaign) == [(2,)]
     epsilon = seen["history"][-1]["privacy"]["epsilon"]
     assert epsilon == pytest.approx(told["privacy"]["epsilon"], rel=1e-3)
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedbuff"])
-def test_after_three_rounds_in_a_row_that_fail_a_campaign_is_over(own: Fleet, strategy: str) -> None:
-    told = own.start(rounds=2, strategy=strategy, recruiting_seconds=0.1, training_seconds=0.1)
-    seen = own.campaign_over(told["campaign_id"])
+def test_after_three_rounds_in_a_row_that_fail_a_campaign_is_over(mortal: Fleet, strategy: str) -> None:
+    told = mortal.start(rounds=2, strategy=strategy, recruiting_seconds=0.1, training_seconds=0.1)
+    seen = mortal.campaign_over(told["campaign_id"])
     assert [each["phase"] for each in seen["history"]] == ["failed"] * 3
     assert (seen["status"], seen["rounds_done"]) == ("failed", 0)
     assert seen["reason"] == seen["history"][-1]["reason"]
@@ -468,22 +448,22 @@ def test_after_three_rounds_in_a_row_that_fail_a_campaign_is_over(own: Fleet, st
             "fedbuff": "0 updates were accepted, and 2 are needed: 0 were rejected, 0 never came",
         }[strategy]
     )
-    nothing_is_left(own, told["campaign_id"])
+    nothing_is_left(mortal, told["campaign_id"])
 
 
 def test_a_buffer_that_is_due_is_aggregated_with_its_quorum(
-    own: Fleet, trio: tuple[Device, Device, Device]
+    mortal: Fleet, trio: tuple[Device, Device, Device]
 ) -> None:
-    told = own.start(
+    told = mortal.start(
         strategy="fedbuff",
         training_seconds=3.0,
         participant_criteria={"min_participants": 1, "target_participants": 3, "quorum": 1},
     )
-    round_id = training(own, told["campaign_id"], 1)
+    round_id = training(mortal, told["campaign_id"], 1)
     trio[1].join(round_id)
-    hand_in(own, trio[0], round_id)
-    ended = own.over(round_id)
+    hand_in(mortal, trio[0], round_id)
+    ended = mortal.over(round_id)
     assert (ended["status"], ended["progress"]["completed_devices"]) == ("completed", 1)
-    part = own.parts(round_id)[trio[1].id]
+    part = mortal.parts(round_id)[trio[1].id]
     assert (part["status"], part["reason"]) == ("dropped", "its campaign has ended")
-    nothing_is_left(own, told["campaign_id"])
+    nothing_is_left(mortal, told["campaign_id"])

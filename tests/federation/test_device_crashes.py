@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.federation.attacking import Attacker, blobs
-from tests.federation.conftest import Fleet, rows_of
-from tests.federation.test_round_crashes import nothing_is_left, until
+from tests.federation.conftest import Fleet, rows_of, until
+from tests.federation.test_round_crashes import nothing_is_left
 from tests.federation.test_rounds import both
 from tg_workbench.sdk.device import Device
 

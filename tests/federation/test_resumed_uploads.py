@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from tests.federation.attacking import OCTETS, Attacker, asked, refusals
-from tests.federation.conftest import CLASSES, SIDE, Fleet, rows_of
+from tests.federation.conftest import CLASSES, SIDE, Fleet, fleet_of, rows_of, until
 from tests.federation.test_secure_rounds import begun as begun_masked
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.crypto.signatures import SigningKey
@@ -51,11 +51,8 @@ Device(sys.argv[1]).take_part(sys.argv[2], rows_of(0))
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A workbench of its own, which may be killed."""
     server = WorkbenchServer(OMP_NUM_THREADS="1", TG_UPLOAD_GRACE_SECONDS="10")
-    with server.client() as http:
-        fleet = Fleet(server, http, tmp_path_factory.mktemp("resuming"), [])
+    with fleet_of(server, tmp_path_factory.mktemp("resuming")) as fleet:
         yield fleet
-        for device in fleet.made:
-            device.close()
     server.stop()
 
 
@@ -131,13 +128,6 @@ def code_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, str(told["details"].get("kind", told["code"]))
 
 
-def until(holds: Any, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
-
-
 class Cutter:
     """A socket between a device and the workbench, whose lines break after so many bytes, or are slow."""
 
@@ -203,7 +193,7 @@ def test_a_line_cut_at_random_offsets_changes_no_bit_of_the_model(fleet: Fleet, 
     upload, offset = cut.begun(envelope), 0
     for _ in range(4):
         cut.cut(upload, offset, envelope[offset:], chance.randrange(1, (len(envelope) - offset) // 2))
-        until(lambda: code_of(cut.send(upload, 1 << 40, b""))[1] != "UploadBusy")
+        until(lambda: code_of(cut.send(upload, 1 << 40, b""))[1] != "UploadBusy", 20)
         reached = cut.offset(upload)
         assert reached >= offset
         offset = reached
@@ -214,7 +204,7 @@ def test_a_line_cut_at_random_offsets_changes_no_bit_of_the_model(fleet: Fleet, 
     assert told["submitted"]["receipt"]["envelope_sha256"] == hashlib.sha256(envelope).hexdigest()
     digests = {fleet.over(sender.round_id)["model_digest"] for sender in (whole, cut)}
     assert len(digests) == 1
-    until(lambda: cut.is_forgotten(upload))
+    until(lambda: cut.is_forgotten(upload), 20)
     again = cut.begin(envelope).json()  # also when its round is over, and its upload forgotten
     assert (again["upload_id"], again["submitted"]["receipt"]) == (None, told["submitted"]["receipt"])
 
@@ -356,10 +346,10 @@ def test_after_the_deadline_nothing_more_is_taken(fleet: Fleet, device: Device) 
     envelope = sender.envelope()
     upload = sender.begun(envelope)
     assert sender.send(upload, 0, envelope[:100_000]).status_code == 200
-    until(lambda: fleet.round(sender.round_id)["phase"] == "failed")
+    until(lambda: fleet.round(sender.round_id)["phase"] == "failed", 20)
     assert code_of(sender.send(upload, 100_000, envelope[100_000:])) == (404, "UPLOAD_NOT_FOUND")
     assert code_of(sender.begin(envelope)) == (409, "RoundNotOpen")
-    until(lambda: sender.is_forgotten(upload))
+    until(lambda: sender.is_forgotten(upload), 20)
 
 
 def test_an_upload_has_its_time(fleet: Fleet, device: Device) -> None:
@@ -368,7 +358,7 @@ def test_an_upload_has_its_time(fleet: Fleet, device: Device) -> None:
     upload = sender.begun(envelope)
     sender.send(upload, 0, envelope[:100_000])
     asked(fleet.server.home, "UPDATE update_uploads SET expires_at = 1 WHERE id = ?", upload)
-    until(lambda: sender.is_forgotten(upload))
+    until(lambda: sender.is_forgotten(upload), 20)
     assert sender.ask("GET", f"{sender.uploads}/{upload}").status_code == 404
     assert sender.submit(envelope).status_code == 200  # whole, it is taken as ever
 
@@ -388,7 +378,7 @@ def test_of_two_who_send_at_once_one_waits_and_the_last_that_was_begun_counts(
 
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(sender.send, upload, 0, slowly())
-        until(lambda: sender.file(upload).exists() and sender.file(upload).stat().st_size)
+        until(lambda: sender.file(upload).exists() and sender.file(upload).stat().st_size, 20)
         assert code_of(sender.send(upload, 0, first)) == (409, "UploadBusy")
         other = sender.begun(second)
         assert other != upload
@@ -407,7 +397,7 @@ def test_a_workbench_that_is_killed_has_what_it_had_stored(fleet: Fleet, device:
 
     def killed() -> Iterator[bytes]:
         yield envelope[:2_200_000]
-        until(lambda: sender.file(upload).stat().st_size >= 1 << 20)
+        until(lambda: sender.file(upload).stat().st_size >= 1 << 20, 20)
         fleet.server.kill()
         yield envelope[2_200_000:]
 
@@ -441,7 +431,7 @@ def test_a_device_that_is_killed_sends_the_same_bytes_from_where_it_stopped(
     question = "SELECT id FROM update_uploads WHERE round_id = ?"
     until(lambda: asked(fleet.server.home, question, sender.round_id), 60)
     file = sender.file(asked(fleet.server.home, question, sender.round_id)[0][0])
-    until(lambda: file.exists() and file.stat().st_size)
+    until(lambda: file.exists() and file.stat().st_size, 20)
     process.kill()
     process.wait()
     folder.write(identity)

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 from tests.federation.attacking import Attacker, asked, blobs
-from tests.federation.conftest import CLASSES, SIDE, Fleet
-from tests.workbench_server import WorkbenchServer
+from tests.federation.conftest import CLASSES, SIDE, Fleet, until
 from tg_workbench.sdk.device import Device
 
 ROUNDS = 2
@@ -62,18 +61,6 @@ KILLS = drawn_moments()
 
 
 @pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A workbench of which anything may be killed."""
-    server = WorkbenchServer(OMP_NUM_THREADS="1")
-    with server.client() as http:
-        fleet = Fleet(server, http, tmp_path_factory.mktemp("mortal"), [])
-        yield fleet
-        for device in fleet.made:
-            device.close()
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def trio(mortal: Fleet) -> list[Device]:
     """Three devices in the order of their ids, in which their updates are added."""
     return sorted((mortal.enroll() for _ in range(3)), key=lambda device: device.id)
@@ -83,14 +70,6 @@ def status(fleet: Fleet, question: str, *values: Any) -> Any:
     """One cell of the database, or None."""
     found = asked(fleet.server.home, question, *values)
     return found[0][0] if found else None
-
-
-def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Look closely until it is so."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
 
 
 def phase_of(fleet: Fleet, campaign: str, number: int) -> str:

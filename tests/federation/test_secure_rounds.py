@@ -367,7 +367,7 @@ def lying(part: MaskedPart, victims: set[str]) -> None:
 def test_who_does_not_share_as_it_should_is_left_out_and_named(
     fleet: Fleet, eight: tuple[Device, ...], how: str
 ) -> None:
-    round_id = start(fleet, 8, training_seconds=60.0)
+    round_id = start(fleet, 8, training_seconds=600.0)
     parts = each(eight, lambda number: begun(eight[number], round_id))
     exact = Plain.of(parts, [rows_of(number) for number in range(8)])
     others = {device.id for device in eight[1:]}

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from tg_workbench.errors import UploadTooSlow
+from tg_workbench.contracts.bodies import media_type
+from tg_workbench.errors import InvalidRequest, UploadTooSlow
 from tg_workbench.settings import Settings
 
+OCTETS = "application/octet-stream"
 PIECE_BYTES = 1 << 20
 STALL_SECONDS = 60.0
 
@@ -55,6 +57,13 @@ async def chunks_of(request: Request, pace: Pace) -> AsyncIterator[bytes]:
         received += len(chunk)
         if chunk:
             yield chunk
+
+
+def offset_of(request: Request, offset: int | None) -> int:
+    """Where the piece of an upload that a request brings belongs. Raises InvalidRequest for anything else."""
+    if offset is None or media_type(request) != OCTETS:
+        raise InvalidRequest(f"send bytes, with Content-Type: {OCTETS} and their Upload-Offset")
+    return offset
 
 
 class Pieces:

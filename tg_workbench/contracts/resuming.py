@@ -13,17 +13,14 @@ from typing import Annotated
 from fastapi import Depends
 from sqlmodel import Session
 
-from tg_workbench.contracts.bodies import media_type
 from tg_workbench.contracts.failures import BodyTooLarge
-from tg_workbench.contracts.pieces import Pace, write_body
+from tg_workbench.contracts.pieces import Pace, offset_of, write_body
 from tg_workbench.contracts.providers import RoundId
 from tg_workbench.contracts.submitting import SubmissionDesk, TheSubmissionDesk
 from tg_workbench.crypto.envelopes import MOST_HEAD_BYTES
-from tg_workbench.errors import EnvelopeBroken, InvalidRequest, UploadNotFound
+from tg_workbench.errors import EnvelopeBroken, UploadNotFound
 from tg_workbench.federation.rounds import Participation, UpdateUpload, UpdateUploads
 from tg_workbench.storage import Appended, PartialFile
-
-OCTETS = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +82,7 @@ class UploadDesk:
         found = self.look(upload_id)
         if found.upload is None or found.part is not None:
             return found if found.part is None else await self._judged(found)
-        if offset is None or media_type(self.desk.request) != OCTETS:
-            raise InvalidRequest(f"send bytes, with Content-Type: {OCTETS} and their Upload-Offset")
+        offset = offset_of(self.desk.request, offset)
         upload, file = found.upload, PartialFile(self.premises.blobs, upload_id)
         async with self.premises.update_intake.place(self.device.id):
             with file.appending(offset, upload.size) as appended:

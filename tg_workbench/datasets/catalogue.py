@@ -142,13 +142,6 @@ class Datasets:
             require_ready(dataset)
         return dataset
 
-    def get_for_job(self, owner: Principal, dataset_id: str) -> Dataset:
-        """One that is ready, or will be: a job waits for it. Raises DatasetNotFound, DatasetNotReady."""
-        dataset = self.get(owner, dataset_id)
-        if dataset.status == "failed":
-            require_ready(dataset)
-        return dataset
-
     def list_page(self, owner: Principal, page: Page | None = None) -> tuple[list[Dataset], int]:
         """The owner's datasets, newest first unless said otherwise, and how many there are."""
         page = page or Page()

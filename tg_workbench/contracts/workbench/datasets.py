@@ -10,12 +10,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from starlette.requests import Request
 
-from tg_workbench.contracts.bodies import described, media_type
+from tg_workbench.contracts.bodies import described
 from tg_workbench.contracts.dataset_files import TheFile, form_with_file
 from tg_workbench.contracts.downloads import Download
 from tg_workbench.contracts.failures import BodyTooLarge
 from tg_workbench.contracts.multipart import file_name_of
-from tg_workbench.contracts.pieces import Pace, write_body
+from tg_workbench.contracts.pieces import OCTETS, Pace, offset_of, write_body
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.providers import (
     ClientsRoom,
@@ -35,10 +35,8 @@ from tg_workbench.contracts.uploads import ReceivedDataset
 from tg_workbench.contracts.workbench import dataset_views as views
 from tg_workbench.contracts.workbench import schemas
 from tg_workbench.datasets import Datasets, Page, Upload, Uploads
-from tg_workbench.errors import InvalidRequest
 from tg_workbench.identity import Principal
 
-OCTETS = "application/octet-stream"
 router = APIRouter(
     prefix="/workbench/v1/datasets", route_class=WorkbenchRoute, tags=["Workbench"], responses=FAILURES
 )
@@ -173,8 +171,7 @@ class _Desk:
             file = room.file(upload)
         if upload.dataset_id is not None:
             return upload, upload.size
-        if offset is None or media_type(request) != OCTETS:
-            raise InvalidRequest(f"send bytes, with Content-Type: {OCTETS} and their Upload-Offset")
+        offset = offset_of(request, offset)
         with self.premises.intake.place(self.owner.id), file.appending(offset, upload.size) as appended:
             await write_body(request, Pace.of(self.premises.settings), appended.write)
         if appended.size < upload.size:

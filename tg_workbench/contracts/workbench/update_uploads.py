@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from tg_workbench.contracts.pieces import OCTETS
 from tg_workbench.contracts.providers import UpdateUploadId, UploadOffset
 from tg_workbench.contracts.qflare.round_schemas import Submitted
-from tg_workbench.contracts.resuming import OCTETS, Arriving, TheUploadDesk
+from tg_workbench.contracts.resuming import Arriving, TheUploadDesk
 from tg_workbench.contracts.route import FAILURES, needs
 from tg_workbench.contracts.tg_tinker.errors import WorkbenchRoute
 from tg_workbench.contracts.tg_tinker.schemas import ExactForm

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tg_workbench.federation.fleets.releases import Release
 from tg_workbench.security import Vault
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs
 
 RELEASE = Release(
     round_id="round_1",
@@ -23,14 +22,6 @@ RELEASE = Release(
     clip_norm=1.0,
     quorum=2,
 )
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/here.db")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 from sqlmodel import Session
 
 from tg_workbench.federation.devices import Device
 from tg_workbench.federation.rounds import Campaign, Campaigns, Round, Rounds
 from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs
 
 REST = {"update_interval": 60.0, "key_version": "v1.0", "certificate_expires_at": 0.0, "token_id": "enr_1"}
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(f"sqlite:///{tmp_path}/here.db")
-    database.migrate()
-    with database.write() as session:
-        yield session
-    database.close()
 
 
 def campaign(session: Session, name: str, cores: int = 0, rounds: int = 1) -> Campaign:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tg_workbench.federation.rounds import Campaign, Campaigns, Phase, Round
 from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria
 from tg_workbench.federation.rounds.turns import advance
 from tg_workbench.identity import Principal
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs
 from tg_workbench.storage.database import now
 
 OWNER = Principal("ann", "acme", frozenset({"train"}))
@@ -23,24 +22,20 @@ SPEC = CampaignSpec(architecture="logistic", rounds=4, criteria=Criteria(min_par
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
+def session(session: Session) -> Session:
     """A campaign of Ann's that recruits, with a tree that has not grown up."""
-    database = Database(f"sqlite:///{tmp_path}/here.db")
-    database.migrate()
-    with database.write() as session:
-        session.add(Campaign(id="camp_1", owner_id="ann", tenant_id="acme", name="x", spec=SPEC.as_json()))
-        session.flush()
-        session.add(Round(id="round_1", campaign_id="camp_1", tenant_id="acme", number=1, phase="recruiting"))
-        session.add(
-            NoiseTree(
-                campaign_id="camp_1", number=0, fleet_id="f", event_id=1, steps=4, participations=1,
-                separation=4, noise_multiplier=6.0, clip_norm=1.0, epsilon=1.0, round_epsilon=1.0,
-                fleet_epsilon=1.0, sealed=b"seed", key_id="k",
-            )
-        )  # fmt: skip
-        session.flush()
-        yield session
-    database.close()
+    session.add(Campaign(id="camp_1", owner_id="ann", tenant_id="acme", name="x", spec=SPEC.as_json()))
+    session.flush()
+    session.add(Round(id="round_1", campaign_id="camp_1", tenant_id="acme", number=1, phase="recruiting"))
+    session.add(
+        NoiseTree(
+            campaign_id="camp_1", number=0, fleet_id="f", event_id=1, steps=4, participations=1,
+            separation=4, noise_multiplier=6.0, clip_norm=1.0, epsilon=1.0, round_epsilon=1.0,
+            fleet_epsilon=1.0, sealed=b"seed", key_id="k",
+        )
+    )  # fmt: skip
+    session.flush()
+    return session
 
 
 def tree(session: Session) -> NoiseTree:
