@@ -145,6 +145,13 @@ def carol(people: People, alice: Person) -> Person:
     return people.invite(alice, "carol")
 
 
+@pytest.fixture(autouse=True)
+def _signed_in(request: pytest.FixtureRequest) -> None:
+    """Sessions outlast the tokens that whole runs share."""
+    for name in {"alice", "bob", "carol"} & set(request.fixturenames):
+        request.getfixturevalue(name).stay_signed_in()
+
+
 @pytest.fixture(scope="session")
 def registry(workbench_server: WorkbenchServer) -> Registry:
     """Puts models into the workbench."""

@@ -386,6 +386,27 @@ def test_who_does_not_share_as_it_should_is_left_out_and_named(
     assert farthest(model_of(fleet, round_id), exact.model(range(len(out), 8))) <= 1e-6
 
 
+@pytest.mark.parametrize("last", [0, 1], ids=["who lies", "who is lied about"])
+def test_the_last_word_ends_its_step_though_it_has_its_own_device_left_out(
+    fleet: Fleet, eight: tuple[Device, ...], last: int
+) -> None:
+    round_id = start(fleet, 8, training_seconds=600.0)
+    parts = each(eight, lambda number: begun(eight[number], round_id))
+    lying(parts[0], {eight[1].id})
+    each(eight, lambda number: parts[number].share())
+    first = [part for number, part in enumerate(parts) if number != last]
+    each(eight[1:], lambda number: first[number].report())
+    parts[last].report()  # it is taken: a refusal would undo it, and all would wait for it in vain
+    for out in parts[:2]:
+        with pytest.raises(SecureAggregationRefused, match="not, or no longer"):
+            out.submit(rows_of(0))
+    for step in ("submit", "agree", "unmask"):
+        more = (rows_of(0),) if step == "submit" else ()
+        each(eight[2:], lambda number, step=step, more=more: getattr(parts[number + 2], step)(*more))
+    ended = fleet.over(round_id)
+    assert (ended["phase"], ended["progress"]["completed_devices"]) == ("completed", 6), ended
+
+
 def test_the_same_again_is_the_same_and_too_early_is_refused(fleet: Fleet, team: tuple[Device, ...]) -> None:
     round_id = start(fleet)
     parts = each(team, lambda number: begun(team[number], round_id))

@@ -51,10 +51,15 @@ class Letterbox:
     def take(self, step: str, said: Mapping[str, Any]) -> Letter:
         """Take what the device says in a step, and go on if it was the last to say so.
 
-        The same again is the same. Raises SecureAggregationRefused.
+        The same again is the same. Raises SecureAggregationRefused when it is not taken.
         """
         rounds, session = self.rounds, self.rounds.session
         Hearing(Exchange(session, self.round)).say(self.device.id, step, said)
         if advance(session, self.round, self.spec, rounds.blobs):
             ask_for_worker(session, rounds.folder, session.get_one(Campaign, self.round.campaign_id))
-        return self.look()
+        try:
+            return self.look()
+        except SecureAggregationRefused:
+            # Its own word, being the last, may have had it left out. It is told so when it looks again: a
+            # refusal now would undo the word, and with it the step that it has ended for all the others.
+            return Letter(self.round.phase, None, Exchange(session, self.round).step, None)
