@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
+from tests.contracts.test_process import answers, serving
 from tests.federation.conftest import CLASSES, SIDE, Fleet, rows_of
+from tg_workbench import Workbench
+from tg_workbench.device.commands import ADDRESSES
+
+KEY = "tgw-a-key-for-the-server-of-this-test-alone"
 
 
 def device(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    """`tg-workbench device …`, to its end."""
+    """`tg-workbench device …`, to its end; nothing but the command line says where the workbench is."""
     command = [sys.executable, "-m", "tg_workbench", "device", *arguments]
+    own = {name: value for name, value in os.environ.items() if name not in ADDRESSES}
     return subprocess.run(
-        command, input=typed, env=os.environ, capture_output=True, text=True, timeout=120, check=False
+        command, input=typed, env=own, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -82,6 +90,11 @@ def test_nothing_to_do_is_no_failure(ward: Path, tmp_path: Path) -> None:
         (["status"], "no device was enrolled there"),
         (["run", "--rows", "none.npz"], "none.npz cannot be read"),
         (["enroll", "--token", "tok_wrong", "--organization", "local", "--url", "nowhere"], "http://nowhere"),
+        (
+            ["enroll", "--token", "tok_wrong", "--organization", "local", "--url", "http://127.0.0.1:1"],
+            "does not answer",
+        ),
+        (["enroll", "--token", "tok_wrong", "--organization", "local"], "say with --url"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, arguments: list[str], told: str) -> None:
@@ -91,6 +104,49 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, arguments: list
     assert done.stderr.startswith("tg-workbench: ")
     assert done.stderr.count("\n") == 1
     assert "tok_wrong" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_uses_no_token_up(fleet: Fleet, tmp_path: Path) -> None:
+    token = fleet.token()
+    asked = ("enroll", "--token", token, "--organization", "local", "--socket", str(fleet.server.socket))
+    (tmp_path / "file").touch()
+    refused = device(*asked, "--folder", str(tmp_path / "file" / "ward"))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "Not a directory" in refused.stderr
+    done = device(*asked, "--folder", str(tmp_path / "ward"))
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "ward").iterdir()] == ["device.json"]
+
+
+def test_a_device_that_waits_for_ever_waits_for_the_workbench_too(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    url, folder, rows = f"http://127.0.0.1:{port}", str(tmp_path / "ward"), rows_of(3)
+    np.savez(tmp_path / "rows.npz", features=rows["features"], targets=rows["targets"])
+    with (
+        serving(tmp_path, PORT=port, TG_API_KEY=KEY),
+        httpx.Client(base_url=url) as http,
+        Workbench(url, KEY) as workbench,
+    ):
+        answers(http, "/ready", 200)
+        token = workbench.devices.enrollment_token().enrollment_token or ""
+        done = device("enroll", "--token", token, "--organization", "local", "--url", url, "--folder", folder)
+        assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "tg_workbench", "device", "run", "--folder", folder]
+    asked = ["--rows", str(tmp_path / "rows.npz"), "--idle", "0", "--rounds", "1"]
+    with subprocess.Popen(
+        [*command, *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert "does not answer" in waiting.stderr.readline()
+        with serving(tmp_path, PORT=port, TG_API_KEY=KEY), Workbench(url, KEY) as workbench:
+            workbench.federation.start(
+                "logistic", input_shape=[SIDE], output_size=CLASSES, min_participants=1
+            )
+            told, errors = waiting.communicate(timeout=120)
+    assert (waiting.returncode, errors) == (0, ""), told
+    assert told.endswith("It took part in 1 round.\n")
 
 
 def test_a_device_that_waits_is_stopped_from_the_keyboard(ward: Path, tmp_path: Path) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
-from tg_workbench.device.device import Device
+from tg_workbench.device.device import PATIENCE_SECONDS, Device
 from tg_workbench.device.row_files import rows_in
+from tg_workbench.device.rows import Rows
 from tg_workbench.device.taking_part import TookPart
+from tg_workbench.errors import CallFailed
 
 LONGEST_TOKEN = 1000
-STATUS_PATIENCE = 5.0
+SHORT_PATIENCE = 5.0
+"""Where somebody waits for the answer, or where it is tried again anyway."""
+ADDRESSES = ("TG_SOCKET", "TG_BASE_URL", "TG_TINKER_BASE_URL")
 TYPED = "-"
 """For a token that is not to be seen among the machine's processes."""
 
 
 def enroll(options: Namespace) -> int:
     """Make keys in the folder and have them certified."""
+    if not (options.url or options.socket or any(map(os.environ.get, ADDRESSES))):
+        raise CallFailed("say with --url where the workbench answers, https://…, as for a browser")
     token = sys.stdin.readline(LONGEST_TOKEN) if options.token == TYPED else options.token
     device = Device.enroll(
         token.strip(),
@@ -28,6 +35,7 @@ def enroll(options: Namespace) -> int:
         name=options.name,
         kind=options.type,
         socket=options.socket,
+        patience=SHORT_PATIENCE,
     )
     sys.stdout.write(f"{device.id} of {device.organization_id} lives in {options.folder} now.\n")
     device.close()
@@ -39,25 +47,20 @@ def run(options: Namespace) -> int:
     rows = rows_in(Path(options.rows), options.target)
     evaluation = None if options.evaluation is None else rows_in(Path(options.evaluation), options.target)
     import_module("tg_workbench.device.learning")  # torch: now, and not while a round waits for it
-    device = Device(options.folder)
+    device = Device(options.folder, patience=PATIENCE_SECONDS if options.idle else SHORT_PATIENCE)
     sys.stdout.write(f"{device.id} has {len(rows['targets'])} rows, and waits for rounds.\n")
+    sys.stdout.flush()
     try:
-        took = device.learn(
-            rows,
-            evaluation=evaluation,
-            rounds=options.rounds,
-            idle=options.idle or None,
-            on_round=_tell,
-        )
+        took = _learn(device, rows, evaluation, options)
     finally:
         device.close()
-    sys.stdout.write(f"It took part in {len(took)} round{'' if len(took) == 1 else 's'}.\n")
+    sys.stdout.write(f"It took part in {took} round{'' if took == 1 else 's'}.\n")
     return 0
 
 
 def status(options: Namespace) -> int:
     """Say who lives in the folder, and how the workbench sees it."""
-    device = Device(options.folder, patience=STATUS_PATIENCE)
+    device = Device(options.folder, patience=SHORT_PATIENCE)
     sys.stdout.write(f"device        {device.id}\norganization  {device.organization_id}\n")
     sys.stdout.flush()
     try:
@@ -73,6 +76,26 @@ def status(options: Namespace) -> int:
     return 0
 
 
-def _tell(took: TookPart) -> None:
-    sys.stdout.write(f"{took}\n")
-    sys.stdout.flush()
+def _learn(device: Device, rows: Rows, evaluation: Rows | None, options: Namespace) -> int:
+    """In how many rounds it took part. One that waits for ever waits for the workbench, too."""
+    took, is_away = 0, False
+
+    def tell(part: TookPart) -> None:
+        nonlocal took, is_away
+        took, is_away = took + 1, False
+        sys.stdout.write(f"{part}\n")
+        sys.stdout.flush()
+
+    while True:
+        left = None if options.rounds is None else options.rounds - took
+        try:
+            device.learn(rows, evaluation=evaluation, rounds=left, idle=options.idle or None, on_round=tell)
+        except CallFailed as failure:
+            if options.idle or failure.status is not None:
+                raise
+            if not is_away:
+                sys.stderr.write(f"tg-workbench: {failure}. It is tried again.\n")
+                sys.stderr.flush()
+            is_away = True
+        else:
+            return took

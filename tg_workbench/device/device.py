@@ -69,6 +69,7 @@ class Device:
         kind: str = "computer",
         capabilities: Mapping[str, Any] | None = None,
         socket: str | None = None,
+        patience: float = PATIENCE_SECONDS,
     ) -> Device:
         """Make keys, have them certified, and be a device. The token is used up only if all goes well.
 
@@ -77,7 +78,9 @@ class Device:
         """
         place = DeviceFolder(folder)
         if place.is_taken:
-            raise DeviceFolderUnusable(str(place.path), "a device lives there already: Device(folder)")
+            raise DeviceFolderUnusable(
+                str(place.path), "a device lives there already: use it, or name another folder"
+            )
         address = Address.find(base_url, socket=socket)
         opening, signing = OpeningKey.generate(), SigningKey.generate()
         asked = {
@@ -90,7 +93,8 @@ class Device:
             "organization_id": organization_id,
             **_offer(opening, signing),
         }
-        connection = Connection(Address(address.url, address.socket), patience=PATIENCE_SECONDS)
+        place.make()  # before the token is used up
+        connection = Connection(Address(address.url, address.socket), patience=patience)
         try:
             body = Body.of_json({name: value for name, value in asked.items() if value is not None})
             told = connection.send(Call("POST", "/api/v1/devices/register", body=body, is_anonymous=True))

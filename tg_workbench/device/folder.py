@@ -23,7 +23,7 @@ from tg_workbench.crypto.manifests import text_of
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.errors import DeviceFolderUnusable, QuantumKeyInvalid
 
-FILE = "device.json"
+FILE, TRIAL = "device.json", ".trial"
 MOST_BYTES = 1 << 16
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,150}")
 
@@ -55,6 +55,11 @@ class DeviceFolder:
     def is_taken(self) -> bool:
         """Whether a device lives here."""
         return (self.path / FILE).exists()
+
+    def make(self) -> None:
+        """Make the folder, and see that a file can be kept there. Raises DeviceFolderUnusable."""
+        self.put(TRIAL, b"")
+        (self.path / TRIAL).unlink(missing_ok=True)
 
     def write(self, identity: Identity) -> None:
         """Remember who this device is. Raises DeviceFolderUnusable."""
