@@ -28,7 +28,7 @@ def rows_in(path: Path, target: str | None = None) -> Rows:
             return _checked(*_of_table(path, target))
     except (OSError, pl.exceptions.PolarsError) as failure:
         told = failure.strerror if isinstance(failure, OSError) else None
-        raise InvalidBatch(f"{path.name} cannot be read: {told or 'it is no such file'}") from None
+        raise InvalidBatch(f"{path.name} cannot be read: {told or 'it holds no table'}") from None
     raise InvalidBatch(f"{path.name}: rows come in an .npz or a .csv file")
 
 
@@ -51,10 +51,10 @@ def _of_table(path: Path, target: str | None) -> tuple[NDArray[Any], NDArray[Any
         raise InvalidBatch(f"{path.name} has no rows, and one at least is needed")
     for name in table.columns:
         column = table[name]
-        if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-            raise InvalidBatch(f"column {name} does not hold numbers: say categories and classes as numbers")
         if column.null_count():
             raise InvalidBatch(f"column {name} has {column.null_count()} missing values: fill them in first")
+        if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+            raise InvalidBatch(f"column {name} does not hold numbers: say categories and classes as numbers")
     return table.drop(target).to_numpy().astype(np.float32), table[target].to_numpy()
 
 
@@ -62,8 +62,10 @@ def _checked(features: NDArray[Any], targets: NDArray[Any]) -> Rows:
     """As a model reads them: features of 32 bits, targets of whole numbers or of 32 bits."""
     if features.dtype.kind not in "fiub" or targets.dtype.kind not in "fiub":
         raise InvalidBatch("features and targets are numbers")
-    if features.ndim < 2 or len(features) != len(targets) or not len(targets):
-        raise InvalidBatch("features have a row for each of the targets, and there is one at least")
+    if features.ndim < 2 or targets.ndim < 1 or len(features) != len(targets):
+        raise InvalidBatch("features have a row for each of the targets")
+    if not len(targets):
+        raise InvalidBatch("there are no rows, and one at least is needed")
     if not (np.isfinite(features).all() and np.isfinite(targets).all()):
         raise InvalidBatch("features and targets are finite: there is a NaN or an infinity among them")
     kind = np.float32 if targets.dtype.kind == "f" else np.int64

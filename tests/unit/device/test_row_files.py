@@ -40,8 +40,9 @@ def test_a_table_is_its_target_and_the_other_columns_in_order(tmp_path: Path) ->
         (["age,sick", "40,1"], "ill", "age, sick"),
         (["age,sick", "40,yes"], "sick", "column sick does not hold numbers"),
         (["age,sick", "40,1", ",0"], "sick", "column age has 1 missing"),
+        (["age,sick", ",1", ",0"], "sick", "column age has 2 missing"),
         (["age,sick"], "sick", "has no rows"),
-        ([], "sick", "cannot be read"),
+        ([], "sick", "holds no table"),
     ],
 )
 def test_a_table_that_cannot_be_learned_from_is_refused(
@@ -57,11 +58,13 @@ def test_a_table_that_cannot_be_learned_from_is_refused(
         ({"features": np.zeros((3, 2))}, "no array called targets"),
         ({"features": np.zeros((3, 2)), "targets": np.zeros(2)}, "a row for each"),
         ({"features": np.zeros(3), "targets": np.zeros(3)}, "a row for each"),
+        ({"features": np.zeros((3, 2)), "targets": np.array(1)}, "a row for each"),
+        ({"features": np.zeros((0, 2)), "targets": np.zeros(0)}, "there are no rows"),
         ({"features": np.full((3, 2), np.nan), "targets": np.zeros(3)}, "finite"),
         ({"features": np.zeros((3, 2)), "targets": np.array(["a", "b", "c"])}, "are numbers"),
         ({"features": np.zeros((1, 2)), "targets": np.array([{}])}, "plain arrays"),
     ],
-    ids=["no targets", "lengths", "dimensions", "nan", "texts", "objects"],
+    ids=["no targets", "lengths", "dimensions", "one target", "no rows", "nan", "texts", "objects"],
 )
 def test_an_archive_that_cannot_be_learned_from_is_refused(
     tmp_path: Path, arrays: dict[str, Any], told: str
