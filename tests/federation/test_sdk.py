@@ -159,6 +159,8 @@ def test_a_private_campaign_says_what_it_plans_to_spend(workbench: Workbench) ->
     campaign.cancel()
     with pytest.raises(PrivacyRefused, match="cap"):
         workbench.federation.start("logistic", noise_level=0.1, **QUICK)
+    with pytest.raises(PrivacyRefused, match="cap"):
+        workbench.federation.start("logistic", privacy={"noise_level": 0.1}, **QUICK)
     with pytest.raises(InvalidRequest, match="clip_norm"):
         workbench.federation.start("logistic", target_epsilon=1.0, privacy={"clip_norm": 0}, **QUICK)
 

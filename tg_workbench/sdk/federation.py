@@ -89,7 +89,7 @@ class Federation:
             "over_selection": over_selection,
             "device_capabilities": _given(min_memory_gb=min_memory_gb, min_cpu_cores=min_cpu_cores),
         }
-        private = _given(noise_level=noise_level, target_epsilon=target_epsilon, **(privacy or {}))
+        private = {**_given(noise_level=noise_level, target_epsilon=target_epsilon), **(privacy or {})}
         asked = _given(
             model_config=_given(**model),
             participant_criteria=_given(**criteria),
