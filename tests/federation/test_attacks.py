@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import pickle
@@ -98,6 +99,14 @@ def edited(envelope: bytes, old: bytes, new: bytes) -> bytes:
     return MAGIC + len(changed).to_bytes(4, "big") + changed + envelope[places["signature"] :]
 
 
+def hashed(envelope: bytes) -> bytes:
+    """SHA-256 in a signature's place: the document's own server took it."""
+    places = regions(envelope)
+    manifest = envelope[places["manifest"] : places["signature"]]
+    digest = hashlib.sha256(manifest).digest() * (SIGNATURE_BYTES // 32 + 1)
+    return envelope[: places["signature"]] + digest[:SIGNATURE_BYTES] + envelope[places["payload"] :]
+
+
 TAMPERINGS: dict[str, Callable[[bytes], bytes]] = {
     "a bit of the magic": flipped(0),
     "a bit of the length": flipped(len(MAGIC) + 3),
@@ -114,6 +123,7 @@ TAMPERINGS: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda whole: b"",
     "one byte more": lambda whole: whole + b"\0",
     "swapped chunks": swapped,
+    "a digest for a signature": hashed,
     "more samples": lambda whole: edited(whole, b'"sample_count":40', b'"sample_count":4000'),
     "a member twice": lambda whole: edited(whole, b'{"alg"', b'{"v":1,"alg"'),
     "a deep manifest": lambda whole: edited(whole, b'{"alg"', b'{"x":' * 2000 + b'{"alg"'),
@@ -229,6 +239,17 @@ def test_an_envelope_as_json_must_be_whole_too(villain: Attacker) -> None:
     payload = base64.b64decode(parts["payload"])
     parts["payload"] = base64.b64encode(flipped(50)(payload)).decode()
     assert code_of(villain.submit(json.dumps(parts).encode(), kind="application/json")) == BROKEN
+
+
+def test_an_envelope_as_json_counts_as_the_same_bytes_do(fleet: Fleet, pair: tuple[Device, Device]) -> None:
+    attacker = Attacker(fleet, fleet.enroll("one that speaks JSON"), "")
+    attacker.round_id = open_round(fleet, [pair[0], attacker.device])
+    envelope = attacker.envelope()
+    told = attacker.submit(to_json(envelope), kind="application/json")
+    assert (told.status_code, told.json()["status"]) == (200, "accepted"), told.text
+    assert attacker.submit(envelope).json()["receipt"] == told.json()["receipt"]
+    both(pair[:1], attacker.round_id)
+    assert fleet.over(attacker.round_id)["progress"]["completed_devices"] == 2
 
 
 def test_bodies_without_end_are_refused_and_not_kept(villain: Attacker) -> None:

@@ -81,7 +81,7 @@ def test_rounds_are_listed_the_newest_first(fleet: Fleet) -> None:
         assert fleet.round(each["id"])["reason"] == "its campaign was cancelled"
 
 
-def test_the_documents_own_example_starts_a_round(fleet: Fleet) -> None:
+def test_the_documents_example_starts_a_round_without_its_privacy(fleet: Fleet) -> None:
     example = {
         "model_config": {
             "architecture": "cnn",
@@ -155,9 +155,7 @@ def test_devices_that_are_not_fit_are_not_taken(fleet: Fleet) -> None:
     assert fleet.over(started["id"])["status"] == "completed"
 
 
-def test_nobody_of_another_organisation_sees_or_joins_a_round(
-    fleet: Fleet, pair: tuple[Device, Device]
-) -> None:
+def test_a_round_that_is_not_there_is_joined_by_nobody(pair: tuple[Device, Device]) -> None:
     with pytest.raises(RoundNotFound):
         pair[0].join("round_00000000000000000000000000000000")
 

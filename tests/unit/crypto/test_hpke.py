@@ -102,3 +102,10 @@ def test_without_the_algorithm_nothing_starts(missing: str) -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (3, "")
     assert ended.stdout.startswith("what devices send is sealed with ML-KEM-768 and X25519: install")
+    serves = (
+        f"import sys\n{WITHOUT[missing]}\nfrom tg_workbench.__main__ import main\n"
+        "sys.exit(main(['serve', '--port', '0']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", serves], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("tg-workbench: what devices send is sealed with ML-KEM-768 and X25519:")
