@@ -56,6 +56,14 @@ def test_a_device_says_how_it_stands(ward: Path) -> None:
     assert ", good until " in told["keys"]
 
 
+def test_keys_that_are_due_are_changed_and_said_to_be(fleet: Fleet, ward: Path) -> None:
+    due = {"device_id": device("status", "--folder", str(ward)).stdout.split()[1]}
+    assert fleet.http.post("/api/v1/security/keys/rotate", json=due).status_code == 200
+    first, second = (device("status", "--folder", str(ward)).stdout for _ in range(2))
+    assert "were due for new ones: they are changed now" in first
+    assert ", good until " in second
+
+
 def test_a_device_learns_from_a_file_and_says_what_it_did(fleet: Fleet, ward: Path, tmp_path: Path) -> None:
     rows = rows_of(3)
     np.savez(tmp_path / "rows.npz", features=rows["features"], targets=rows["targets"])

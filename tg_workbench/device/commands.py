@@ -67,10 +67,11 @@ def status(options: Namespace) -> int:
         told = device.heartbeat()
     finally:
         device.close()
-    due = "new keys are due" if told["rotate_keys"] else "good"
+    good = f"good until {told['rotate_by']}"
+    keys = "were due for new ones: they are changed now" if told["rotate_keys"] else good
     sys.stdout.write(
         f"status        {told['status']}\n"
-        f"keys          {told['key_version']}, {due} until {told['rotate_by']}\n"
+        f"keys          {told['key_version']}, {keys}\n"
         f"rounds        {', '.join(each['id'] for each in told['rounds']) or 'none to join now'}\n"
     )
     return 0
