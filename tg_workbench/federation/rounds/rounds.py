@@ -119,7 +119,9 @@ class Rounds:
         if round_.phase == Phase.TRAINING:
             device.current_round_id, device.current_round = round_.id, round_.number
             self.session.add(device)
-        advance(self.session, round_, spec, self.blobs)
+        if advance(self.session, round_, spec, self.blobs) and round_.phase not in TIMED:
+            # its deadline has come since it was looked at: what follows is for a worker
+            ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))
         return round_, part
 
     def part_of(self, device: Device, round_: Round) -> Participation | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
-from sqlmodel import Session
+from sqlmodel import Session, select
 
+from tg_workbench.execution.tables import Work
 from tg_workbench.federation.devices import Device
-from tg_workbench.federation.rounds import Campaign, Campaigns, Round, Rounds
+from tg_workbench.federation.rounds import Campaign, Campaigns, Part, Phase, Round, Rounds
 from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria
 from tg_workbench.storage import Blobs
 
@@ -33,11 +36,15 @@ def campaign(session: Session, name: str, cores: int = 0, rounds: int = 1) -> Ca
     return made
 
 
+def enrolled() -> Device:
+    of_it = {"organization_id": "acme", "capabilities": {"cpu_cores": 4}}
+    return Device.model_validate({"id": "dev_1", "name": "x", "kind": "x", "config": {}, **REST, **of_it})
+
+
 def test_a_device_is_offered_the_rounds_it_is_fit_for_in_one_query(session: Session, tmp_path: Path) -> None:
     for number in range(5):
         campaign(session, f"camp_{number}", cores=8 if number == 3 else 0)
-    of_it = {"organization_id": "acme", "capabilities": {"cpu_cores": 4}}
-    device = Device.model_validate({"id": "dev_1", "name": "x", "kind": "x", "config": {}, **REST, **of_it})
+    device = enrolled()
     asked: list[str] = []
     session.expire_all()
     sa.event.listen(session.get_bind(), "before_cursor_execute", lambda *told: asked.append(told[2]))
@@ -54,3 +61,20 @@ def test_a_campaigns_rounds_come_page_by_page_the_newest_first_page_in_order(
     for offset, numbers in ((0, [6, 7, 8, 9]), (4, [2, 3, 4, 5]), (8, [1]), (9, [])):
         page, total = campaigns.list_rounds(one, limit=4, offset=offset)
         assert ([round_.number for round_ in page], total) == (numbers, 9)
+
+
+def test_who_joins_as_the_deadline_comes_leaves_what_follows_to_a_worker(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign(session, "camp_1", rounds=2)
+    device = enrolled()
+    round_ = session.get_one(Round, "round_camp_1_2")
+    clock = count(start=1000, step=1)
+    monkeypatch.setattr("tg_workbench.storage.database.time.time", lambda: float(next(clock)))
+    round_.due_at = 1000.5  # it is looked at once before, and once after
+    rounds = Rounds(session, tmp_path, Blobs(tmp_path / "blobs"))
+    _, part = rounds.join(device, round_.id)
+    assert (round_.phase, part.status) == (Phase.FAILED, Part.DROPPED)
+    found = select(Round.phase).where(Round.campaign_id == "camp_1", Round.number == 3)
+    assert session.exec(found).one() == Phase.PREPARING
+    assert session.get_one(Work, "camp_1").wanted
