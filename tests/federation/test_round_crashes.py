@@ -243,3 +243,21 @@ def test_a_private_round_that_is_interrupted_is_charged_once(mortal: Fleet, trio
     assert everything.killed == everything.moments
     assert worker.killed == worker.moments
     assert 1 in unreleased, "nobody was interrupted between the charge and the model"
+
+
+def test_no_file_of_a_worker_that_is_killed_is_left_unheard_of(mortal: Fleet) -> None:
+    before = files(mortal)
+    started = mortal.start(rounds=2, model_config={**MODEL, "hidden_sizes": [2000, 2000]})
+    campaign = started["campaign_id"]
+    until(lambda: files(mortal) - before)
+    assert kill(int(status(mortal, "SELECT pid FROM work WHERE id = ?", campaign)))
+    mortal.recruiting(started["id"])  # another worker has made it all again
+    assert mortal.http.delete(f"/workbench/v1/federation/campaigns/{campaign}").status_code == 200
+    asked(mortal.server.home, "UPDATE left_blobs SET due_at = 0")  # an hour passes
+    kept = asked(mortal.server.home, "SELECT model_blob, state_blob FROM campaigns WHERE id = ?", campaign)
+    until(lambda: files(mortal) - before == set(kept[0]), 20.0)
+
+
+def files(fleet: Fleet) -> set[str]:
+    """The files in the store that are whole."""
+    return {name for name in blobs(fleet) if not name.startswith(".")}

@@ -6,7 +6,7 @@ the room of the whole; what an earlier version sealed in one piece opens as well
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -36,12 +36,19 @@ class Vault:
         """The key that something was sealed with. Raises SealBroken when it is not here."""
         return DataKeys(session, Keyring.open(self.home)).get(key_id)
 
-    def put(self, key: DataKey, pieces: Iterable[bytes], context: bytes) -> str:
-        """Seal the pieces into one blob, and return its name. Raises StorageFull.
+    def put(
+        self,
+        key: DataKey,
+        pieces: Iterable[bytes],
+        context: bytes,
+        announce: Callable[[str], object] | None = None,
+    ) -> str:
+        """Seal the pieces into one blob, and return its name, which `announce` is told before.
 
-        It needs no session: what is large takes long, and is better put away before one writes.
+        It needs no session: what is large takes long, and is better put away before one writes. Raises
+        StorageFull.
         """
-        return self.blobs.put(seal_pieces(key.key, pieces, context))
+        return self.blobs.put(seal_pieces(key.key, pieces, context), announce)
 
     def size_bytes(self, blob: str) -> int:
         """How much room a blob takes. Raises NotFound."""

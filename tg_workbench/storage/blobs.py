@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -30,14 +30,17 @@ class Blobs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def put(self, content: bytes | Iterable[bytes]) -> str:
+    def put(self, content: bytes | Iterable[bytes], announce: Callable[[str], object] | None = None) -> str:
         """Store `content` and return its SHA-256 in hex. Storing it twice is storing it once.
 
-        Raises StorageFull, in which case nothing is left behind.
+        `announce` is told that name before there is a blob of it: who is killed then leaves none unheard of.
+        Raises StorageFull, and what `announce` does, in which case nothing is left behind.
         """
         with self.writer() as writer:
             for chunk in [content] if isinstance(content, bytes) else content:
                 writer.write(chunk)
+            if announce is not None:
+                announce(writer.finish())
             return writer.keep()
 
     def writer(self) -> BlobWriter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ class Aggregating:
         self.blobs = blobs
         self.home = home
         self.fence = fence
-        self.models = GlobalModels(blobs, home)
+        self.models = GlobalModels(blobs, home, partial(LeftBlobs.announce, database, fence, blobs))
         self.summing = Summing(database, blobs, home, fence)
 
     def aggregate(self, campaign: Campaign, round_: Round, spec: CampaignSpec) -> None:
@@ -75,7 +76,6 @@ class Aggregating:
         is_last = campaign.rounds_done + 1 == spec.rounds
         learned = harvest(campaign, made, spec, summed.privacy) if is_last else None
         kept = self.models.put(self.database, campaign, made)
-        LeftBlobs.announce(self.database, self.fence, self.blobs, kept.blobs)
         with self.database.write(durable=True) as session:
             self.fence.hold(session)
             round_, campaign = session.get_one(Round, round_.id), session.get_one(Campaign, campaign.id)

@@ -6,6 +6,7 @@ and an error says of a device what was wrong with its update, never what was in 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from sqlmodel import Session, col, select
@@ -34,7 +35,7 @@ class Conductor:
         self.home = home
         self.folder = folder
         self.fence = fence
-        self.models = GlobalModels(blobs, home)
+        self.models = GlobalModels(blobs, home, partial(LeftBlobs.announce, database, fence, blobs))
         self.tenant_id = ""
         """Whose campaign it is, once it has been looked at."""
         self.judging = Judging(database, blobs, home, fence)
@@ -91,7 +92,6 @@ class Conductor:
         download = self.models.put_for_devices(model, round_, keys)
         kept = None if campaign.model_blob else self.models.put(self.database, campaign, model)
         files = [download.blob, *(kept.blobs if kept else ())]
-        LeftBlobs.announce(self.database, self.fence, self.blobs, files)
         with self.database.write(durable=True) as session:
             self.fence.hold(session)
             round_ = session.get_one(Round, round_.id)

@@ -7,7 +7,7 @@ round, which is given to each device under the device's own key: one file for al
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,17 +116,21 @@ class Download:
 
 
 class GlobalModels:
-    """The sealed models of campaigns."""
+    """The sealed models of campaigns. `announce` is told of each file before it is there."""
 
-    def __init__(self, blobs: Blobs, home: Path) -> None:
+    def __init__(self, blobs: Blobs, home: Path, announce: Callable[[str], object]) -> None:
         self.vault = Vault(blobs, home)
+        self.announce = announce
 
     def put(self, database: Database, campaign: Campaign, model: GlobalModel) -> KeptModel:
         """Store a model apart, before anything names it. Raises StorageFull."""
         with database.write() as session:
             key = self.vault.key_for(session, campaign.tenant_id)
-        model_blob = self.vault.put(key, (model.content,), _context(campaign, model.version, "model"))
-        state_blob = self.vault.put(key, (model.stored_state,), _context(campaign, model.version, "state"))
+        contents = {"model": model.content, "state": model.stored_state}
+        model_blob, state_blob = (
+            self.vault.put(key, (content,), _context(campaign, model.version, part), self.announce)
+            for part, content in contents.items()
+        )
         return KeptModel(model_blob, state_blob, key.key_id)
 
     def read(self, session: Session, campaign: Campaign) -> GlobalModel:
@@ -142,7 +146,8 @@ class GlobalModels:
         """Store what the devices of a round start from. Raises StorageFull."""
         content = model.for_devices()
         pieces = (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
-        blob = self.vault.blobs.put(seal_pieces(keys.model_key, pieces, download_context(round_.id)))
+        sealed = seal_pieces(keys.model_key, pieces, download_context(round_.id))
+        blob = self.vault.blobs.put(sealed, self.announce)
         return Download(blob, self.vault.size_bytes(blob))
 
 

@@ -47,7 +47,7 @@ class LeftBlobs:
         after_commit(self.session, delete)
 
     def expect(self, names: Iterable[str]) -> None:
-        """These files are here, or will be in a moment, and a transaction is to name them soon."""
+        """These files will be here in a moment, and a transaction is to name them soon."""
         self._note(names, now() + GRACE_SECONDS)
 
     def named(self, names: Iterable[str]) -> None:
@@ -76,11 +76,11 @@ class LeftBlobs:
             self.blobs.delete(name)
 
     @classmethod
-    def announce(cls, database: Database, fence: Fence, blobs: Blobs, names: Iterable[str]) -> None:
-        """`expect`, in a transaction of its own, by the worker that is to name them."""
+    def announce(cls, database: Database, fence: Fence, blobs: Blobs, name: str) -> None:
+        """`expect` a file, in a transaction of its own, by the worker that is to name it."""
         with database.write() as session:
             fence.hold(session)
-            cls(session, blobs).expect(names)
+            cls(session, blobs).expect([name])
 
     def _note(self, names: Iterable[str], due_at: float) -> None:
         for name in names:
