@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from tests.contracts.machines import Keys, Machine
 from tests.federation.attacking import OCTETS, Attacker, asked, blobs, code_of, refusals
-from tests.federation.conftest import CLASSES, SIDE, Fleet
+from tests.federation.conftest import CLASSES, SIDE, Fleet, until
 from tests.federation.test_rounds import both
 from tg_workbench.crypto.envelopes import CHUNK_BYTES, MAGIC, to_json
 from tg_workbench.crypto.hpke import OpeningKey
@@ -678,3 +678,18 @@ def test_an_envelope_that_came_to_nothing_is_swept_away(fleet: Fleet, pair: tupl
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert asked(home, "SELECT name FROM left_blobs WHERE name = ?", name) == []
+
+
+def test_an_update_that_is_sent_again_is_there_an_hour_later(
+    fleet: Fleet, pair: tuple[Device, Device]
+) -> None:
+    """As by a device that has not heard the first answer."""
+    attacker = Attacker(fleet, pair[0], open_round(fleet, list(pair)))
+    envelope, home = attacker.envelope(), fleet.server.home
+    receipts = [attacker.submit(envelope).json()["receipt"] for _ in range(2)]
+    assert receipts[0] == receipts[1]
+    asked(home, "UPDATE left_blobs SET due_at = 0 WHERE name = ?", receipts[0]["envelope_sha256"])
+    until(lambda: not asked(home, "SELECT name FROM left_blobs WHERE due_at = 0"), 20.0)
+    both((pair[1],), attacker.round_id)
+    ended = fleet.over(attacker.round_id)
+    assert (ended["status"], ended["progress"]["completed_devices"]) == ("completed", 2)

@@ -35,7 +35,6 @@ from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.federation.devices import DeviceSignIn, ServerKeys, SignedDevice
 from tg_workbench.federation.rounds import (
     Arrived,
-    LeftBlobs,
     Part,
     Participation,
     Round,
@@ -115,7 +114,8 @@ class SubmissionDesk:
         """
         premises = self.premises
         with premises.database.write() as session:  # should this process die, the file goes in an hour
-            LeftBlobs(session, premises.blobs).expect([arrived.blob])
+            submissions = Submissions(session, premises.folder, premises.blobs)
+            submissions.announce(self.device.device, round_id, arrived.blob)
         with premises.database.write(durable=True) as session:
             signer = Signer.of(ServerKeys(session, premises.settings.home))
             submissions = Submissions(session, premises.folder, premises.blobs)

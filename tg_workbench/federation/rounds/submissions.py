@@ -105,6 +105,14 @@ class Submissions:
         self._require_open(round_, spec, part)
         return part
 
+    def announce(self, device: Device, round_id: str, blob: str) -> None:
+        """An update will lie in this blob, and `keep` is to name it; one that is kept stays as it is.
+
+        Raises RoundNotFound, RoundNotOpen, UpdateAlreadySubmitted.
+        """
+        if self.expect(device, round_id, blob).digest is None:
+            self.left.expect([blob])
+
     def keep(self, device: Device, round_id: str, arrived: Arrived, signer: Signer) -> Participation:
         """Keep an update, and have the worker look into it. The same again is the same; its blob is shared.
 
