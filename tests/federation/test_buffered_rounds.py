@@ -9,10 +9,12 @@ import contextlib
 import math
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -27,6 +29,7 @@ from tg_workbench.errors import RoundNotOpen
 from tg_workbench.sdk.device import Device, TookPart
 
 TOO_LATE = "it is too late: the model is 2 versions further, and at most 1 may be between"
+TOO_LATE_FOR_NONE = "it is too late: the model is 1 versions further, and at most 0 may be between"
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,36 @@ def in_a_round(fleet: Fleet) -> set[str]:
 def cancel(fleet: Fleet, campaign: str) -> None:
     """End a campaign."""
     answer = fleet.http.delete(f"/workbench/v1/federation/campaigns/{campaign}")
-    assert answer.json()["status"] == "cancelled"
+    assert answer.json().get("status") == "cancelled", answer.text
+
+
+def signal_worker(fleet: Fleet, campaign: str, number: signal.Signals) -> None:
+    """Tell the campaign's worker something."""
+    question = "SELECT pid FROM work WHERE id = ? AND pid IS NOT NULL"
+    for (pid,) in asked(fleet.server.home, question, campaign):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@contextlib.contextmanager
+def paused_worker(fleet: Fleet, campaign: str) -> Iterator[None]:
+    """A block in which the campaign's worker does nothing, and locks nothing, until it is told to go on."""
+
+    def is_paused() -> bool:
+        signal_worker(fleet, campaign, signal.SIGSTOP)
+        try:
+            with contextlib.closing(sqlite3.connect(fleet.server.home / "tgsp.db", timeout=0.5)) as database:
+                database.execute("BEGIN IMMEDIATE")
+            return True
+        except sqlite3.OperationalError:
+            signal_worker(fleet, campaign, signal.SIGCONT)
+            return False
+
+    until(is_paused)
+    try:
+        yield
+    finally:
+        signal_worker(fleet, campaign, signal.SIGCONT)
 
 
 def nothing_is_left(fleet: Fleet, campaign: str) -> None:
@@ -256,6 +288,39 @@ def test_what_comes_too_late_is_refused_and_its_keys_are_gone(
     assert [each["id"] for each in slow.rounds()] == [third]
     hand_in(mortal, slow, third)
     cancel(mortal, campaign)
+
+
+@pytest.mark.parametrize("end", ["too late", "cancelled"])
+def test_a_device_whose_update_is_dropped_while_it_waits_hears_why(
+    mortal: Fleet, trio: tuple[Device, Device, Device], end: str
+) -> None:
+    quick, steady, slow = trio
+    campaign = started(mortal, max_staleness=0)
+    first = training(mortal, campaign, 1)
+    for device in trio:
+        device.join(first)
+    hand_in(mortal, quick, first)
+    question = "SELECT device_id FROM participations WHERE round_id = ? AND status = 'submitted'"
+    with paused_worker(mortal, campaign), ThreadPoolExecutor(2) as pool:
+        sending = []
+        for device in (steady, slow):
+            sending.append(pool.submit(device.take_part, first, rows_of(1)))
+            until(lambda: (device.id,) in asked(mortal.server.home, question, first))  # noqa: B023
+        if end == "cancelled":
+            cancel(mortal, campaign)
+        else:
+            signal_worker(mortal, campaign, signal.SIGCONT)
+            took = sending[0].result(30)
+            assert took is not None
+            assert took.status == "accepted"
+        told = TOO_LATE_FOR_NONE if end == "too late" else "the round ended before"
+        with pytest.raises(RoundNotOpen, match=told):
+            sending[1].result(30)
+    assert mortal.parts(first)[slow.id]["status"] == "dropped"
+    assert slow._part(first).kept() is None
+    if end == "too late":
+        cancel(mortal, campaign)
+    nothing_is_left(mortal, campaign)
 
 
 def test_nothing_late_is_taken_for_a_campaign_that_was_cancelled(

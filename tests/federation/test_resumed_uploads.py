@@ -22,6 +22,7 @@ import pytest
 
 from tests.federation.attacking import OCTETS, Attacker, asked, refusals
 from tests.federation.conftest import CLASSES, SIDE, Fleet, fleet_of, rows_of, until
+from tests.federation.test_attacks import spoiled
 from tests.federation.test_secure_rounds import begun as begun_masked
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.crypto.signatures import SigningKey
@@ -494,6 +495,19 @@ def test_a_receipt_for_other_bytes_is_not_believed(fleet: Fleet, device: Device)
     part.updates.path(sender.round_id).write_bytes(b"spoilt")
     assert part.kept() is None
     part.updates.forget(sender.round_id)
+
+
+def test_an_update_that_was_rejected_is_told_so_whoever_looks(fleet: Fleet, device: Device) -> None:
+    """A device whose line broke with the last piece asks how much is there."""
+    sender = Sender.joins(fleet, device, participant_criteria={"min_participants": 2})
+    fleet.enroll("one that has time").join(sender.round_id)
+    envelope = sender.envelope(spoiled(sender, float("nan")))
+    upload = sender.begun(envelope)
+    question = "SELECT id FROM participations WHERE round_id = ? AND status = 'rejected'"
+    sender.cut(upload, 0, envelope, len(envelope))
+    until(lambda: asked(fleet.server.home, question, sender.round_id))
+    for answer in (sender.ask("GET", f"{sender.uploads}/{upload}"), sender.begin(envelope)):
+        assert code_of(answer) == (409, "UpdateRejected")
 
 
 def test_an_update_that_comes_too_late_is_not_kept(fleet: Fleet, device: Device) -> None:

@@ -65,13 +65,13 @@ class UploadDesk:
         return Arriving(None, size, size, await self.desk.verdict(part))
 
     def look(self, upload_id: str) -> Arriving:
-        """How much is here. Raises UploadNotFound, RoundNotOpen, UpdateAlreadySubmitted."""
+        """How much is here. Raises UploadNotFound, RoundNotOpen, UpdateAlreadySubmitted, UpdateRejected."""
         with self.premises.database.read() as session:
             room = self._room(session)
             upload = room.get(self.device, self.round_id, upload_id)
             part = room.submissions.expect(self.device, self.round_id, upload.sha256)
             if part.digest is not None:
-                return Arriving(upload, upload.size, upload.size, part)
+                return Arriving(upload, upload.size, upload.size, room.submissions.require_good(part))
             return Arriving(upload, upload.size, room.file(upload).size, None)
 
     async def take(self, upload_id: str, offset: int | None) -> Arriving:

@@ -28,7 +28,6 @@ from tg_workbench.errors import (
     EnvelopeBroken,
     SealBroken,
     UpdateAlreadySubmitted,
-    UpdateRejected,
     WorkbenchError,
 )
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
@@ -125,7 +124,10 @@ class SubmissionDesk:
         return part
 
     async def verdict(self, part: Participation) -> Participation:
-        """The part once the worker has looked into it, or as it is after a while. Raises UpdateRejected."""
+        """The part once the worker has looked into it, or as it is after a while.
+
+        Raises UpdateRejected, and RoundNotOpen where it was dropped meanwhile.
+        """
         with self.premises.database.read() as session:
             campaign_id = session.get_one(Round, part.round_id).campaign_id
         part = await Waiting(self.premises, campaign_id).settled(
@@ -134,9 +136,8 @@ class SubmissionDesk:
             look=lambda session: session.get_one(Participation, part.id),
             is_settled=lambda seen: seen.status != Part.SUBMITTED,
         )
-        if part.status == Part.REJECTED:
-            raise UpdateRejected(part.reason or "")
-        return part
+        with self.premises.database.read() as session:
+            return Submissions(session, self.premises.folder, self.premises.blobs).require_good(part)
 
     @contextmanager
     def telling(self, round_id: str) -> Iterator[None]:

@@ -19,6 +19,7 @@ from tg_workbench.errors import (
     EnvelopeBroken,
     RoundNotOpen,
     UpdateAlreadySubmitted,
+    UpdateRejected,
 )
 from tg_workbench.federation.devices.device_keys import is_good
 from tg_workbench.federation.devices.tables import Device, DeviceKey
@@ -137,10 +138,19 @@ class Submissions:
         ask_for_worker(self.session, self.folder, self.session.get_one(Campaign, round_.campaign_id))
         return part
 
+    def require_good(self, part: Participation) -> Participation:
+        """The part, unless its update has come to nothing. Raises UpdateRejected, RoundNotOpen."""
+        if part.status == Part.REJECTED:
+            raise UpdateRejected(part.reason or "")
+        if part.status == Part.DROPPED:
+            round_ = self.session.get_one(Round, part.round_id)
+            raise RoundNotOpen(round_.id, round_.phase, _not_taken(part))
+        return part
+
     def _require_open(self, round_: Round, spec: CampaignSpec, part: Participation) -> None:
         """Raises RoundNotOpen unless an update may come for this part now."""
         if part.status == Part.DROPPED:
-            raise RoundNotOpen(round_.id, round_.phase, f"this update is not taken any more: {part.reason}")
+            raise RoundNotOpen(round_.id, round_.phase, _not_taken(part))
         if part.status != Part.JOINED or not accepts_updates(round_, spec):
             raise RoundNotOpen(round_.id, round_.phase)
 
@@ -160,6 +170,10 @@ def verifying_key(session: Session, device_id: str, key_version: str, *, good: b
         if key.version == key_version and key.revoked_at is None and (not good or is_good(key, moment)):
             return VerifyingKey.from_bytes(key.signing_key)
     raise EnvelopeBroken("it names keys that this device has not, or has no longer")
+
+
+def _not_taken(part: Participation) -> str:
+    return f"this update is not taken any more: {part.reason}"
 
 
 def require_named_compression(manifest: Manifest, beginning: bytes) -> None:
