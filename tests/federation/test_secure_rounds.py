@@ -524,3 +524,22 @@ def test_devices_learn_in_secure_rounds_by_themselves(fleet: Fleet, team: tuple[
     took = each(team[:3], lambda number: team[number].learn(rows_of(number), rounds=2, idle=60))
     assert [len(one) for one in took] == [2, 2, 2]
     assert fleet.campaign_over(started["campaign_id"])["status"] == "completed"
+
+
+def test_a_device_that_can_do_no_more_for_a_round_does_not_ask_all_the_time(
+    fleet: Fleet, team: tuple[Device, ...]
+) -> None:
+    round_id = start(fleet)
+    each(team, lambda number: team[number].join(round_id))
+    take_until(team[0], round_id, rows_of(0), "share")  # and its secrets are gone with its process
+    before = heartbeats(fleet)
+    assert team[0].learn(rows_of(0), idle=4.0) == []
+    assert heartbeats(fleet) - before < 8
+    fleet.http.delete(f"/workbench/v1/federation/campaigns/{fleet.round(round_id)['campaign_id']}")
+
+
+def heartbeats(fleet: Fleet) -> float:
+    """How many the workbench has heard."""
+    text = fleet.http.get("/api/v1/monitoring/metrics").text
+    counted = [line for line in text.splitlines() if "requests_total" in line and "heartbeat" in line]
+    return sum(float(line.split()[-1]) for line in counted)

@@ -236,7 +236,8 @@ class Device:
         if (took := self._deliver_kept()) is not None:
             return took
         joined: list[TakingPart] = []
-        for offered in self.rounds(wait):
+        offers = self.rounds(wait)
+        for offered in offers:
             if offered["id"] in self._left:
                 continue
             part = self._part(offered["id"])
@@ -253,10 +254,17 @@ class Device:
                 continue
             else:
                 joined.append(part)
-        if joined:
-            with suppress(Refused):
-                joined[0].join(min(wait, LOOK_SECONDS))
+        if offers:
+            self._bide(joined, min(wait, LOOK_SECONDS))
         return None
+
+    def _bide(self, joined: list[TakingPart], seconds: float) -> None:
+        """Let time pass: what it can do nothing for now is offered again at once, however often it asks."""
+        if not joined:
+            time.sleep(seconds)
+            return
+        with suppress(Refused):
+            joined[0].join(seconds)
 
     def _deliver_kept(self) -> TookPart | None:
         """Deliver an update whose receipt has not come, if there is one that is still taken."""
