@@ -10,6 +10,7 @@ import pytest
 from tests.federation.attacking import asked
 from tests.federation.conftest import Fleet
 from tests.federation.test_rounds import both
+from tg_workbench.errors import PrivacyRefused
 from tg_workbench.sdk.device import Device
 
 
@@ -85,6 +86,23 @@ def test_every_mechanism_makes_a_model_over_two_rounds(
         assert epsilons[-1] <= 0.5
     model = fleet.http.get(f"/workbench/v1/models/{campaign['model_id']}").json()
     assert model["privacy"]["epsilon"] == pytest.approx(epsilons[-1])
+
+
+def test_a_round_is_offered_to_those_alone_whose_turn_it_is(
+    fleet: Fleet, pair: tuple[Device, Device]
+) -> None:
+    settings = {"differential_privacy": True, "mechanism": "dp_ftrl", "noise_level": 20.0}
+    started = fleet.start(rounds=3, privacy_settings={**settings, "max_participations": 1})
+    fleet.recruiting(started["id"])
+    both(pair, started["id"])
+    fleet.over(started["id"])
+    second = fleet.campaign(started["campaign_id"])["history"][1]["id"]
+    fleet.recruiting(second)
+    with pytest.raises(PrivacyRefused, match="at most 1 time"):
+        pair[0].join(second)
+    assert second not in [each["id"] for each in pair[0].rounds()]
+    assert second in [each["id"] for each in fleet.enroll("one that was not there").rounds()]
+    fleet.http.delete(f"/workbench/v1/federation/campaigns/{started['campaign_id']}")
 
 
 def test_a_cancelled_campaign_leaves_no_seed_of_its_tree(fleet: Fleet, pair: tuple[Device, Device]) -> None:

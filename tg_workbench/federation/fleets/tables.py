@@ -98,10 +98,14 @@ class NoiseTree(SQLModel, table=True):
     charged_at: float = Field(default_factory=now)
     done_at: float | None = None
 
+    def has_turn(self, device_id: str) -> bool:
+        """Whether a device may be in the next step."""
+        joined, step = self.joined.get(device_id, []), self.step + 1
+        return len(joined) < self.participations and all(step - one >= self.separation for one in joined)
+
     def require_turn(self, device_id: str) -> None:
         """Raises PrivacyRefused if a device may not be in the next step."""
-        joined, step = self.joined.get(device_id, []), self.step + 1
-        if len(joined) >= self.participations or any(step - one < self.separation for one in joined):
+        if not self.has_turn(device_id):
             raise PrivacyRefused(
                 f"a device takes part at most {self.participations} time(s) in {self.steps} rounds, "
                 f"{self.separation} rounds apart: that is what this campaign's ε is computed for"

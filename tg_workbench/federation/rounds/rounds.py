@@ -75,7 +75,7 @@ class Rounds:
 
     # ------------------------------------------------------------------------- devices
     def open_to(self, device: Device) -> list[Round]:
-        """The rounds that a device has joined and not yet served, and those it may join now; oldest first."""
+        """The rounds that a device has joined and can still serve, and those it may join now, by age."""
         joined = select(Participation.round_id).where(
             Participation.device_id == device.id, Participation.status == Part.JOINED
         )
@@ -93,7 +93,7 @@ class Rounds:
             round_
             for round_, told, is_mine in self.session.exec(query)
             if (spec := CampaignSpec.from_json(told)).criteria.admits(device.capabilities) is None
-            and (is_mine or self._may_join(device, round_, spec))
+            and (_may_be_served(round_, spec) if is_mine else self._may_join(device, round_, spec))
         ][:MOST_OFFERED]
 
     def join(self, device: Device, round_id: str) -> tuple[Round, Participation]:
@@ -182,7 +182,12 @@ class Rounds:
         return len(found)
 
     def _may_join(self, device: Device, round_: Round, spec: CampaignSpec) -> bool:
-        return _takes_devices(round_, spec) and self._why_not(device, round_, spec) is None
+        if not _takes_devices(round_, spec) or self._why_not(device, round_, spec) is not None:
+            return False
+        if spec.privacy.mechanism != "dp_ftrl":
+            return True
+        tree = Fleets(self.session).tree(round_.campaign_id)
+        return tree is None or tree.has_turn(device.id)
 
     def _why_not(self, device: Device, round_: Round, spec: CampaignSpec) -> str | None:
         """Why a device may not join a round that takes devices; None: it may."""
@@ -206,6 +211,11 @@ def count_active(session: Session, tenant_id: str | None) -> int:
     if tenant_id is not None:
         active.append(col(Round.tenant_id) == tenant_id)
     return session.exec(select(sa.func.count()).select_from(Round).where(*active)).one()
+
+
+def _may_be_served(round_: Round, spec: CampaignSpec) -> bool:
+    """Whether there is anything to be done for a round, now or later, by a device that has joined it."""
+    return round_.phase == Phase.RECRUITING or is_served(round_, spec)
 
 
 def _takes_devices(round_: Round, spec: CampaignSpec) -> bool:

@@ -11,7 +11,7 @@ from sqlmodel import Session, select
 
 from tg_workbench.execution.tables import Work
 from tg_workbench.federation.devices import Device
-from tg_workbench.federation.rounds import Campaign, Campaigns, Part, Phase, Round, Rounds
+from tg_workbench.federation.rounds import Campaign, Campaigns, Part, Participation, Phase, Round, Rounds
 from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria
 from tg_workbench.storage import Blobs
 
@@ -78,3 +78,18 @@ def test_who_joins_as_the_deadline_comes_leaves_what_follows_to_a_worker(
     found = select(Round.phase).where(Round.campaign_id == "camp_1", Round.number == 3)
     assert session.exec(found).one() == Phase.PREPARING
     assert session.get_one(Work, "camp_1").wanted
+
+
+def test_a_round_is_not_offered_to_who_has_joined_it_and_can_do_nothing_for_it(
+    session: Session, tmp_path: Path
+) -> None:
+    campaign(session, "camp_1")
+    round_, device = session.get_one(Round, "round_camp_1_1"), enrolled()
+    session.add(device)
+    session.flush()
+    session.add(Participation(round_id=round_.id, device_id=device.id, status=Part.JOINED))
+    rounds = Rounds(session, tmp_path, Blobs(tmp_path / "blobs"))
+    for phase, is_offered in (("recruiting", True), ("training", True), ("aggregating", False)):
+        round_.phase = phase
+        session.flush()
+        assert (round_ in rounds.open_to(device)) == is_offered
