@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.federation.updates.secure_aggregation.graph import Graph, degree_for, threshold
 
-ADVERTISING, AGREEING = b"tg-secagg-v1-advertise", b"tg-secagg-v1-survivors"
+ADVERTISING, AGREEING = b"tg-secagg-v2-advertise", b"tg-secagg-v2-survivors"
 """What a signature is for."""
 
 
@@ -90,8 +90,8 @@ class Parcel:
     recipient: str
     shares: bytes = field(repr=False)
     """A share of the seed of its own mask, and one of the seed of its pairs."""
-    pair: bytes = field(default=b"", repr=False)
-    """The secret of the two, from the one whose id comes first."""
+    pair: bytes = field(repr=False)
+    """The sender's half of the secret of the two."""
     marks: bytes = b""
     """The digests of the two shares, by which they are known again: a share is as random as its digest."""
 

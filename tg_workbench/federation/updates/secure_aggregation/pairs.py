@@ -1,8 +1,9 @@
 """What a device's two seeds of a round give: the secrets it has with each neighbour, and its own mask.
 
-Key encapsulation has two sides that are not alike, so of two neighbours the one whose id comes first draws
-their secret, from its seed, and seals it for the other. Whoever has a device's seed of pairs thus has all its
-pairs: those it drew, and those that were sealed for the key which the same seed gives.
+Of two neighbours each draws half of their secret, from its seed, and seals it for the other. Whoever has a
+device's seed of pairs thus has all its pairs: the halves it drew, and those that were sealed for the key which
+the same seed gives. A seal does not say who made it, so what a device is sent may come from the server that
+carries it; the half that the device has drawn itself is still known to its neighbour alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tg_workbench.crypto.hpke import OpeningKey, SealingKey
 from tg_workbench.federation.updates.secure_aggregation.masks import Mask, derived
 from tg_workbench.federation.updates.secure_aggregation.messages import Parcel, Unmasking, bound
 
-VERSION = "tg/secagg/v1"
+VERSION = "tg/secagg/v2"
 MARK_BYTES = 32
 
 
@@ -62,26 +63,28 @@ class Pairs:
 
     @cached_property
     def key(self) -> OpeningKey:
-        """What those before it seal their secrets for."""
+        """What its neighbours seal their halves for."""
         return OpeningKey.from_seed(derived(self.seed, bound(VERSION, "mask key", self.round_id)))
 
     def sealed_for(self, other: str, key: SealingKey) -> bytes:
-        """The secret with a neighbour that comes after it, for that neighbour's eyes."""
-        return key.seal(self._drawn(other), self._info(other))
+        """Its half of the secret with a neighbour, for that neighbour's eyes."""
+        return key.seal(self._drawn(other), self._info(self.device_id, other))
 
     def mask_with(self, other: str, sealed: bytes) -> Mask:
-        """The mask of the two; `sealed` is what a neighbour before it has sent. Raises SealBroken."""
-        if self.device_id < other:
-            return Mask(self._drawn(other), self._info(other))
-        return Mask(self.key.open(sealed, self._info(other)), self._info(other))
+        """The mask of the two; `sealed` is the neighbour's half. Raises SealBroken."""
+        halves = {
+            self.device_id: self._drawn(other),
+            other: self.key.open(sealed, self._info(other, self.device_id)),
+        }
+        first, second = sorted(halves)
+        return Mask(bound(halves[first], halves[second]), self._info(first, second))
 
     def adds(self, other: str) -> bool:
         """Whether it is this one of the two that adds their mask; the other takes it off."""
         return self.device_id < other
 
     def _drawn(self, other: str) -> bytes:
-        return derived(self.seed, bound(VERSION, "draw", self._info(other)))
+        return derived(self.seed, bound(VERSION, "draw", self._info(self.device_id, other)))
 
-    def _info(self, other: str) -> bytes:
-        first, second = sorted((self.device_id, other))
-        return bound(VERSION, "pair", self.round_id, first, second)
+    def _info(self, one: str, other: str) -> bytes:
+        return bound(VERSION, "pair", self.round_id, one, other)

@@ -207,8 +207,7 @@ class Participant:
         info = channel_info(self._roster.digest, self.device_id, other)
         sealed = SealingKey.from_bytes(neighbour.channel_key).seal(b"".join(shares), info)
         mask_key = SealingKey.from_bytes(neighbour.mask_key)
-        pair = self._pairs.sealed_for(other, mask_key) if self._pairs.adds(other) else b""
-        parcel = Parcel(self.device_id, other, sealed, pair)
+        parcel = Parcel(self.device_id, other, sealed, self._pairs.sealed_for(other, mask_key))
         return replace(parcel, marks=b"".join(mark_of(parcel, share) for share in shares))
 
     def _opened(self, parcel: Parcel) -> Shares:

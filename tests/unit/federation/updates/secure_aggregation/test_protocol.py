@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 
@@ -18,8 +19,8 @@ from tests.unit.federation.updates.secure_aggregation.conftest import (
     refused,
     words_of,
 )
-from tg_workbench.crypto.hpke import OpeningKey
-from tg_workbench.errors import SecureAggregationRefused, TooFewSurvivors
+from tg_workbench.crypto.hpke import OpeningKey, SealingKey
+from tg_workbench.errors import SealBroken, SecureAggregationRefused, TooFewSurvivors
 from tg_workbench.federation.updates.secure_aggregation import (
     Agreement,
     Parcel,
@@ -34,6 +35,8 @@ from tg_workbench.federation.updates.secure_aggregation import (
 )
 from tg_workbench.federation.updates.secure_aggregation import participant as participants
 from tg_workbench.federation.updates.secure_aggregation.messages import AGREEING
+from tg_workbench.federation.updates.secure_aggregation.pairs import Pairs, channel_info, mark_of, own_mask
+from tg_workbench.federation.updates.secure_aggregation.shares import SHARE_BYTES
 
 STAGES = ("sharing", "reporting", "masking", "agreeing", "unmasking", "never")
 """Before which step a device drops out."""
@@ -347,6 +350,49 @@ def test_a_server_cannot_put_its_own_keys_in_place_of_a_neighbours() -> None:
             ),
             "did not say what the roster says",
         )
+
+
+def forged_for(a_round: Round, roster: Roster, victim: str) -> tuple[list[Parcel], dict[str, Pairs]]:
+    """Parcels for a device that the server has made, each in a neighbour's name, and what made them."""
+    said = a_round.devices[victim]._advertised
+    channel, mask_key = (SealingKey.from_bytes(raw) for raw in (said.channel_key, said.mask_key))
+    parcels, shares = [], bytes(2 * SHARE_BYTES)
+    made = {name: Pairs(bytes(32), "round_1", name) for name in roster.graph.neighbours(victim)}
+    for name, pairs in made.items():
+        sealed = channel.seal(shares, channel_info(roster.digest, name, victim))
+        parcel = Parcel(name, victim, sealed, pairs.sealed_for(victim, mask_key))
+        parcels.append(replace(parcel, marks=2 * mark_of(parcel, shares[:SHARE_BYTES])))
+    return parcels, made
+
+
+@pytest.mark.parametrize("victim", ids(4))
+def test_a_server_that_seals_parcels_in_the_neighbours_names_gets_no_vector(victim: str) -> None:
+    """A seal does not say who made it. So the server knows all that a device is told; the rest are honest."""
+    a_round = Round(4)
+    parcels, made = forged_for(a_round, a_round.shared(), victim)
+    for name, device in a_round.devices.items():
+        told = parcels if name == victim else a_round.server.parcels_for(name)
+        a_round.server.take_report(device.report(told))
+    a_round.server.close_reporting()
+    sent = {}
+    for number, (name, device) in enumerate(a_round.devices.items()):
+        sent[name] = device.mask(words_of(number))
+        a_round.server.take_masked(name, sent[name])
+    survivors = a_round.server.close_masking()
+    for name, device in a_round.devices.items():
+        a_round.server.take_signature(name, device.agree(survivors))
+    agreement = a_round.server.close_agreeing()
+    for name, device in a_round.devices.items():
+        if name != victim:  # which holds shares of nobody's secret
+            a_round.server.take_unmasking(device.unmask(agreement))
+    found = sent[victim].copy()
+    own_mask(a_round.server._own_seed(victim), "round_1").take_from(found)
+    for name, pairs in made.items():
+        (of_victim,) = (p.pair for p in a_round.server.parcels_for(name) if p.sender == victim)
+        with suppress(SealBroken):  # it is for the neighbour's eyes
+            mask = pairs.mask_with(victim, of_victim)
+            (mask.add_to if pairs.adds(victim) else mask.take_from)(found)
+    assert found.tolist() != words_of(ids(4).index(victim)).tolist()
 
 
 ROSTERS: dict[str, tuple[Callable[[Roster], Roster], str]] = {

@@ -26,7 +26,7 @@ MESSAGES = [
     Advertisement("round_1", "dev_1", bytes(1216), bytes(1216), bytes(32)).signed(KEY),
     Roster("round_1", {"dev_1": bytes(32), "dev_2": b"\1" * 32}, 1),
     Parcel("dev_1", "dev_2", bytes(1202), bytes(1168)),
-    Parcel("dev_2", "dev_1", bytes(1202)),
+    Parcel("dev_2", "dev_1", bytes(1202), bytes(1168), bytes(64)),
     SURVIVORS,
     Agreement(SURVIVORS, {"dev_1": KEY.sign(b"", b"")}),
     Unmasking("dev_1", {"dev_1": bytes(33)}, {}),
