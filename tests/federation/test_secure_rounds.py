@@ -363,17 +363,29 @@ def lying(part: MaskedPart, victims: set[str]) -> None:
     part.participant.report = reported  # type: ignore[method-assign, assignment]
 
 
-@pytest.mark.parametrize("how", ["garbage for all", "garbage for most", "a lie about one", "a lie about all"])
+HOW_TO_CHEAT = [
+    "garbage for all",
+    "garbage for most",
+    "a lie about one",
+    "a lie about all",
+    "garbage for one and a lie about it",
+]
+
+
+@pytest.mark.parametrize("how", HOW_TO_CHEAT)
 def test_who_does_not_share_as_it_should_is_left_out_and_named(
     fleet: Fleet, eight: tuple[Device, ...], how: str
 ) -> None:
+    eight = tuple(sorted(eight, key=lambda device: device.id, reverse=True))  # who lies has the last id
     round_id = start(fleet, 8, training_seconds=600.0)
     parts = each(eight, lambda number: begun(eight[number], round_id))
     exact = Plain.of(parts, [rows_of(number) for number in range(8)])
     others = {device.id for device in eight[1:]}
-    chosen = {"a lie about one": {eight[1].id}, "garbage for most": others - {eight[1].id}}
-    (spoilt if "garbage" in how else lying)(parts[0], chosen.get(how, others))
-    out = eight[:2] if how == "a lie about one" else eight[:1]
+    chosen = {eight[1].id} if "one" in how else others - {eight[1].id} if "most" in how else others
+    for cheating, named in ((spoilt, "garbage"), (lying, "a lie")):
+        if named in how:
+            cheating(parts[0], chosen)
+    out = eight[:2] if "one" in how else eight[:1]
     took = each(eight, lambda number: parts[number].take(rows_of(number)), may_fail=True)
     assert [isinstance(one, TookPart) for one in took] == [device not in out for device in eight], took
     ended = fleet.over(round_id)

@@ -1,11 +1,12 @@
 """Complaints: who is left out of a round because parcels do not open, before anybody has masked anything.
 
 A parcel that does not open speaks against its sender, or against a recipient that lies; nobody else can tell
-which. So at least one of the two does not play fair, and an honest device is in no more complaints than there
-are others among its neighbours that do not. `bearable` of them are reckoned with: half of those that a device
-can lose and still have its secrets put together, the other half being left for those that vanish. Then
+which. So at least one of the two does not play fair, and an honest device is in complaints with no more
+others than there are among its neighbours that do not. `bearable` of them are reckoned with: half of those
+that a device can lose and still have its secrets put together, the other half being left for those that
+vanish. Then
 
-1. a device that is in more complaints than that is left out. It cannot be honest;
+1. a device that is in complaints with more others than that is left out. It cannot be honest;
 2. of each complaint that is left, both devices are. One of them is not honest, so those that do not play fair
    take no more honest ones with them than they are themselves: each is as bad as one that drops out.
 
@@ -22,6 +23,7 @@ with more than two thirds of its neighbours, or not at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from tg_workbench.federation.updates.secure_aggregation.graph import Graph, threshold
@@ -52,14 +54,17 @@ def left_out(graph: Graph, broken: Mapping[str, Collection[str]]) -> dict[str, s
 
 
 def _worst(graph: Graph, told: Collection[tuple[str, str]]) -> str | None:
-    """The device in most complaints, if it is in more than an honest one can be; of two, the sender."""
-    counts: dict[str, tuple[int, int]] = {}
+    """The device in complaints with most others, if they are more than an honest one can have.
+
+    Two that complain of each other are one other to each. Of two devices with as many, it is the sender.
+    """
+    others: dict[str, set[str]] = {}
     for by, sender in told:
-        for name in {by, sender}:
-            of_all, of_senders = counts.get(name, (0, 0))
-            counts[name] = (of_all + 1, of_senders + (name == sender))
-    beyond = [name for name, (count, _) in counts.items() if count > bearable(len(graph.holders(name)))]
-    return max(sorted(beyond), key=lambda name: counts[name], default=None)
+        others.setdefault(by, set()).add(sender)
+        others.setdefault(sender, set()).add(by)
+    against = Counter(sender for _, sender in told)
+    beyond = [name for name, found in others.items() if len(found) > bearable(len(graph.holders(name)))]
+    return max(sorted(beyond), key=lambda name: (len(others[name]), against[name]), default=None)
 
 
 def _reason(graph: Graph, told: Collection[tuple[str, str]], name: str) -> str:

@@ -1,9 +1,11 @@
 """What a device's two seeds of a round give: the secrets it has with each neighbour, and its own mask.
 
 Of two neighbours each draws half of their secret, from its seed, and seals it for the other. Whoever has a
-device's seed of pairs thus has all its pairs: the halves it drew, and those that were sealed for the key which
-the same seed gives. A seal does not say who made it, so what a device is sent may come from the server that
-carries it; the half that the device has drawn itself is still known to its neighbour alone.
+device's seed of pairs thus has all its pairs: the halves it drew, and those that were sealed for the key
+which the same seed gives.
+
+**Why** both: a seal does not say who made it, so what a device is sent may come from the server that carries
+it. The half that the device has drawn itself is still known to its neighbour alone.
 """
 
 from __future__ import annotations

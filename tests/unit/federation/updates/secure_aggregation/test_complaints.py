@@ -50,6 +50,19 @@ def test_of_one_complaint_both_devices_are_left_out_for_nobody_can_tell_who_lies
     assert set(left_out(graph(8), said(8, dev_001=["dev_004"]))) == {"dev_001", "dev_004"}
 
 
+@pytest.mark.parametrize("liar", ["dev_001", "dev_004"])
+def test_who_seals_garbage_for_another_and_accuses_it_too_is_still_one_liar(liar: str) -> None:
+    """Both complain of each other: whichever of them is honest is no worse off than with one complaint."""
+    (honest,) = {"dev_001", "dev_004"} - {liar}
+    assert set(left_out(graph(8), said(8, **{liar: [honest], honest: [liar]}))) == {liar, honest}
+
+
+def test_the_honest_are_not_called_liars_because_one_liar_complains_twice() -> None:
+    victims = ["dev_001", "dev_002"]
+    out = left_out(graph(8), said(8, dev_004=victims, dev_001=["dev_004"], dev_002=["dev_004"]))
+    assert set(out) == {"dev_004"}
+
+
 def test_where_none_can_be_spared_the_sender_goes() -> None:
     assert bearable(4) == 0
     assert set(left_out(graph(4), said(4, dev_001=["dev_003"]))) == {"dev_003"}
