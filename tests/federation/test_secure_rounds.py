@@ -419,6 +419,22 @@ def test_the_last_word_ends_its_step_though_it_has_its_own_device_left_out(
     assert (ended["phase"], ended["progress"]["completed_devices"]) == ("completed", 6), ended
 
 
+@pytest.mark.parametrize("due", [1, 4], ids=["one", "all"])
+def test_devices_whose_keys_are_due_take_part_with_those_they_have(
+    fleet: Fleet, team: tuple[Device, ...], due: int
+) -> None:
+    for device in team[:due]:
+        asked = {"device_id": device.id, "grace_hours": 1}
+        assert fleet.http.post("/api/v1/security/keys/rotate", json=asked).status_code == 200
+    round_id = start(fleet)
+    took = each(team, lambda number: team[number].take_part(round_id, rows_of(number)))
+    assert all(isinstance(one, TookPart) for one in took), took
+    ended = fleet.over(round_id)
+    assert (ended["phase"], ended["progress"]["completed_devices"]) == ("completed", 4), ended
+    for device in team[:due]:
+        device.rotate_keys()
+
+
 def test_the_same_again_is_the_same_and_too_early_is_refused(fleet: Fleet, team: tuple[Device, ...]) -> None:
     round_id = start(fleet)
     parts = each(team, lambda number: begun(team[number], round_id))

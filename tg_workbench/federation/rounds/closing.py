@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from sqlmodel import Session, col, select
 
 from tg_workbench.events import Events, UpdateRefused, tenant_subject
+from tg_workbench.federation.devices.device_keys import KeyStatus, is_good
 from tg_workbench.federation.devices.tables import DeviceKey
 from tg_workbench.federation.rounds.exchange import STEPS, Exchange, Step
 from tg_workbench.federation.rounds.masking import MASKED_BY, SHORT
@@ -28,13 +29,17 @@ log = logging.getLogger(__name__)
 
 
 def begin_exchange(session: Session, round_: Round, spec: CampaignSpec) -> None:
-    """Settle who may take part, and with which keys. The caller holds a writing session."""
+    """Settle who may take part, and with which keys: the newest that are good, also while newer ones are due.
+
+    The caller holds a writing session.
+    """
     joined = select(Participation.device_id).where(
         Participation.round_id == round_.id, Participation.status == Part.JOINED
     )
-    query = select(DeviceKey).where(col(DeviceKey.device_id).in_(joined), DeviceKey.status == "active")
+    standing = col(DeviceKey.status).in_((KeyStatus.ACTIVE, KeyStatus.ROTATING))
+    query, moment = select(DeviceKey).where(col(DeviceKey.device_id).in_(joined), standing), now()
     newest = session.exec(query.order_by(col(DeviceKey.major), col(DeviceKey.minor)))
-    keys = {key.device_id: key.version for key in newest}
+    keys = {key.device_id: key.version for key in newest if is_good(key, moment)}
     session.add(SecureRound(round_id=round_.id, step=Step.ADVERTISE, keys=dict(sorted(keys.items()))))
     session.flush()
     Closing(Exchange(session, round_)).set_deadline(spec)
