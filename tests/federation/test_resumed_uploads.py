@@ -486,6 +486,25 @@ def test_an_answer_that_was_lost_is_given_again_after_the_round(
     back.close()
 
 
+def test_an_update_that_was_sent_again_is_in_the_model_however_long_the_round_trains(
+    fleet: Fleet, device: Device
+) -> None:
+    round_id = fleet.start(model_config=MODEL)["id"]
+    fleet.recruiting(round_id)
+    senders = [Sender(fleet, each, round_id) for each in (device, fleet.enroll("one that takes hours"))]
+    for sender in senders:
+        sender.device.join(round_id)
+    first, last = (sender.envelope() for sender in senders)
+    upload = senders[0].begun(first)
+    for _ in range(2):  # its answer was lost, say
+        assert senders[0].submit(first).status_code == 200
+    assert senders[0].send(upload, 0, b"").json()["submitted"]["status"] == "accepted"
+    asked(fleet.server.home, "UPDATE left_blobs SET due_at = due_at - 3600")
+    time.sleep(1.5)  # what is due is removed
+    assert senders[1].submit(last).status_code == 200
+    assert fleet.over(round_id)["progress"]["completed_devices"] == 2
+
+
 def test_a_receipt_for_other_bytes_is_not_believed(fleet: Fleet, device: Device) -> None:
     sender, update = kept_but_unread(fleet, device, model_config={**MODEL, "hidden_sizes": [8]})
     part = device._part(sender.round_id)

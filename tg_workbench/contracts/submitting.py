@@ -68,7 +68,7 @@ class SubmissionDesk:
         """
         premises, device = self.premises, self.device.device
         with premises.database.read() as session:
-            submissions = Submissions(session, premises.folder, premises.blobs)
+            submissions = self._room(session)
             round_, _, _ = submissions.rounds.for_device(device, round_id)
             most = submissions.most_bytes(round_)
         async with premises.update_intake.place(device.id):
@@ -81,11 +81,10 @@ class SubmissionDesk:
 
     def head(self, session: Session, round_id: str, file: BinaryIO) -> tuple[VerifiedHead, Round]:
         """The head of an envelope that this device has signed, for this round. Raises EnvelopeBroken."""
-        premises, device = self.premises, self.device.device
+        device = self.device.device
         head = read_head(file)
         verified = head.verify(verifying_key(session, device.id, head.manifest.key_version))
-        submissions = Submissions(session, premises.folder, premises.blobs)
-        return verified, submissions.admit(device, round_id, verified.manifest)
+        return verified, self._room(session).admit(device, round_id, verified.manifest)
 
     def checked(self, round_id: str, path: Path, digest: str, size: int) -> Arrived:
         """An envelope that is whole, and this device's, for this round. Raises EnvelopeBroken."""
@@ -111,14 +110,12 @@ class SubmissionDesk:
 
         Raises RoundNotOpen, UpdateAlreadySubmitted.
         """
-        premises = self.premises
+        premises, device = self.premises, self.device.device
         with premises.database.write() as session:  # should this process die, the file goes in an hour
-            submissions = Submissions(session, premises.folder, premises.blobs)
-            submissions.announce(self.device.device, round_id, arrived.blob)
+            self._room(session).announce(device, round_id, arrived.blob)
         with premises.database.write(durable=True) as session:
             signer = Signer.of(ServerKeys(session, premises.settings.home))
-            submissions = Submissions(session, premises.folder, premises.blobs)
-            part = submissions.keep(self.device.device, round_id, arrived, signer)
+            part = self._room(session).keep(device, round_id, arrived, signer)
             if part.blob is not None:  # one that was rejected, or whose round is over, is not brought back
                 settle()
         return part
@@ -137,7 +134,7 @@ class SubmissionDesk:
             is_settled=lambda seen: seen.status != Part.SUBMITTED,
         )
         with self.premises.database.read() as session:
-            return Submissions(session, self.premises.folder, self.premises.blobs).require_good(part)
+            return self._room(session).require_good(part)
 
     @contextmanager
     def telling(self, round_id: str) -> Iterator[None]:
@@ -169,6 +166,9 @@ class SubmissionDesk:
             pieces.add(chunk)
             await pieces.pass_on()
         await pieces.pass_on(all_of_it=True)
+
+    def _room(self, session: Session) -> Submissions:
+        return Submissions(session, self.premises.folder, self.premises.blobs)
 
     def _note(self, round_id: str, failure: WorkbenchError) -> None:
         device = self.device.device
