@@ -278,24 +278,6 @@ def test_a_piece_that_is_cut_off_is_gone_on_from(server: WorkbenchServer) -> Non
         assert ended(wire, done["dataset_id"])["status"] == "ready"
 
 
-def test_an_upload_that_is_deleted_while_its_last_piece_comes_is_gone(server: WorkbenchServer) -> None:
-    content = table()
-    with server.client() as wire, server.client() as other:
-        upload_id = begun(wire, len(content))
-
-        def pieces() -> Iterator[bytes]:
-            yield content[:9]
-            deadline = time.monotonic() + 10
-            while not (server.home / "blobs" / "partial" / upload_id).exists():
-                assert time.monotonic() < deadline, "nothing arrives"
-                time.sleep(0.02)
-            assert other.delete(f"{UPLOADS}/{upload_id}").status_code == 200
-            yield content[9:]
-
-        assert send(wire, upload_id, 0, pieces()).status_code == 404
-        assert not (server.home / "blobs" / "partial" / upload_id).exists()
-
-
 def test_more_than_was_said_and_what_was_not_said_is_refused(wire: httpx.Client) -> None:
     upload_id = begun(wire, 10, sha256="0" * 64)
     assert send(wire, upload_id, 0, b"x" * 11).status_code == 422
@@ -315,9 +297,65 @@ def test_uploads_are_few_and_not_for_ever(server: WorkbenchServer, wire: httpx.C
     assert (full.status_code, full.json()["error"]["code"]) == (429, "QUOTA_EXCEEDED")
     asked(server, "UPDATE uploads SET expires_at = 0")
     assert wire.get(f"{UPLOADS}/{upload_ids[0]}").status_code == 404
+    deadline = time.monotonic() + 10
+    while files_of(server) or asked(server, "SELECT id FROM uploads"):  # though nobody begins another one
+        assert time.monotonic() < deadline, files_of(server)
+        time.sleep(0.05)
     wire.delete(f"{UPLOADS}/{begun(wire, 10)}")
-    assert asked(server, "SELECT id FROM uploads WHERE dataset_id IS NULL") == []
-    assert files_of(server) == []
+
+
+def test_the_same_again_goes_on_with_what_was_begun(wire: httpx.Client) -> None:
+    said = {
+        "name": "again",
+        "file_name": "rows.csv",
+        "size": 100,
+        "sha256": "0" * 64,
+        "ranges": {"x": [0, 1]},
+    }
+    first = wire.post(UPLOADS, json=said)
+    assert (first.status_code, first.headers["upload-offset"]) == (201, "0")
+    upload_id = first.json()["upload_id"]
+    send(wire, upload_id, 0, b"x" * 9)
+    for _ in range(
+        9
+    ):  # its answer was lost, or whoever sent it was stopped: that takes no place of the eight
+        again = wire.post(UPLOADS, json=said)
+        assert (again.json()["upload_id"], again.json()["offset"]) == (upload_id, 9)
+        assert again.headers["upload-offset"] == "9"
+    for other in ({"size": 101}, {"sha256": "1" * 64}, {"name": "another"}, {"ranges": {"x": [0, 2]}}):
+        elsewhere = wire.post(UPLOADS, json={**said, **other}).json()
+        assert (elsewhere["upload_id"] == upload_id, elsewhere["offset"]) == (False, 0)
+        wire.delete(f"{UPLOADS}/{elsewhere['upload_id']}")
+    wire.delete(f"{UPLOADS}/{upload_id}")
+
+
+@pytest.mark.parametrize("size", [400, 1000], ids=["the last piece", "one in the middle"])
+def test_what_was_forgotten_while_a_piece_came_is_not_told_of(server: WorkbenchServer, size: int) -> None:
+    with server.client() as wire, server.client() as other:
+        upload_id = begun(wire, size)
+
+        def pieces() -> Iterator[bytes]:
+            yield b"x" * 200
+            deadline = time.monotonic() + 10
+            while not (server.home / "blobs" / "partial" / upload_id).exists():
+                assert time.monotonic() < deadline, "nothing arrives"
+                time.sleep(0.02)
+            assert other.delete(f"{UPLOADS}/{upload_id}").status_code == 200
+            yield b"x" * 200
+
+        gone = refusal(send(wire, upload_id, 0, pieces()), "workbench")
+        assert (gone.status, gone.code) == (404, "UPLOAD_NOT_FOUND")
+        assert not (server.home / "blobs" / "partial" / upload_id).exists()
+
+
+def test_a_piece_is_taken_as_it_is_or_not_at_all(wire: httpx.Client) -> None:
+    upload_id = begun(wire, 10)
+    headers = {"Upload-Offset": "0", "Content-Type": "application/octet-stream", "Content-Encoding": "gzip"}
+    packed = wire.patch(f"{UPLOADS}/{upload_id}", content=b"x", headers=headers)
+    told = refusal(packed, "workbench")
+    assert (told.status, "Content-Encoding" in told.message) == (422, True)
+    assert wire.get(f"{UPLOADS}/{upload_id}").json()["offset"] == 0
+    wire.delete(f"{UPLOADS}/{upload_id}")
 
 
 def test_nobody_sends_to_the_upload_of_another(alice: Person, bob: Person) -> None:

@@ -365,20 +365,21 @@ def test_an_upload_has_its_time(fleet: Fleet, device: Device) -> None:
 
 
 # ------------------------------------------------------------------------------- two at once
+@pytest.mark.parametrize("last", [None, 2_000_000], ids=["all of it", "a part"])
 def test_of_two_who_send_at_once_one_waits_and_the_last_that_was_begun_counts(
-    fleet: Fleet, device: Device
+    fleet: Fleet, device: Device, last: int | None
 ) -> None:
     sender = Sender.joins(fleet, device)
     first, second = sender.envelope(sender.payload(sender.vector(1))), sender.envelope()
     upload, may_end = sender.begun(first), threading.Event()
 
-    def slowly() -> Iterator[bytes]:
+    def slowly(end: int | None) -> Iterator[bytes]:
         yield first[:1_500_000]
         may_end.wait(20)
-        yield first[1_500_000:]
+        yield first[1_500_000:end]
 
     with ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(sender.send, upload, 0, slowly())
+        sending = pool.submit(sender.send, upload, 0, slowly(last))
         until(lambda: sender.file(upload).exists() and sender.file(upload).stat().st_size, 20)
         assert code_of(sender.send(upload, 0, first)) == (409, "UploadBusy")
         other = sender.begun(second)

@@ -78,7 +78,7 @@ def tidy(premises: Premises) -> None:
     premises.blobs.sweep()
     sweep_checks(premises.blobs)
     with premises.database.write() as session:
-        Uploads(session, Datasets(session, premises.blobs)).forget_expired()
+        Uploads(session, Datasets(session, premises.blobs)).tidy()
         UpdateUploads(session, premises.folder, premises.blobs).tidy()
 
 
@@ -169,7 +169,7 @@ async def _mind_rounds(premises: Premises) -> None:
 
 
 def _wake_rounds(premises: Premises) -> None:
-    """Have a worker look at each round that is at a deadline, and remove what a killed process has left.
+    """Have a worker look at each round that is at a deadline; remove uploads out of time, and what is left.
 
     Most looks find nothing to do, and take no lock.
     """
@@ -177,11 +177,13 @@ def _wake_rounds(premises: Premises) -> None:
         is_due = Rounds(session, premises.folder, premises.blobs).is_due()
         is_left = LeftBlobs(session, premises.blobs).is_due()
         is_late = UpdateUploads(session, premises.folder, premises.blobs).is_due()
-    if not (is_due or is_left or is_late):
+        is_old = Uploads(session, Datasets(session, premises.blobs)).is_due()
+    if not (is_due or is_left or is_late or is_old):
         return
     with premises.database.write() as session:
         Rounds(session, premises.folder, premises.blobs).wake_due()
         UpdateUploads(session, premises.folder, premises.blobs).forget_expired()
+        Uploads(session, Datasets(session, premises.blobs)).forget_expired()
         LeftBlobs(session, premises.blobs).sweep()
 
 

@@ -1,6 +1,6 @@
 """A body that is too large to be held: read as it comes, handed on a mebibyte at a time, in threads.
 
-The event loop only cuts and copies; hashing and writing are done while it serves others.
+The event loop only cuts and copies; hashing, writing and syncing are done while it serves others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from starlette.requests import Request
 from tg_workbench.contracts.bodies import media_type
 from tg_workbench.errors import InvalidRequest, UploadTooSlow
 from tg_workbench.settings import Settings
+from tg_workbench.storage import Appended
 
 OCTETS = "application/octet-stream"
 PIECE_BYTES = 1 << 20
@@ -63,6 +64,8 @@ def offset_of(request: Request, offset: int | None) -> int:
     """Where the piece of an upload that a request brings belongs. Raises InvalidRequest for anything else."""
     if offset is None or media_type(request) != OCTETS:
         raise InvalidRequest(f"send bytes, with Content-Type: {OCTETS} and their Upload-Offset")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise InvalidRequest("send the bytes as they are: no Content-Encoding is taken")
     return offset
 
 
@@ -88,14 +91,14 @@ class Pieces:
 async def write_body(
     request: Request,
     pace: Pace,
-    write: Callable[[bytearray], None],
+    appended: Appended,
     look: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Write a body as it comes; of a line that is slow, or breaks, what has come is written too.
+    """Write a body as it comes, to the disk; of a line that is slow, or breaks, what has come is there too.
 
-    `look` may stop it after any chunk. Raises what `write` and `look` do, UploadTooSlow, ClientDisconnect.
+    `look` may stop it after any chunk. Raises what `appended` and `look` do, UploadTooSlow, ClientDisconnect.
     """
-    pieces = Pieces(write)
+    pieces = Pieces(appended.write)
     try:
         async for chunk in chunks_of(request, pace):
             pieces.add(chunk)
@@ -103,12 +106,15 @@ async def write_body(
             if look is not None:
                 await look()
     finally:
-        await pieces.pass_on(all_of_it=True)
+        try:
+            await pieces.pass_on(all_of_it=True)
+        finally:
+            await finished(appended.settle)
 
 
-async def finished(function: Callable[[bytearray], None], piece: bytearray) -> None:
+async def finished(function: Callable[..., None], *given: bytearray) -> None:
     """Call it in a thread. One who is cancelled waits for its end: the file must not be closed before."""
-    task = asyncio.ensure_future(asyncio.to_thread(function, piece))
+    task = asyncio.ensure_future(asyncio.to_thread(function, *given))
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -85,16 +85,18 @@ class UploadDesk:
         offset = offset_of(self.desk.request, offset)
         upload, file = found.upload, PartialFile(self.premises.blobs, upload_id)
         async with self.premises.update_intake.place(self.device.id):
-            with file.appending(offset, upload.size) as appended:
-                try:
-                    with self.desk.telling(self.round_id):
-                        part = await self._receive(upload, file, appended)
-                except EnvelopeBroken:
-                    with self.premises.database.write() as session:
-                        self._room(session).forget(upload)
-                    raise
+            try:
+                with file.appending(offset, upload.size) as appended, self.desk.telling(self.round_id):
+                    part = await self._receive(upload, file, appended)
+            except EnvelopeBroken:
+                with self.premises.database.write() as session:
+                    self._room(session).forget(upload)
+                raise
+            finally:
+                if not self._is_wanted(upload):  # it was forgotten meanwhile, and its file made anew perhaps
+                    file.forget()
         if part is None:
-            return Arriving(upload, upload.size, appended.size, None)
+            return self.look(upload_id)
         return await self._judged(Arriving(upload, upload.size, upload.size, part))
 
     def delete(self, upload_id: str) -> None:
@@ -109,16 +111,11 @@ class UploadDesk:
         """What the body brings, in the file; the part once that is whole."""
         head = _Head(self, upload, file)
         await head.check(appended.size)
-        try:
-            request, pace = self.desk.request, Pace.of(self.premises.settings)
-            await write_body(request, pace, appended.write, lambda: head.check(appended.size))
-        finally:
-            if not self._is_wanted(upload):  # it was forgotten meanwhile, and its file made anew perhaps
-                file.forget()
+        request, pace = self.desk.request, Pace.of(self.premises.settings)
+        await write_body(request, pace, appended, lambda: head.check(appended.size))
         await head.check(appended.size)
         if appended.size < upload.size:
             return None
-        await asyncio.to_thread(appended.settle)
         try:
             return await self._submitted(upload, file, appended.sha256)
         except FileNotFoundError:

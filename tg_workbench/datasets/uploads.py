@@ -8,6 +8,7 @@ dataset = uploads.complete(owner, upload.id, uploads.file(upload).digest(upload.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from functools import partial
 
 import sqlalchemy as sa
@@ -21,10 +22,16 @@ from tg_workbench.identity import Principal
 from tg_workbench.storage import PartialFile
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.partial_files import folder_of
+from tg_workbench.storage.statements import Statement
 
 LIFETIME_SECONDS = 86_400.0
 MOST_OPEN = 8
 """How many uploads one owner may have begun and not ended."""
+_DUE = Statement(
+    sa.select(col(Upload.id))
+    .where(col(Upload.expires_at) < sa.bindparam("moment"))
+    .limit(sa.literal_column("1"))
+)
 
 
 class Uploads:
@@ -35,15 +42,16 @@ class Uploads:
         self.datasets = datasets
 
     def begin(self, owner: Principal, spec: FileSpec, size: int, sha256: str | None = None) -> Upload:
-        """An upload of a file of `size` bytes.
+        """An upload of a file of `size` bytes. The same again, with its digest, goes on with what was begun.
 
         Raises QuotaExceeded, and what can be said of the dataset already: InvalidRequest, DatasetNotFound.
         """
         self.datasets.expect(owner, spec)
-        self.forget_expired()
-        open_ones = select(sa.func.count()).select_from(Upload)
-        open_ones = open_ones.where(Upload.owner_id == owner.id, col(Upload.dataset_id).is_(None))
-        if self.session.exec(open_ones).one() >= MOST_OPEN:
+        still_open = self._open_ones(owner)
+        for upload in still_open if sha256 is not None else ():
+            if (upload.size, upload.sha256) == (size, sha256) and FileSpec.from_json(upload.asked) == spec:
+                return upload
+        if len(still_open) >= MOST_OPEN:
             raise QuotaExceeded("open uploads", MOST_OPEN)
         upload = Upload(
             id=f"up-{uuid.uuid4()}",
@@ -96,14 +104,26 @@ class Uploads:
         """Forget an upload and what has arrived; a dataset that it became stays. Raises UploadNotFound."""
         self._forget(self.get(owner, upload_id))
 
+    def is_due(self) -> bool:
+        """Whether the time of any is over."""
+        return _DUE.first(self.session, moment=now()) is not None
+
     def forget_expired(self) -> None:
-        """Forget those whose time is over, and files that belong to none."""
+        """Forget those whose time is over."""
         for upload in self.session.exec(select(Upload).where(col(Upload.expires_at) < now())):
             self._forget(upload)
+
+    def tidy(self) -> None:
+        """The same, and files that belong to none: while nothing arrives."""
+        self.forget_expired()
         known = set(self.session.exec(select(Upload.id)))
         for path in folder_of(self.datasets.blobs).glob("up-*"):
             if path.name not in known:
                 after_commit(self.session, partial(path.unlink, missing_ok=True))
+
+    def _open_ones(self, owner: Principal) -> Sequence[Upload]:
+        query = select(Upload).where(Upload.owner_id == owner.id, col(Upload.dataset_id).is_(None))
+        return self.session.exec(query.where(col(Upload.expires_at) >= now())).all()
 
     def _forget(self, upload: Upload) -> None:
         self.session.delete(upload)

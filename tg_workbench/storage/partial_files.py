@@ -53,11 +53,12 @@ class PartialFile:
             size = os.fstat(file.fileno()).st_size
             if offset != size:
                 raise UploadOffsetWrong(size)
+            appended = Appended(file, size, most)
             try:
-                yield Appended(file, size, most)
+                yield appended
             finally:
-                with room_on_disk():
-                    os.fsync(file.fileno())
+                if not appended.is_settled:
+                    appended.settle()
 
     @staticmethod
     def names(name: str) -> bool:
@@ -105,6 +106,8 @@ class Appended:
 
     def __init__(self, file: IO[bytes], size: int, most: int) -> None:
         self.size = size
+        self.is_settled = False
+        """Whether all of it is on the disk; what came before may not be yet."""
         self._file = file
         self._start = size
         self._most = most
@@ -116,9 +119,10 @@ class Appended:
         return None if self._digest is None else self._digest.hexdigest()
 
     def settle(self) -> None:
-        """Bring it to the disk before the block ends, for what is done with it in the block."""
+        """Bring it to the disk, which may take long; the end of the block does it where nobody has."""
         with room_on_disk():
             os.fsync(self._file.fileno())
+        self.is_settled = True
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Add a piece. Raises StorageFull, and InvalidRequest when it is more than was announced."""
@@ -126,6 +130,7 @@ class Appended:
             os.ftruncate(self._file.fileno(), self._start)
             raise InvalidRequest("this is more than the size that was said; nothing of it was kept")
         view = memoryview(piece)
+        self.is_settled = False
         with room_on_disk():
             while view:
                 written = self._file.write(view) or 0

@@ -111,13 +111,17 @@ async def delete_dataset(
 @uploads.post("", status_code=201)
 @needs("datasets")
 async def begin_upload(
-    body: views.BeginUpload, owner: SignedIn, premises: ThePremises, room: UploadsRoom
+    body: views.BeginUpload, owner: SignedIn, premises: ThePremises, room: UploadsRoom, answer: Response
 ) -> views.UploadView:
-    """Announce a file that comes in pieces. Send them with PATCH; what has not come in a day is forgotten."""
+    """Announce a file that comes in pieces. Send them with PATCH; what has not come in a day is forgotten.
+
+    The same again, with its `sha256`, goes on with what was begun: who has lost the answer, or was stopped.
+    """
     if body.size > premises.settings.max_upload_bytes:
         raise BodyTooLarge(f"a file may have {premises.settings.max_upload_bytes} bytes here")
     spec = body.as_spec(file_name_of(body.file_name))
-    return views.UploadView.of(room.begin(owner, spec, body.size, body.sha256), 0)
+    upload = room.begin(owner, spec, body.size, body.sha256)
+    return _shown(upload, room.offset(upload), answer)
 
 
 @uploads.get("/{upload_id}")
@@ -173,9 +177,11 @@ class _Desk:
             return upload, upload.size
         offset = offset_of(request, offset)
         with self.premises.intake.place(self.owner.id), file.appending(offset, upload.size) as appended:
-            await write_body(request, Pace.of(self.premises.settings), appended.write)
+            await write_body(request, Pace.of(self.premises.settings), appended)
         if appended.size < upload.size:
-            return upload, appended.size
+            with self._room(write=False) as room:  # it may have been forgotten meanwhile
+                upload = room.get(self.owner, self.upload_id)
+                return upload, room.offset(upload)
         source = await asyncio.to_thread(file.digest, upload.sha256, appended.sha256)
         with self._room(write=True) as room:
             room.complete(self.owner, self.upload_id, source)
