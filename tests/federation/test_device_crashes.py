@@ -109,6 +109,24 @@ def test_what_a_device_leaves_out_is_remembered_once_its_update_has_arrived(
     fleet.over(started["id"])
 
 
+def test_what_a_device_that_died_has_left_half_written_goes(
+    fleet: Fleet, pair: tuple[Device, Device]
+) -> None:
+    alone = {"participant_criteria": {"min_participants": 1}}
+    started = [fleet.start(**alone) for _ in range(2)]
+    folder = pair[0]._folder.path
+    half = [".new-a8c_12xy", "update-round_0.sealed", "pending-residual-round_0.safetensors"]
+    for name in half:  # it was killed while it kept an update, and never comes back to that round
+        (folder / name).write_bytes(b"half")
+    for each in started:
+        fleet.recruiting(each["id"])
+        took = pair[0].take_part(each["id"], rows_of(0))
+        assert took is not None
+        assert took.status == "accepted"
+    assert [name for name in half if (folder / name).exists()] == []
+    assert [path.name for path in folder.iterdir() if path.name.startswith((".new-", "update-"))] == []
+
+
 def test_no_update_is_in_any_log(fleet: Fleet, pair: tuple[Device, Device]) -> None:
     home = fleet.server.home
     logs = [fleet.server.log, *home.glob("logs/*")]

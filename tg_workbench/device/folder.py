@@ -6,12 +6,15 @@ Files appear whole or not at all, and only their owner may read them.
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import json
 import os
 import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import safetensors
@@ -23,7 +26,7 @@ from tg_workbench.crypto.manifests import text_of
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.errors import DeviceFolderUnusable, QuantumKeyInvalid
 
-FILE, TRIAL = "device.json", ".trial"
+FILE, TRIAL, NEW = "device.json", ".trial", ".new-"
 MOST_BYTES = 1 << 16
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,150}")
 
@@ -118,14 +121,31 @@ class DeviceFolder:
         """Write a file of this name. Raises DeviceFolderUnusable."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, new = tempfile.mkstemp(dir=self.path, prefix=".new-")  # mkstemp makes it 0600
-            with os.fdopen(descriptor, "wb") as file:
+            file, new = self._new()
+            with file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(new).replace(self.path / name)
+                new.replace(self.path / name)
         except OSError as failure:
             raise DeviceFolderUnusable(str(self.path), failure.strerror or "it cannot be written") from None
+
+    def tidy(self) -> None:
+        """Remove what one that was killed has left half written; a file may hold private keys."""
+        for path in self.path.glob(f"{NEW}*"):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # who still writes holds it
+                path.unlink()
+
+    def _new(self) -> tuple[IO[bytes], Path]:
+        """A new file, and a lock on it, which whoever tidies looks for."""
+        while True:
+            descriptor, name = tempfile.mkstemp(dir=self.path, prefix=NEW)  # mkstemp makes it 0600
+            file = os.fdopen(descriptor, "wb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:  # else it was tidied away before it was locked
+                return file, Path(name)
+            file.close()
 
 
 def file_name(kind: str, id_: str, ending: str = "safetensors") -> str:

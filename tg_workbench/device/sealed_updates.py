@@ -48,6 +48,7 @@ class SealedUpdates:
         self.forget(update.round_id)
         for round_id in self.rounds()[: 1 - MOST]:
             self.forget(round_id)
+        self.tidy()
         for kind, vector in vectors.items():
             self.folder.remember(f"{PENDING}-{kind}", update.round_id, vector)
         self.folder.put(self._name(update.round_id, "sealed"), envelope)
@@ -92,6 +93,17 @@ class SealedUpdates:
         pending = self.folder.path.glob(self._pending("*", round_id))
         for path in (self.folder.path / self._name(round_id, "json"), self.path(round_id), *pending):
             path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what belongs to none: the device died while it kept one, or forgot one."""
+        self.folder.tidy()
+        known = self.rounds()
+        whole = {self._name(round_id, "sealed") for round_id in known}
+        whole.update(path.name for id_ in known for path in self.folder.path.glob(self._pending("*", id_)))
+        for pattern in (f"{KIND}-*.sealed", f"{PENDING}-*"):
+            for path in self.folder.path.glob(pattern):
+                if path.name not in whole:
+                    path.unlink(missing_ok=True)
 
     def _name(self, round_id: str, ending: str) -> str:
         return file_name(KIND, round_id, ending)
