@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ from tests.contracts.envelopes import refusal
 from tests.contracts.people import Person
 from tests.contracts.test_datasets import BOUNDARY, FILE_PART, asked, ended, files_of, table
 from tests.workbench_server import WorkbenchServer
+from tg_workbench import Workbench
 
 UPLOADS = "/workbench/v1/uploads"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -356,6 +358,33 @@ def test_a_piece_is_taken_as_it_is_or_not_at_all(wire: httpx.Client) -> None:
     assert (told.status, "Content-Encoding" in told.message) == (422, True)
     assert wire.get(f"{UPLOADS}/{upload_id}").json()["offset"] == 0
     wire.delete(f"{UPLOADS}/{upload_id}")
+
+
+def test_many_files_of_one_owner_wait_for_their_turns(server: WorkbenchServer, tmp_path: Path) -> None:
+    workbench = Workbench(socket=str(server.socket), api_key=server.api_key)
+    may_end = threading.Event()
+
+    def drips() -> Iterator[bytes]:
+        yield FILE_PART[:-2]
+        may_end.wait(40)
+
+    def hold() -> int:
+        with server.client() as other:
+            return other.post("/datasets/upload", content=drips(), headers=FORM).status_code
+
+    path = tmp_path / "rows.csv"
+    path.write_bytes(table())
+    with ThreadPoolExecutor(5) as pool:
+        held, deadline = [pool.submit(hold) for _ in range(4)], time.monotonic() + 20
+        while sum(".new-" in each for each in files_of(server)) < 4:
+            assert time.monotonic() < deadline, "they have no places"
+            time.sleep(0.05)
+        sending = pool.submit(workbench.datasets.upload, path, wait=False)
+        time.sleep(1)
+        may_end.set()
+        assert sending.result(30).wait(30).status == "ready"
+        assert {each.result() for each in held} == {400}
+    workbench.close()
 
 
 def test_nobody_sends_to_the_upload_of_another(alice: Person, bob: Person) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.federation.attacking import OCTETS, Attacker, asked, refusals
+from tests.federation.attacking import OCTETS, Attacker, asked, blobs, refusals
 from tests.federation.conftest import CLASSES, SIDE, Fleet, fleet_of, rows_of, until
 from tests.federation.test_attacks import spoiled
 from tests.federation.test_secure_rounds import begun as begun_masked
@@ -388,6 +388,29 @@ def test_of_two_who_send_at_once_one_waits_and_the_last_that_was_begun_counts(
         assert code_of(sending.result(30)) == (404, "UPLOAD_NOT_FOUND")
     assert sender.is_forgotten(upload)
     assert sender.send(other, 0, second).json()["submitted"]["status"] == "accepted"
+
+
+@pytest.mark.parametrize("hidden", [[8], [1000, 800]], ids=["small", "large"])
+def test_a_device_waits_until_there_is_a_place_for_its_update(
+    fleet: Fleet, device: Device, hidden: list[int]
+) -> None:
+    sender = Sender.joins(fleet, device, model_config={**MODEL, "hidden_sizes": hidden})
+    may_end, token = threading.Event(), sender.token()
+
+    def drips() -> Iterator[bytes]:
+        yield b"x"
+        may_end.wait(40)
+
+    with ThreadPoolExecutor(5) as pool:
+        dripping = [pool.submit(sender.submit, drips(), token=token) for _ in range(4)]
+        until(lambda: sum(name.startswith(".new-") for name in blobs(fleet)) == 4, 20)
+        taking = pool.submit(device.take_part, sender.round_id, rows_of(0))
+        time.sleep(4)  # it is told that there is no place, again and again
+        may_end.set()
+        took = taking.result(60)
+        assert {each.result(20).status_code for each in dripping} == {422}
+    assert took is not None
+    assert took.status == "accepted"
 
 
 # ------------------------------------------------------------------------------- processes that die

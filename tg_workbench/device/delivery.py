@@ -8,6 +8,7 @@ from typing import Any
 from tg_workbench.device.sealed_updates import SealedUpdate, SealedUpdates
 from tg_workbench.errors import (
     InvalidRequest,
+    QuotaExceeded,
     RoundNotFound,
     RoundNotOpen,
     SecureAggregationRefused,
@@ -16,6 +17,7 @@ from tg_workbench.errors import (
     UploadNotFound,
 )
 from tg_workbench.sdk.connection import Body, Connection
+from tg_workbench.sdk.patience import Patience
 from tg_workbench.sdk.sources import SourceFile
 from tg_workbench.sdk.uploads import OCTETS, Sending
 
@@ -43,9 +45,7 @@ class Delivery:
     def send(self) -> Mapping[str, Any]:
         """What the workbench says of it, with the receipt. Raises one of NEVER, CallFailed."""
         if self.update.size <= AT_ONCE_BYTES:
-            path = f"/api/v1/fl/rounds/{self.update.round_id}/submit"
-            body = Body(self.file.path.read_bytes(), OCTETS)
-            return self.connection.post(path, body, answer_seconds=ANSWER_SECONDS)
+            return self._at_once()
         for left in reversed(range(MOST_BEGINNINGS)):
             try:
                 return self._in_pieces()
@@ -54,6 +54,15 @@ class Delivery:
                 if not left or type(failure) not in (UploadNotFound, InvalidRequest):
                     raise
         raise AssertionError("the last beginning has an end")
+
+    def _at_once(self) -> Mapping[str, Any]:
+        path = f"/api/v1/fl/rounds/{self.update.round_id}/submit"
+        body, patience = Body(self.file.path.read_bytes(), OCTETS), Patience(self.connection.patience)
+        while True:
+            try:
+                return self.connection.post(path, body, answer_seconds=ANSWER_SECONDS)
+            except QuotaExceeded as full:  # updates of many devices come at once
+                patience.wait_after(full)
 
     def _in_pieces(self) -> Mapping[str, Any]:
         uploads = f"/workbench/v1/federation/rounds/{self.update.round_id}/uploads"

@@ -9,6 +9,7 @@ from typing import Any
 
 from tg_workbench.errors import (
     CallFailed,
+    QuotaExceeded,
     RateLimited,
     UploadBusy,
     UploadOffsetWrong,
@@ -27,7 +28,7 @@ PIECE_BYTES = 4 << 20
 LAST_PIECE_SECONDS = 300.0
 """With the last piece the workbench reads the whole file once, to know that it came as it was sent."""
 LEAST_PIECE_BYTES, READ_BYTES = 256 << 10, 256 << 10
-PASSING = (UploadBusy, UploadTooSlow, RateLimited)
+PASSING = (UploadBusy, UploadTooSlow, RateLimited, QuotaExceeded)
 """What a piece may fail for and the next one not: the request of a broken line is still there, say."""
 MOST_LIMITED_SECONDS = 60.0
 """How long it is waited for at most where too many pieces were sent in a while."""
