@@ -24,7 +24,10 @@ from tg_workbench.sdk.wire import WireBroken
 
 UPLOADS = "/workbench/v1/uploads"
 OCTETS = "application/octet-stream"
-PIECE_BYTES = 4 << 20
+PIECE_BYTES, MOST_PIECE_BYTES = 4 << 20, 32 << 20
+"""The first one, and the largest: every piece costs a way there and back, and to be brought to the disk."""
+QUICK_SECONDS = 1.0
+"""What took longer is followed by nothing larger: progress is told of with each piece."""
 LAST_PIECE_SECONDS = 300.0
 """With the last piece the workbench reads the whole file once, to know that it came as it was sent."""
 LEAST_PIECE_BYTES, READ_BYTES = 256 << 10, 256 << 10
@@ -104,8 +107,8 @@ class Upload:
 class Sending:
     """Sends a file to an upload that was begun, on from where that is.
 
-    After a piece that did not arrive it asks how much is there, and sends smaller ones for a while: one that
-    is refused would have been sent in vain.
+    Pieces grow while the line is quick. After one that did not arrive it asks how much is there, and sends
+    smaller ones for a while: one that is refused would have been sent in vain.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class Sending:
         self._file = file
         self._size = file.size
         self._tell = tell
-        self._most = self._next = most_bytes or PIECE_BYTES
+        self._most, self._next = most_bytes or MOST_PIECE_BYTES, most_bytes or PIECE_BYTES
 
     def finish(
         self, path: str, upload: dict[str, Any], is_done: Callable[[dict[str, Any]], bool]
@@ -130,17 +133,18 @@ class Sending:
         """
         patience = Patience(self._connection.patience)
         while not is_done(upload):
-            offset = int(upload["offset"])
+            offset, began = int(upload["offset"]), time.monotonic()
             self._tell(offset)
             try:
                 upload = self._send_piece(path, offset)
                 failure: WorkbenchError = CallFailed(f"nothing of {self._file.name} arrives any more")
-                self._next = min(2 * self._next, self._most)
+                if time.monotonic() - began < QUICK_SECONDS:
+                    self._next = min(2 * self._next, self._most)
             except UploadOffsetWrong as elsewhere:  # a try whose answer was lost did arrive, or a part of it
                 upload, failure = {"offset": elsewhere.offset}, elsewhere
             except (WireBroken, *PASSING) as broken:
                 failure = self._connection.unreachable(broken) if isinstance(broken, WireBroken) else broken
-                self._next = min(self._most, LEAST_PIECE_BYTES)
+                self._next = min(self._next, LEAST_PIECE_BYTES)
                 time.sleep(min(float(getattr(broken, "retry_after", 0.0)), MOST_LIMITED_SECONDS))
                 upload = self._connection.get(path)
             if not is_done(upload) and int(upload["offset"]) <= offset:

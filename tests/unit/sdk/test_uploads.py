@@ -93,6 +93,24 @@ def test_after_a_broken_line_pieces_are_small_for_a_while(
     assert [len(piece) for _, piece in pieces(server)] == [HALF, 1000, 2000, 4000, len(CONTENT) - 7000]
 
 
+@pytest.mark.parametrize(("quick", "sizes"), [(60.0, [1000, 2000, 3000, 3000, 1240]), (0.0, [1000] * 11)])
+def test_pieces_grow_while_the_line_is_quick(
+    server: ScriptedServer,
+    workbench: Workbench,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quick: float,
+    sizes: list[int],
+) -> None:
+    for name, value in (("PIECE_BYTES", 1000), ("MOST_PIECE_BYTES", 3000), ("QUICK_SECONDS", quick)):
+        monkeypatch.setattr(uploads, name, value)
+    sizes = [*sizes[:-1], len(CONTENT) - sum(sizes[:-1])]
+    arrived = [upload(sum(sizes[:number])) for number in range(len(sizes))]
+    server.script = [*arrived, upload(len(CONTENT), "ds-1"), READY]
+    workbench.datasets.upload(file)
+    assert [len(piece) for _, piece in pieces(server)] == sizes
+
+
 def test_a_piece_that_arrived_without_an_answer_is_not_sent_again(
     server: ScriptedServer, workbench: Workbench, file: Path
 ) -> None:
