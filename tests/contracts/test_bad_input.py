@@ -247,6 +247,12 @@ def test_another_method_is_405_and_says_which_there_are(api: httpx.Client, path:
     assert answer.headers["allow"]
 
 
+def test_what_a_path_takes_is_all_that_its_routes_take(api: httpx.Client) -> None:
+    one = api.put("/workbench/v1/uploads/up-550e8400-e29b-41d4-a716-446655440000")
+    assert (one.status_code, one.headers["allow"]) == (405, "DELETE, GET, PATCH")
+    assert api.put("/workbench/v1/datasets").headers["allow"] == "GET, POST"
+
+
 def test_a_body_that_says_it_is_too_large_is_refused_unread(
     workbench_server: WorkbenchServer,
 ) -> None:

@@ -5,8 +5,10 @@ The longest prefix wins, on whole segments, also where a contract serves nothing
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from tg_workbench.contracts.aitip.errors import AITIP
 from tg_workbench.contracts.coordination.errors import COORDINATION
@@ -66,4 +68,12 @@ def render(request: Request, error: Exception) -> Response:
 
 async def answer_failure(request: Request, error: Exception) -> Response:
     """The application's one exception handler."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        error = HTTPException(405, headers={"Allow": ", ".join(_methods_at(request))})
     return render(request, error)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """What a path takes, by whichever routes: the router knows of the first one only."""
+    there = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in there for method in getattr(route, "methods", None) or ()})
