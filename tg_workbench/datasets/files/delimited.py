@@ -1,12 +1,14 @@
 """Delimited: a CSV file as a table of texts. The structure is checked line by line before Polars reads it.
 
-Commas, semicolons, tabs or bars; UTF-8, or UTF-16 and UTF-32 that say so by a byte order mark.
+Commas, semicolons, tabs or bars, also named by a first line `sep=;`; UTF-8, or UTF-16 and UTF-32 that say
+so by a byte order mark.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -18,12 +20,15 @@ import numpy as np
 import polars as pl
 
 from tg_workbench.datasets.files.formats import LOOK_BYTES, bom_of
-from tg_workbench.datasets.files.frames import check_names
+from tg_workbench.datasets.files.frames import check_names, few
 from tg_workbench.datasets.files.limits import Limits
+from tg_workbench.datasets.files.notation import comma_columns, with_points
 from tg_workbench.datasets.raw_columns import is_missing
 from tg_workbench.errors import DatasetInvalid
 
 DELIMITERS = ",;\t|"
+NAMED = re.compile(rb'"?sep=([,;\t|])"?\r?\n')
+"""A line that spreadsheets write before the header, and read."""
 NEWLINE = 10
 
 
@@ -49,13 +54,17 @@ class CsvTable:
         csv.field_size_limit(limits.field_bytes)
         with self._source.open("rb") as file:
             head = file.read(LOOK_BYTES)
-            mark, _ = bom_of(head)
-            self._delimiter = _delimiter(head[mark:].decode(errors="replace"))
-            file.seek(mark)
-            header, self._data_start, self._header_lines = self._first(file, mark)
-            self._header_bytes = head[mark : self._data_start].strip()
+            start, _ = bom_of(head)
+            named = NAMED.match(head, start)
+            start = start if named is None else named.end()
+            text = head[start:].decode(errors="replace")
+            self._delimiter = _delimiter(text) if named is None else named[1].decode()
+            file.seek(start)
+            header, self._data_start, self._header_lines = self._first(file, start, int(named is not None))
+            self._header_bytes = head[start : self._data_start].strip()
         self.header = tuple(name.strip() for name in header)
         self._check_header()
+        self._with_comma = () if self._delimiter == "," else self._comma_columns(text)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,8 +73,12 @@ class CsvTable:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was left out."""
-        return ("column 1 has no name: it is left out as an index of the rows",) * self._left_out
+        """What was left out, and which numbers have a decimal comma."""
+        left_out = ("column 1 has no name: it is left out as an index of the rows",) * self._left_out
+        named = [self.header[place] for place in self._with_comma]
+        if not named:
+            return left_out
+        return (*left_out, f"numbers have a decimal comma in {few(named)}: 1,5 is read as 1.5")
 
     @property
     def _left_out(self) -> int:
@@ -185,6 +198,8 @@ class CsvTable:
                     for name, values in zip(columns, zip(*held, strict=True), strict=True)
                 ]
             )
+        if self._with_comma:
+            frame = with_points(frame, self._with_comma)
         if self._left_out:
             frame = frame.select(pl.nth(number).alias(str(number - 1)) for number in range(1, frame.width))
         return frame
@@ -193,9 +208,17 @@ class CsvTable:
         lines = _lines(data.decode())
         return [values for values in csv.reader(lines, delimiter=self._delimiter, strict=True) if values]
 
+    def _comma_columns(self, text: str) -> tuple[int, ...]:
+        """Those in which the file's beginning has decimal commas."""
+        try:
+            rows = [row for row in csv.reader(_lines(text), delimiter=self._delimiter) if row]
+        except csv.Error:
+            return ()
+        return comma_columns(rows[1:-1] or rows[1:], len(self.header))
+
     # ---------------------------------------------------------------------------------------- header
-    def _first(self, file: IO[bytes], start: int) -> tuple[list[str], int, int]:
-        lines = _Lines(file, start, 0, self._limits)
+    def _first(self, file: IO[bytes], start: int, before: int) -> tuple[list[str], int, int]:
+        lines = _Lines(file, start, before, self._limits)
         try:
             for values in csv.reader(lines, delimiter=self._delimiter, strict=True):
                 if values:

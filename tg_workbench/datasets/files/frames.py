@@ -13,6 +13,8 @@ from tg_workbench.errors import DatasetInvalid
 
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 LARGEST_INTEGER = 2**63 - 1
+MOST_TOLD = 5
+"""Of columns that could be named in a warning."""
 
 
 class Table(Protocol):
@@ -59,6 +61,11 @@ def check_names(names: Sequence[str], limits: Limits) -> None:
         seen.setdefault(name, number)
     if problems:
         raise DatasetInvalid.of(problems)
+
+
+def few(names: Sequence[str]) -> str:
+    """Names of columns for a sentence: the first, and a sign that there are more."""
+    return ", ".join(names[:MOST_TOLD]) + (", …" if len(names) > MOST_TOLD else "")
 
 
 def frame_of(columns: Iterable[Sequence[Any]]) -> pl.DataFrame:

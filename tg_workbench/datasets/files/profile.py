@@ -18,13 +18,12 @@ from tg_workbench.datasets.files.cells import mapped, names_of, numbers_of, text
 from tg_workbench.datasets.files.cells_digest import CellsDigest
 from tg_workbench.datasets.files.frames import Table
 from tg_workbench.datasets.files.limits import Limits
+from tg_workbench.datasets.files.notation import ENOUGH, MOSTLY, WRITTEN_OTHERWISE
 from tg_workbench.datasets.files.values import Column, FileRequest
 from tg_workbench.datasets.raw_columns import LARGEST, MISSING_WORDS, days_of, is_missing, switch_of, text_of
 from tg_workbench.errors import DatasetInvalid, InvalidField, InvalidRequest
 
 MOST_STRANGE = 5
-MOSTLY, ENOUGH = 0.9, 10
-"""A column of which so large a part is numbers, of at least so many, holds mistakes and no categories."""
 LONG_TEXT = 32
 PREVIEW_ROWS = 5
 PREVIEW_CHARACTERS = 80
@@ -51,6 +50,8 @@ class Found:
     is_whole: bool = True
     may_be_switch: bool = True
     may_be_date: bool = True
+    may_be_otherwise: bool = True
+    """Whether all its words look like numbers or dates of another notation."""
     characters: int = 0
     values: dict[str, int] | None = field(default_factory=dict)
     """How often each value is there; None: too many."""
@@ -85,6 +86,12 @@ class Found:
         """Whether it is a column of numbers but for some cells."""
         is_mostly = self.count >= ENOUGH and self.numbers >= MOSTLY * self.count
         return self.type == "category" and self.wanted is None and is_mostly
+
+    @property
+    def is_written_otherwise(self) -> bool:
+        """Whether it is read as words, and all of them look like numbers or dates."""
+        is_words = self.type in ("category", "text") and self.count - self.numbers >= ENOUGH
+        return is_words and self.may_be_otherwise
 
     @property
     def deviation(self) -> float:
@@ -219,6 +226,8 @@ class Profile:
             found.may_be_switch = switch_of(words[0]) is not None and _all(words, switch_of)
         if found.may_be_date:
             found.may_be_date = days_of(words[0]) is not None and _all(words, days_of)
+        if found.may_be_otherwise:
+            found.may_be_otherwise = bool(words.str.contains(WRITTEN_OTHERWISE).all())
 
 
 def require_columns(word: str, names: Sequence[str], told: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ import polars as pl
 from tg_workbench.datasets.contents import UNIT_IDS
 from tg_workbench.datasets.encoding import Bucketed, Dated, Encoding, Named, Number, RawColumn, Switch
 from tg_workbench.datasets.files.cells import numbers_of, places_of
-from tg_workbench.datasets.files.frames import Table
+from tg_workbench.datasets.files.frames import Table, few
 from tg_workbench.datasets.files.limits import Limits
 from tg_workbench.datasets.files.profile import Found, Profile, require_columns
 from tg_workbench.datasets.files.targets import Target, guessed, target_of
@@ -23,9 +23,6 @@ from tg_workbench.datasets.files.units import Units
 from tg_workbench.datasets.files.values import FileRequest, Inspection, Prepared
 from tg_workbench.datasets.raw_columns import text_of
 from tg_workbench.errors import DatasetInvalid, InvalidRequest
-
-MOST_TOLD = 5
-"""Of columns that could be named in a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +95,7 @@ def _plan(table: Table, request: FileRequest, limits: Limits) -> Plan:
     if not columns:
         raise DatasetInvalid("has no column left to learn from")
     encoding = Encoding("table", target.task, columns, target.class_names, target=name)
+    warnings += _written_otherwise(profile, request, [*names, name])
     return Plan(table, profile, encoding, target, request.unit_column, (*table.warnings, *warnings))
 
 
@@ -146,12 +144,23 @@ def _columns(
             kept.append(_column(found, request, limits, optional=is_optional))
     squeezed = [column.name for column in kept if isinstance(column, Number) and column.scaling == "asinh"]
     if squeezed and not request.is_public:
-        told = ", ".join(squeezed[:MOST_TOLD]) + (", …" if len(squeezed) > MOST_TOLD else "")
         warnings.append(
             f"{len(squeezed)} column(s) of numbers have no declared range and are read through asinh, which "
-            f"tells large numbers and close ones badly apart: give ranges for {told}"
+            f"tells large numbers and close ones badly apart: give ranges for {few(squeezed)}"
         )
     return tuple(kept), warnings
+
+
+def _written_otherwise(profile: Profile, request: FileRequest, names: list[str]) -> list[str]:
+    """A warning of columns that are names to us, and look like numbers or dates to a reader."""
+    declared = {*request.categories, *([names[-1]] if request.classes is not None else ())}
+    found = [name for name in names if name not in declared and profile.columns[name].is_written_otherwise]
+    if not found:
+        return []
+    return [
+        f"column(s) {few(found)} look like numbers or dates and are read as words: "
+        "write 1234.5 and 2024-12-31 to have them read as such"
+    ]
 
 
 def _column(found: Found, request: FileRequest, limits: Limits, *, optional: bool) -> RawColumn:
