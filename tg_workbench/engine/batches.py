@@ -135,7 +135,7 @@ def read_targets(batch: Mapping[str, Any], *, count: int, output_size: int, loss
     if values[:1].numel() != output_size and count:
         raise InvalidBatch(f"targets must hold {output_size} value(s) per example, one per output")
     if loss == "bce" and bool(((values < 0) | (values > 1)).any()):
-        raise InvalidBatch("targets of bce must lie from 0 to 1")
+        raise InvalidBatch("targets of bce must lie from 0 to 1: for other numbers take linear or mlp")
     return values.reshape(count, output_size)
 
 

@@ -193,6 +193,8 @@ class Validation(Value):
     def __str__(self) -> str:
         """Every problem and every warning in a line of its own."""
         lines = [f"{problem.get('where')}: {problem.get('problem')}" for problem in self.errors]
+        if len(self.errors) >= DatasetInvalid.MOST:
+            lines.append(f"these are the first {len(self.errors)}: there may be more")
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(["valid" if self.valid else "not valid", *lines])
 

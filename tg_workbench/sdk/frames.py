@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 PLAIN_KINDS = "iub"
 """NumPy's whole numbers and truth values, of which none can be missing."""
+STRANGE = (
+    "column {} holds values of several types, or of one that no table file has: "
+    "make them all numbers, texts, dates or truth values"
+)
 
 
 def is_frame(value: Any) -> bool:
@@ -35,9 +39,9 @@ def polars_frame(frame: Any) -> pl.DataFrame:
         frame = frame.collect()
     if isinstance(frame, pl.DataFrame):
         return frame
-    if hasattr(frame, "iloc"):
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):
         return _from_pandas(frame)
-    if hasattr(frame, "__arrow_c_stream__"):
+    if hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "iloc"):
         return pl.DataFrame(frame)
     raise InvalidBatch(f"a {type(frame).__name__} is no table: give a file, or a pandas or Polars DataFrame")
 
@@ -64,9 +68,9 @@ def _column(name: str, column: Any) -> pl.Series:
         if kind == "f":
             return pl.Series(name, column.to_numpy(), nan_to_null=True)
         plain = column.astype(object)
-        return pl.Series(name, plain.where(column.notna(), None).tolist())
+        series = pl.Series(name, plain.where(column.notna(), None).tolist())
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as failure:
-        raise InvalidBatch(
-            f"column {name} holds values of several types, or of one that no table file has: "
-            "make them all numbers, texts, dates or truth values"
-        ) from failure
+        raise InvalidBatch(STRANGE.format(name)) from failure
+    if series.dtype == pl.Object:
+        raise InvalidBatch(STRANGE.format(name))
+    return series

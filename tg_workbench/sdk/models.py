@@ -89,7 +89,7 @@ class Model(Connected):
         """A class and how sure the model is of it, or a value, for each row, in order.
 
         Rows are lists in the order of `inputs`, dicts by column, an array, a DataFrame (columns that it does
-        not read stay here), pictures, or texts; one row alone is answered by a list of one. Raises
+        not read stay here), pictures (arrays, channels first, or Pillow's), or texts; one row alone is answered by a list of one. Raises
         InvalidRequest, naming row and column.
         """
         connection = self._connected()

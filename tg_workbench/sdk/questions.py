@@ -1,4 +1,4 @@
-"""Rows to predict (lists, dicts, arrays, tables, texts) as the workbench is asked about them, in parts.
+"""Rows to predict (lists, dicts, arrays, tables, pictures, texts) as the workbench is asked about them, in parts.
 
 What is missing in a table (NaN, NaT, None) is null: models of tables know what to make of it.
 """
@@ -37,8 +37,10 @@ class Reading:
 
 def rows_to_ask(rows: Any, reading: Reading) -> list[Any]:
     """Rows as JSON has them, in order. One row alone is a list of one. Raises InvalidBatch."""
-    if isinstance(rows, str | Mapping):
+    if isinstance(rows, str | Mapping) or _is_picture(rows):
         rows = [rows]
+    elif _is_series(rows):
+        rows = _of_series(rows, reading)
     elif is_frame(rows):
         rows = _of_frame(rows, reading)
     elif hasattr(rows, "__array__") or hasattr(rows, "detach"):
@@ -79,13 +81,16 @@ def _is_one_row(rows: Sequence[Any], reading: Reading) -> bool:
 def _is_nested(value: Any) -> bool:
     if isinstance(value, str | bytes):
         return False
-    return isinstance(value, Sequence) or getattr(value, "ndim", 0) > 0 or hasattr(value, "detach")
+    is_array = getattr(value, "ndim", 0) > 0 or hasattr(value, "detach")
+    return isinstance(value, Sequence) or is_array or _is_picture(value)
 
 
 def _of_frame(frame: Any, reading: Reading) -> list[Any]:
     """A table's rows by column; columns that the model does not read, as its target, stay here."""
     table = polars_frame(frame)
     if reading.takes_texts:
+        if table.width != 1:
+            raise InvalidBatch(f"this model reads texts: give the column of them, not all {table.width}")
         return table.to_series().to_list()
     if reading.inputs is None:  # numbers in order: such a model knows no columns
         return [list(row) for row in table.iter_rows()]
@@ -93,6 +98,37 @@ def _of_frame(frame: Any, reading: Reading) -> list[Any]:
     if missing:
         raise InvalidBatch(f"this model reads column {missing[0]}, and the table has none of that name")
     return table.select(reading.inputs).to_dicts()
+
+
+def _is_series(rows: Any) -> bool:
+    """One column of pandas, or one row."""
+    return hasattr(rows, "iloc") and not hasattr(rows, "columns")
+
+
+def _of_series(series: Any, reading: Reading) -> list[Any]:
+    """A row by the names in its index, else its values in order; texts are a row each."""
+    if reading.takes_texts:
+        return list(series)
+    if reading.inputs is None or not all(isinstance(name, str) for name in series.index):
+        return [list(series)]
+    missing = [name for name in reading.inputs if name not in series.index]
+    if missing:
+        raise InvalidBatch(f"this model reads column {missing[0]}, and the row has none of that name")
+    return [{name: series[name] for name in reading.inputs}]
+
+
+def _is_picture(row: Any) -> bool:
+    """Whether it is an image of Pillow."""
+    return hasattr(row, "getbands") and hasattr(row, "convert")
+
+
+def _of_picture(picture: Any, reading: Reading) -> Any:
+    """Its bytes, channels first, in as many channels as the model sees."""
+    import numpy as np
+
+    is_grey = reading.shape[:1] == (1,)
+    pixels = np.asarray(picture.convert("L" if is_grey else "RGB"))
+    return _numbers(pixels[None] if is_grey else pixels.transpose(2, 0, 1), reading).tolist()
 
 
 def _of_array(rows: Any, reading: Reading) -> Any:
@@ -124,6 +160,8 @@ def _of_row(row: Any, reading: Reading) -> Any:
         return {str(name): _plain(value) for name, value in row.items()}
     if isinstance(row, str):
         return row
+    if _is_picture(row):
+        return _of_picture(row, reading)
     if hasattr(row, "__array__") or hasattr(row, "detach"):
         return _numbers(row, reading).tolist()
     if isinstance(row, Sequence):

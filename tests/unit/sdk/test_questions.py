@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 
 from tg_workbench import InvalidBatch
 from tg_workbench.sdk import questions
@@ -18,6 +19,7 @@ TABLE = Reading(("age", "city"))
 NUMBERS = Reading(None, (3,))
 PICTURES = Reading(None, (1, 2, 2))
 NAMED_PICTURES = Reading(None, (1, 2, 2), takes_bytes=True)
+COLOURS = Reading(None, (3, 2, 2), takes_bytes=True)
 TEXTS = Reading(None, (), takes_texts=True)
 GREY = np.array([[0, 255], [51, 102]], np.uint8)
 
@@ -42,6 +44,15 @@ GREY = np.array([[0, 255], [51, 102]], np.uint8)
         (GREY, PICTURES, [[[0.0, 1.0], [pytest.approx(0.2), pytest.approx(0.4)]]]),
         (GREY[None], NAMED_PICTURES, [GREY[None].tolist()]),
         (GREY[None, None], NAMED_PICTURES, [GREY[None].tolist()]),
+        (Image.fromarray(GREY), NAMED_PICTURES, [GREY[None].tolist()]),
+        ([Image.fromarray(GREY).convert("RGB")] * 2, NAMED_PICTURES, [GREY[None].tolist()] * 2),
+        (Image.fromarray(GREY), COLOURS, [[GREY.tolist()] * 3]),
+        (Image.fromarray(GREY), PICTURES, [[[[0.0, 1.0], [pytest.approx(0.2), pytest.approx(0.4)]]]]),
+        (pd.Series({"sick": "no", "city": "Rome", "age": 1}), TABLE, [{"age": 1, "city": "Rome"}]),
+        (pd.Series([1, "Rome"]), TABLE, [[1, "Rome"]]),
+        (pd.Series([1.0, 2.0, 3.0]), NUMBERS, [[1.0, 2.0, 3.0]]),
+        (pd.Series(["a", "b"], index=["x", "y"]), TEXTS, ["a", "b"]),
+        (pl.Series(["a", "b"]), TEXTS, ["a", "b"]),
     ],
 )
 def test_rows_of_every_shape_become_a_list_of_rows(rows: Any, reading: Reading, asked: Any) -> None:
@@ -56,6 +67,13 @@ def test_a_table_keeps_its_order_and_leaves_out_what_is_not_read(kind: Any) -> N
     assert second["city"] is None
     with pytest.raises(InvalidBatch, match="reads column age"):
         rows_to_ask(kind({"city": ["Rome"]}), TABLE)
+
+
+def test_what_is_not_in_a_table_or_row_is_named() -> None:
+    with pytest.raises(InvalidBatch, match="reads column age, and the row has none"):
+        rows_to_ask(pd.Series({"city": "Rome"}), TABLE)
+    with pytest.raises(InvalidBatch, match="give the column of them, not all 2"):
+        rows_to_ask(pl.DataFrame({"id": [1], "text": ["a"]}), TEXTS)
 
 
 def test_values_are_told_as_json_has_them() -> None:

@@ -39,6 +39,10 @@ def test_every_kind_of_pandas_column_is_a_column_of_a_file() -> None:
 def test_what_no_table_file_holds_is_named() -> None:
     with pytest.raises(InvalidBatch, match="column mixed holds values of several types"):
         polars_frame(pd.DataFrame({"mixed": [1, "a"]}))
+    with pytest.raises(InvalidBatch, match="column things holds values of several types"):
+        polars_frame(pd.DataFrame({"things": [object(), 1]}))
+    with pytest.raises(InvalidBatch, match="a Series is no table"):
+        polars_frame(pd.Series([1, 2]))
     with pytest.raises(InvalidBatch, match="column a is there twice"):
         polars_frame(pd.DataFrame([[1, 2]], columns=["a", "a"]))
     assert polars_frame(pl.DataFrame({"a": [1]}).lazy()).row(0) == (1,)

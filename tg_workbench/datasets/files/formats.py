@@ -102,4 +102,7 @@ def _is_lines(text: str) -> bool:
         told = json.loads(line)
     except (ValueError, RecursionError):
         return rest.lstrip().startswith('{"') and line.rstrip().endswith("}")  # a broken line among lines
-    return isinstance(told, dict) and not any(isinstance(value, list) for value in told.values())
+    if not isinstance(told, dict) or any(isinstance(value, list) for value in told.values()):
+        return False
+    is_columns = bool(told) and all(isinstance(value, dict) for value in told.values())
+    return bool(rest.strip()) or not is_columns  # one object of objects is what pandas writes

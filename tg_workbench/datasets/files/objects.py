@@ -24,6 +24,9 @@ BLANKS = " \t\r\n"
 ROWS_AT_ONCE = 1 << 14
 CELLS_AT_ONCE = 1 << 19
 WRAPPER = "data"
+STRANGE = (
+    "has a column that the first row has not: give the first row all of them, with null where it has nothing"
+)
 
 
 class ObjectsTable:
@@ -75,10 +78,9 @@ class ObjectsTable:
     def _checked(self, row: dict[str, Any], number: int) -> list[Any]:
         """One row's values in the order of the first row's names; a name left out is a missing value."""
         values = [row.get(name) for name in self.names]
-        if len(row) > len(self.names) or (len(row) < len(self.names) and not row.keys() <= set(self.names)):
-            raise DatasetInvalid("has a column that the first row has not", f"row {number}")
-        if len(row) == len(self.names) and None in values and row.keys() != set(self.names):
-            raise DatasetInvalid("has a column that the first row has not", f"row {number}")
+        is_whole = len(row) == len(self.names) and None not in values
+        if not is_whole and not row.keys() <= set(self.names):
+            raise DatasetInvalid(STRANGE, f"row {number}")
         return values
 
     def _frame(self, columns: Iterable[Sequence[Any]], first: int) -> pl.DataFrame:

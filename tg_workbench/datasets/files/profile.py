@@ -7,7 +7,7 @@ but the columns' types and the classes' names.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -230,12 +230,21 @@ class Profile:
             found.may_be_otherwise = bool(words.str.contains(WRITTEN_OTHERWISE).all())
 
 
-def require_columns(word: str, names: Sequence[str], told: Iterable[str]) -> None:
+def require_columns(word: str, names: Sequence[str], told: Collection[str]) -> None:
     """Raises InvalidField, naming what is said of columns that are not in the file."""
     strange = [repr(name) for name in told if name not in names]
     if strange:
         shown = ", ".join(strange[:MOST_STRANGE]) + (", …" if len(strange) > MOST_STRANGE else "")
-        raise InvalidField(word, f"no column of the file is called {shown}")
+        raise InvalidField(word, f"no column of the file is called {shown}{_hint(names, told)}")
+
+
+def _hint(names: Sequence[str], told: Collection[str]) -> str:
+    """What the reason may be. The names that are there are not told: without a header they are values."""
+    if len(names) == 1:
+        return ": it has one column only; its first line must be the names of all"
+    wanted = {name.strip().casefold() for name in told if name not in names}
+    is_near = any(name.strip().casefold() in wanted for name in names)
+    return ": one is, but for capital letters or blanks" if is_near else ""
 
 
 def _all(words: pl.Series, function: object) -> bool:

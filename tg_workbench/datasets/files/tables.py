@@ -77,7 +77,7 @@ def prepare_table(
 def target_name(names: tuple[str, ...], request: FileRequest, *others: str | None) -> str | None:
     """The column to predict: the one that was named, else the one that it is likely to be."""
     for word in ("target", "unit_column", "text_column"):
-        require_columns(word, names, filter(None, [getattr(request, word)]))
+        require_columns(word, names, [*filter(None, [getattr(request, word)])])
     if request.target is not None and request.target in others:
         raise InvalidRequest("target must be another column than unit_column and text_column")
     return request.target or guessed([name for name in names if name not in others])

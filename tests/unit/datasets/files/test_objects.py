@@ -18,7 +18,7 @@ DEEP = "[" * 100_000
     [
         ("t.jsonl", '{"a":1,"y":0}\n{"a":1,"y":S3CR3T}\n', "line 2", "is not JSON, from its character 12 on"),
         ("t.jsonl", '{"a":1,"y":0}\n5\n', "line 2", "is not a JSON object"),
-        ("t.jsonl", '{"a":1,"y":0}\n{"a":1,"b":2}\n', "row 2", "the first row has not"),
+        ("t.jsonl", '{"a":1,"y":0}\n{"a":1,"b":2}\n', "row 2", "give the first row all of them"),
         ("t.jsonl", '{"a":1,"y":0}\n{"a":1,"a":2}\n', "line 2", "two columns of the same name"),
         ("t.json", '[{"a":1,"y":0},{"a":[1],"y":0}]', "row 2, column a", "holds a list or an object"),
         ("t.json", '[{"a":1,"y":0},{"a":{"b":1},"y":0}]', "row 2, column a", "holds a list or an object"),
@@ -78,6 +78,21 @@ def test_rows_across_the_pieces_that_are_read_come_through(desk: Desk) -> None:
 def test_a_name_left_out_is_a_missing_value(desk: Desk) -> None:
     found = desk.take("t.jsonl", '{"a":1,"b":2,"y":0}\n{"y":1,"b":2}\n{"a":null,"b":NaN,"y":1}').prepared
     assert {column.name: column.missing for column in found.inspection.columns} == {"a": 2, "b": 1, "y": 0}
+
+
+@pytest.mark.parametrize("form", ["columns", "list", "records", "split by lines"])
+def test_what_pandas_writes_is_read(desk: Desk, form: str) -> None:
+    columns = {"a": {"0": 1.5, "1": 2.5}, "y": {"0": "p", "1": "q"}}
+    rows = [{"a": 1.5, "y": "p"}, {"a": 2.5, "y": "q"}]
+    told = {
+        "columns": json.dumps(columns),
+        "list": json.dumps({name: list(values.values()) for name, values in columns.items()}),
+        "records": json.dumps(rows),
+        "split by lines": "\n".join(map(json.dumps, rows)),
+    }
+    found = desk.take("t.json", told[form]).prepared.inspection
+    assert [(column.name, column.type) for column in found.columns] == [("a", "number"), ("y", "category")]
+    assert found.rows == 2
 
 
 def test_long_texts_are_read_a_few_at_a_time(desk: Desk) -> None:

@@ -210,6 +210,26 @@ def test_a_column_that_is_not_there_is_named(desk: Desk, said: dict[str, Any], p
         desk.take("t.csv", "age,y\n1,0\n2,1\n", **said)
 
 
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        (
+            "Age,y\n1,0\n2,1\n",
+            {"ranges": {"age": (0, 9)}},
+            "'age': one is, but for capital letters",
+        ),
+        ("age,y\n1,0\n2,1\n", {"target": " Y"}, "' Y': one is, but for capital letters or blanks"),
+        ("Report\nage,y\n1,0\n", {"target": "y"}, "'y': it has one column only; its first line must be"),
+    ],
+    ids=["capital", "blank", "title"],
+)
+def test_why_a_column_is_not_found_is_hinted_at(
+    desk: Desk, text: str, said: dict[str, Any], hint: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=hint):
+        desk.take("t.csv", text, **said)
+
+
 def test_an_empty_column_of_a_public_set_is_left_out_and_told(desk: Desk) -> None:
     found = desk.take("t.csv", "a,e,y\n1,,0\n2,,1\n", privacy="public").prepared
     assert found.encoding.inputs == ("a",)
