@@ -297,8 +297,12 @@ def test_a_sixth_active_job_has_to_wait(dora: Person, contract: str) -> None:
 @pytest.mark.parametrize("contract", CREATE)
 def test_a_member_nobody_knows_is_refused(dora: Person, contract: str) -> None:
     """`dp_conifg` must not be no privacy."""
-    asked = body(contract, dataset(dora), dp_conifg={"noise_multiplier": 1.0})
-    assert 400 <= refusal(dora.http.post(CREATE[contract], json=asked), contract).status <= 422
+    asked = body(contract, dataset(dora), dp_conifg={"noise_multiplier": 1.0}, anything=1)
+    answer = dora.http.post(CREATE[contract], json=asked)
+    assert 400 <= refusal(answer, contract).status <= 422
+    assert answer.text.count("it has a member that is not known here; known are ") >= 1
+    assert " dp_config," in answer.text
+    assert "dp_conifg" not in answer.text
 
 
 @pytest.mark.parametrize("contract", CREATE)

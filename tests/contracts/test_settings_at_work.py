@@ -122,6 +122,18 @@ def test_an_answer_to_a_mistake_of_ours_tells_nothing_and_has_its_headers(
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
 
 
+def test_statistics_that_cannot_be_told_are_told_in_the_documents_sentence(tmp_path: Path) -> None:
+    client = with_settings(tmp_path, TG_API_KEY="k" * 20)
+    client.app.state.premises.database.engine = None  # type: ignore[attr-defined]
+    answers = {
+        path: client.get(f"/api/training/{path}", headers={"X-API-Key": "k" * 20})
+        for path in ("stats", "jobs")
+    }
+    assert [answer.status_code for answer in answers.values()] == [500, 500]
+    assert answers["stats"].json() == {"error": "Failed to fetch statistics", "code": "INTERNAL_SERVER_ERROR"}
+    assert "on our side" in answers["jobs"].json()["error"]
+
+
 def test_security_headers_can_be_switched_off(tmp_path: Path) -> None:
     client = with_settings(tmp_path, TG_ENABLE_SECURITY_HEADERS="false", TG_ENVIRONMENT="production")
     sent = {name.lower() for name in client.get("/live").headers}

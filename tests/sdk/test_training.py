@@ -218,7 +218,7 @@ def test_a_dataset_lives_and_is_forgotten(workbench: Workbench, new_client: NewC
     points = workbench.datasets.upload("more points", **more, privacy="public")
     assert points.id in [listed.id for listed in workbench.datasets.list()]
     client = new_client(dataset=points)
-    with pytest.raises(DatasetInUse, match="delete those first"):
+    with pytest.raises(DatasetInUse, match="delete those clients, first"):
         workbench.datasets.delete(points)
     client.terminate()
     workbench.datasets.delete(points)

@@ -1,4 +1,4 @@
-"""Raw columns: how one column of a table is read, as numbers and without a value in any message."""
+"""Raw columns: how one column of a table is read, as numbers and without a row's value in any message."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tg_workbench.errors import InvalidBatch
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
 BUCKETS = 32
+MOST_SAID = 10
+"""How many known values of a column a message repeats."""
 LARGEST = float(np.finfo(np.float32).max)
 DAY = 86_400.0
 DECADE, YEAR, NEW_CENTURY = 3_652.5, 365.25, 10_957.0
@@ -48,6 +50,11 @@ class RawColumn:
         """How it is read, in words."""
         raise NotImplementedError
 
+    @property
+    def wanted(self) -> str:
+        """What a value of it must be, in words."""
+        return self.asked
+
     def place_of(self, value: Any) -> float | None:
         """One raw value as a number; None: it cannot be in this column."""
         raise NotImplementedError
@@ -67,7 +74,7 @@ class RawColumn:
             return math.nan
         place = self.place_of(value)
         if place is None:
-            raise InvalidBatch(f"row {number}, column {self.name}: must be {self.asked}")
+            raise InvalidBatch(f"row {number}, column {self.name}: must be {self.wanted}")
         return place
 
 
@@ -166,6 +173,11 @@ class Named(RawColumn):
     def width(self) -> int:
         """How many values are known."""
         return len(self.values)
+
+    @property
+    def wanted(self) -> str:
+        """The values themselves, where they are few: whoever asks the model may know them."""
+        return f"one of {', '.join(self.values)}" if len(self.values) <= MOST_SAID else self.asked
 
     @property
     def told(self) -> str:

@@ -51,10 +51,13 @@ class DatasetNotReady(Refused):
 
 
 class DatasetInUse(Refused):
-    """A dataset that a live training client still reads."""
+    """A dataset that a live training client, or a job that is not over, still reads."""
 
     def __init__(self, dataset_id: str, clients: int) -> None:
-        super().__init__(f"dataset {dataset_id} is used by {clients} training client(s); delete those first")
+        super().__init__(
+            f"dataset {dataset_id} is used by {clients} job(s) or training client(s): "
+            "stop those jobs, and delete those clients, first"
+        )
         self.clients = clients
 
 

@@ -22,7 +22,9 @@ class Unauthenticated(WorkbenchError):
     """No credential was sent, or it is unknown, expired or revoked."""
 
     def __init__(
-        self, message: str = "send an API key as 'Authorization: Bearer tgw-…' or 'X-API-Key: tgw-…'"
+        self,
+        message: str = "sign in and send your token as 'Authorization: Bearer …', or an API key as "
+        "'Authorization: Bearer tgw-…' or 'X-API-Key: tgw-…'",
     ):
         super().__init__(message)
 

@@ -89,8 +89,8 @@ class Model(Connected):
         """A class and how sure the model is of it, or a value, for each row, in order.
 
         Rows are lists in the order of `inputs`, dicts by column, an array, a DataFrame (columns that it does
-        not read stay here), pictures (arrays, channels first, or Pillow's), or texts; one row alone is answered by a list of one. Raises
-        InvalidRequest, naming row and column.
+        not read stay here), pictures (arrays, channels first, or Pillow's), or texts; one row alone is
+        answered by a list of one. Raises InvalidRequest, naming row and column.
         """
         connection = self._connected()
         return predicted(connection, f"/models/{self.id}/predict", rows, self)

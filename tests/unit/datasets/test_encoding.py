@@ -144,6 +144,16 @@ def test_a_model_card_can_tell_every_input() -> None:
     assert "hashed into 32 buckets" in TABLE.describe()[-1]["reading"]
 
 
+def test_few_values_that_are_known_are_told_and_many_are_not() -> None:
+    with pytest.raises(InvalidBatch, match="row 1, column ward: must be one of A, 3$"):
+        TABLE.features([ROW | {"ward": SECRET}])
+    many = Encoding(
+        "table", "classification", (Named("ward", values=tuple(map(str, range(99)))),), ("a", "b")
+    )
+    with pytest.raises(InvalidBatch, match="one of the values that are known of it$"):
+        many.features([{"ward": SECRET}])
+
+
 def test_a_column_too_many_is_told_with_those_that_are_read() -> None:
     with pytest.raises(InvalidBatch, match=r"row 1: .* it reads age, income, smokes") as failure:
         TABLE.features([{**ROW, SECRET: SECRET}])

@@ -1,10 +1,13 @@
 """How API Coordination words a failure: `{"error": a sentence, details?, code?}`, all of them texts.
 
-The document gives two sentences word for word: for no credential, and for one that is not good. A request
-that is not valid is 400, and its `details` say where.
+The document gives sentences word for word: for no credential, for one that is not good, for a server that is
+set up wrong, and for statistics that cannot be told. A request that is not valid is 400, and its `details` say
+where.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -48,6 +51,14 @@ def _whole(failure: Failure) -> str:
     return "; ".join(f"{problem['where']}: {problem['problem']}" for problem in problems) or failure.message
 
 
+def render_statistics(failure: Failure, request_id: str) -> Response:
+    """The same of statistics: whatever of ours they fail of, the document has one sentence for it."""
+    is_ours = status_of(failure) >= 500 and not failure.nearest(SENTENCES)
+    return render(replace(failure, message=NO_STATISTICS) if is_ours else failure, request_id)
+
+
+NO_STATISTICS = "Failed to fetch statistics"
 COORDINATION = Contract("coordination", "API Coordination", render)
 CoordinationRoute = route_of(COORDINATION)
+StatisticsRoute = route_of(replace(COORDINATION, render=render_statistics))
 COORDINATION_FAILURES = failures_in(CoordinationFailure)

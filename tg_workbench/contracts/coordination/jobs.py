@@ -7,7 +7,11 @@ from typing import Any, Generic, TypeVar
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from tg_workbench.contracts.coordination.errors import COORDINATION_FAILURES, CoordinationRoute
+from tg_workbench.contracts.coordination.errors import (
+    COORDINATION_FAILURES,
+    CoordinationRoute,
+    StatisticsRoute,
+)
 from tg_workbench.contracts.coordination.schemas import Done
 from tg_workbench.contracts.job_forms import StartTraining
 from tg_workbench.contracts.job_views import COORDINATION, JobFacts, elapsed_of, epsilon_of, note_of
@@ -186,10 +190,14 @@ async def restart_job(job_id: JobId, owner: SignedIn, jobs: JobsRoom) -> Done:
 
 
 # ----------------------------------------------------------------------------- figures
-@router.get("/training/stats")
 async def read_training_stats(figures: JobStatisticsRoom) -> TrainingStats:
     """Get training job statistics for the authenticated user."""
     return TrainingStats.of(figures.counts())
+
+
+router.add_api_route(
+    "/training/stats", read_training_stats, methods=["GET"], route_class_override=StatisticsRoute
+)
 
 
 @router.get("/training/metrics/aggregate")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import to_json
+from pydantic_core import PydanticCustomError, to_json
 
 from tg_workbench.training import Architecture, ClientSpec, DPSpec, LoraSpec, OptimizerSpec
 
@@ -39,9 +39,19 @@ class Form(BaseModel):
 
 
 class ExactForm(Form):
-    """A body in which an unknown member is refused."""
+    """A body in which an unknown member is refused, with the names of those that are known."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, told: Any) -> Any:
+        """The unknown name is the caller's, and not repeated."""
+        names = [field.alias or name for name, field in cls.model_fields.items()]
+        if isinstance(told, dict) and not told.keys() <= set(names):
+            problem = f"it has a member that is not known here; known are {', '.join(names)}"
+            raise PydanticCustomError("unknown_member", "{problem}", {"problem": problem})
+        return told
 
 
 class LoraConfig(Form):
