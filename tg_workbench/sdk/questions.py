@@ -1,4 +1,4 @@
-"""Rows to predict (lists, dicts, arrays, tables, pictures, texts) as the workbench is asked of them, in parts.
+"""Rows to predict (lists, arrays, tables, pictures, texts …) as the workbench is asked about them, in parts.
 
 What is missing in a table (NaN, NaT, None) is null: models of tables know what to make of it.
 """

@@ -145,12 +145,12 @@ def test_a_model_card_can_tell_every_input() -> None:
 
 
 def test_few_values_that_are_known_are_told_and_many_are_not() -> None:
-    with pytest.raises(InvalidBatch, match="row 1, column ward: must be one of A, 3$"):
+    with pytest.raises(InvalidBatch, match=r"row 1, column ward: must be one of A, 3$"):
         TABLE.features([ROW | {"ward": SECRET}])
     many = Encoding(
         "table", "classification", (Named("ward", values=tuple(map(str, range(99)))),), ("a", "b")
     )
-    with pytest.raises(InvalidBatch, match="one of the values that are known of it$"):
+    with pytest.raises(InvalidBatch, match=r"one of the values that are known of it$"):
         many.features([{"ward": SECRET}])
 
 

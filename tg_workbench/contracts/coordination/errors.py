@@ -1,8 +1,8 @@
 """How API Coordination words a failure: `{"error": a sentence, details?, code?}`, all of them texts.
 
 The document gives sentences word for word: for no credential, for one that is not good, for a server that is
-set up wrong, and for statistics that cannot be told. A request that is not valid is 400, and its `details` say
-where.
+set up wrong, and for statistics that cannot be told. A request that is not valid is 400, and its `details`
+say where.
 """
 
 from __future__ import annotations
