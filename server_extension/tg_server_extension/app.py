@@ -55,7 +55,7 @@ class WorkbenchExtension(ExtensionApp):
 
     command = ListOf(
         Unicode(),
-        default_value=[sys.executable, "-m", "tg_workbench", "serve"],
+        default_value=[sys.executable, "-P", "-m", "tg_workbench", "serve"],
         help="What runs the API. It is called with `--fd N --death-fd M`.",
     ).tag(config=True)
     start_seconds = Float(Plan.start_seconds, help="An API silent for so long is started again.").tag(

@@ -104,6 +104,28 @@ def test_the_api_never_imports_what_only_workers_need() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_no_file_where_the_api_is_started_is_taken_for_a_library() -> None:
+    """A folder of notebooks has its `torch.py` sooner or later."""
+    server = WorkbenchServer()
+    for library in ("polars", "torch", "onnx", "dp_accounting"):
+        (server.home / f"{library}.py").write_text("raise SystemExit('this is no library')")
+    server.restart()
+    rows = "a,b,y\n" + "".join(f"{row % 7},{row % 5},{'yes' if row % 2 else 'no'}\n" for row in range(60))
+    try:
+        with server.client() as http:
+            form = {"name": "rows", "dataset_type": "classification"}
+            made = http.post("/datasets/upload", files={"file": ("rows.csv", rows)}, data=form).json()
+            asked = {"dataset_id": made["id"], "model_type": "mlp", "hyperparameters": {"epochs": 1}}
+            job = http.post("/training/start", json=asked).json()["job_id"]
+            path, deadline = f"/training/status/{job}", time.monotonic() + 90
+            while http.get(path).json()["status"] in ("queued", "running"):
+                assert time.monotonic() < deadline, server.log.read_text()
+                time.sleep(0.2)
+            assert http.get(path).json()["status"] == "completed", http.get(path).text
+    finally:
+        server.stop()
+
+
 def test_the_api_fits_into_136_megabytes() -> None:
     server = WorkbenchServer()
     with server.client() as http:

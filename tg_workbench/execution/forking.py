@@ -74,7 +74,7 @@ class Zygote:
 
     def _launch(self) -> None:
         self._ready = False
-        command = [sys.executable, "-m", "tg_workbench.execution.zygote"]
+        command = [sys.executable, "-P", "-m", "tg_workbench.execution.zygote"]
         command += [f"{kind}={path}" for kind, path in self.entry_points.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, words of our own

@@ -59,7 +59,7 @@ class DispatcherProcess:
         }
         environment.pop("TG_API_KEY", None)  # the dispatcher and the workers authenticate nobody
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tg_workbench", "dispatch"],
+            [sys.executable, "-P", "-m", "tg_workbench", "dispatch"],
             stdin=subprocess.PIPE,
             env=environment,
             start_new_session=True,

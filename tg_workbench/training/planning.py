@@ -11,7 +11,7 @@ from typing import Any
 from tg_workbench.errors import DeadlineExceeded, InvalidRequest
 
 LONGEST_SECONDS = 60.0
-_COMMAND = (sys.executable, "-m", "tg_workbench.privacy.planner")
+_COMMAND = (sys.executable, "-P", "-m", "tg_workbench.privacy.planner")
 
 
 async def ask_planner(question: dict[str, Any]) -> dict[str, Any]:
