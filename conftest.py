@@ -37,4 +37,4 @@ os.environ.update(
     IPYTHONDIR=f"{_home}/ipython",
 )
 
-pytest_plugins = ["tests.workbench_server", "tests.contracts.compatibility"]
+pytest_plugins = ["tests.workbench_server", "tests.contracts.compatibility", "tests.told"]

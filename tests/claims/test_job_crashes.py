@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -180,7 +180,9 @@ def server() -> Iterator[WorkbenchServer]:
 
 
 @pytest.mark.timeout(600)
-def test_a_hundred_jobs_survive_whatever_is_killed(server: WorkbenchServer) -> None:
+def test_a_hundred_jobs_survive_whatever_is_killed(
+    server: WorkbenchServer, record_property: Callable[[str, object], None]
+) -> None:
     people = People(server)
     each = JOBS // USERS
     customers = [Customer(people.register(), range(n * each, (n + 1) * each)) for n in range(USERS)]
@@ -204,9 +206,10 @@ def test_a_hundred_jobs_survive_whatever_is_killed(server: WorkbenchServer) -> N
     killed = ", ".join(f"{count} × {kind}" for kind, count in sorted(killer.killed.items()))
     asked_again = sum(customer.again for customer in customers)
     still = max(customer.longest_still for customer in customers)
-    print(  # noqa: T201
-        f"\n{len(jobs)} jobs in {took:.0f} s, killed: {killed}; {asked_again} requests were sent again; "
-        f"the longest that one stood still: {still:.1f} s; {dict(counts)}"
+    record_property(
+        "told",
+        f"{len(jobs)} jobs in {took:.0f} s, killed: {killed}; {asked_again} requests were sent again; "
+        f"the longest that one stood still: {still:.1f} s; {dict(counts)}",
     )
     assert killer.killed == KILLS
     assert sorted(job["name"] for job in jobs) == sorted(f"job {number}" for number in range(JOBS))
