@@ -415,7 +415,8 @@ def test_a_file_that_is_no_good_fails_and_says_why(dora: Person) -> None:
     view = ended(dora.http, made["dataset_id"])
     assert view["status"] == "failed"
     assert view["reason"]
-    assert dora.http.get(f"/datasets/{made['dataset_id']}").json()["metadata"] is None
+    told = dora.http.get(f"/datasets/{made['dataset_id']}").json()
+    assert (told["metadata"], told["reason"]) == (None, "line 3: has 1 values; the header has 2 (and 1 more)")
     client = {"model_ref": "mlp", "dataset_id": made["dataset_id"], "max_steps": 1}
     refused = dora.http.post("/api/v1/training_clients", json=client)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "DATASET_NOT_READY")

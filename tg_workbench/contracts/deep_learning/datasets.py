@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tg_workbench.contracts.accounts import utc
 from tg_workbench.contracts.dataset_files import TypedFile, form_with_file
@@ -61,14 +61,16 @@ class Metadata(BaseModel):
 
 
 class DatasetDetail(DatasetView):
-    """A dataset and what is in it: null as long as nobody has looked."""
+    """A dataset and what is in it: null as long as nobody has looked. One that failed says why."""
 
     metadata: Metadata | None
+    reason: str | None = Field(None, description="Of `failed`: what is wrong with the file, and where.")
 
     @classmethod
     def of(cls, dataset: Dataset) -> DatasetDetail:
         """A dataset of the room."""
-        return cls(**_told(dataset), metadata=Metadata.of(dataset) if dataset.is_ready else None)
+        told = _told(dataset) if dataset.reason is None else {**_told(dataset), "reason": dataset.reason}
+        return cls(**told, metadata=Metadata.of(dataset) if dataset.is_ready else None)
 
 
 class DatasetList(BaseModel):
@@ -103,7 +105,7 @@ async def list_datasets(
     return DatasetList(total=total, page=page, limit=limit, datasets=shown)
 
 
-@router.get("/{dataset_id}")
+@router.get("/{dataset_id}", response_model_exclude_unset=True)
 async def get_dataset(dataset_id: DatasetId, owner: SignedIn, datasets: DatasetsRoom) -> DatasetDetail:
     """Get detailed information about a specific dataset."""
     return DatasetDetail.of(datasets.get(owner, dataset_id))
