@@ -82,7 +82,7 @@ def test_a_name_left_out_is_a_missing_value(desk: Desk) -> None:
 
 @pytest.mark.parametrize("form", ["columns", "list", "records", "split by lines"])
 def test_what_pandas_writes_is_read(desk: Desk, form: str) -> None:
-    columns = {"a": {"0": 1.5, "1": 2.5}, "y": {"0": "p", "1": "q"}}
+    columns: dict[str, dict[str, object]] = {"a": {"0": 1.5, "1": 2.5}, "y": {"0": "p", "1": "q"}}
     rows = [{"a": 1.5, "y": "p"}, {"a": 2.5, "y": "q"}]
     told = {
         "columns": json.dumps(columns),
