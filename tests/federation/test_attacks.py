@@ -308,6 +308,7 @@ PAYLOADS: dict[str, Callable[[Attacker], bytes]] = {
     "a pickle": lambda attacker: pickle.dumps(Boom()),
     "NaN": lambda attacker: spoiled(attacker, float("nan")),
     "infinity": lambda attacker: spoiled(attacker, float("inf")),
+    "what overflows in a sum": lambda attacker: spoiled(attacker, 3e38),
     "float64": lambda attacker: safetensors.numpy.save(arrays(attacker, "<f8")),
     "one tensor less": lambda attacker: safetensors.numpy.save(dict(list(arrays(attacker).items())[1:])),
     "one tensor more": lambda attacker: safetensors.numpy.save(
@@ -618,28 +619,6 @@ def test_a_poisoned_update_is_cut_to_the_norm_bound(fleet: Fleet, pair: tuple[De
     ended = fleet.over(attacker.round_id)
     assert ended["status"] == "completed"
     assert ended["progress"]["convergence_metric"] < 1.0
-
-
-def test_numbers_that_overflow_together_make_no_model(fleet: Fleet) -> None:
-    villains = [fleet.enroll() for _ in range(2)]
-    started = fleet.start(rounds=3)
-    campaign = started["campaign_id"]
-    for number in range(3):
-        history = fleet.campaign(campaign)["history"]
-        if len(history) <= number:
-            break
-        round_id = history[number]["id"]
-        fleet.recruiting(round_id)
-        for villain in villains:
-            villain.join(round_id)
-        for villain in villains:
-            attacker = Attacker(fleet, villain, round_id)
-            largest = np.full(attacker.layout.size, 3e38, np.float32)
-            attacker.submit(attacker.envelope(attacker.payload(largest)))
-        fleet.over(round_id)
-    ended = fleet.campaign_over(campaign)
-    assert ended["status"] == "failed", ended
-    assert "finite" in ended["reason"]
 
 
 def test_many_devices_that_submit_at_once_are_all_heard(fleet: Fleet) -> None:

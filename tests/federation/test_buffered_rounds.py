@@ -28,8 +28,8 @@ from tg_workbench import Workbench
 from tg_workbench.errors import RoundNotOpen
 from tg_workbench.sdk.device import Device, TookPart
 
-TOO_LATE = "it is too late: the model is 2 versions further, and at most 1 may be between"
-TOO_LATE_FOR_NONE = "it is too late: the model is 1 versions further, and at most 0 may be between"
+TOO_LATE = "it is too late: 2 models were made meanwhile, and at most 1 may be"
+TOO_LATE_FOR_NONE = "it is too late: 1 models were made meanwhile, and at most 0 may be"
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ class Lateness:
         for round_ in self._rounds():
             behind = self.campaign.model_version - round_.base_version
             if behind > max_staleness:
-                most = f"and at most {max_staleness} may be between"
-                self._close(round_, f"it is too late: the model is {behind} versions further, {most}")
+                told = f"{behind} models were made meanwhile, and at most {max_staleness} may be"
+                self._close(round_, f"it is too late: {told}")
             else:
                 self.tidy(round_)
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from tg_workbench.federation.strategies.strategy import Vector
 
+LONGEST = 1e12
+"""Whatever the round's own bound is. Sums, and sums of squares, of so long updates are numbers still, so one
+device cannot end a round for all others by numbers that overflow together."""
+
 
 def read_update(
     source: bytes | Path,
@@ -31,7 +35,8 @@ def read_update(
     """The update in these bytes, or in this file, which is mapped and not read as a whole.
 
     `layout` is the model's; with `control`, SCAFFOLD's control variate is expected behind it. Raises
-    UpdateInvalid for anything but finite float32 numbers of that layout, no longer than `most_norm`.
+    UpdateInvalid for anything but finite float32 numbers of that layout, no longer than `most_norm`, and than
+    anything is that was learned.
     """
     whole = layout.with_control() if control else layout
     content = _bytes_of(source)
@@ -46,10 +51,12 @@ def read_update(
 
 
 def _checked_length(vector: Vector) -> float:
-    """How long a vector is. Raises UpdateInvalid if a number is NaN or infinite."""
+    """How long a vector is. Raises UpdateInvalid if a number is NaN or infinite, or if it is too long."""
     found = length(vector)
     if not math.isfinite(found):
         raise UpdateInvalid("this update holds numbers that are not finite")
+    if found > LONGEST:
+        raise UpdateInvalid(f"this update is longer than {LONGEST:g}: nothing that is learned is")
     return found
 
 

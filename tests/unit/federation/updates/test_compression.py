@@ -20,9 +20,8 @@ from tg_workbench.federation.updates import Compression, Layout, compressed, rea
 
 LAYOUT = Layout.of({"a": (5,), "b": (2, 3), "c": ()})
 KINDS: list[Literal["none", "int8", "top-k"]] = ["none", "int8", "top-k"]
-VECTORS = arrays.arrays(
-    np.float32, LAYOUT.size, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
-)
+VECTORS = arrays.arrays(np.float32, LAYOUT.size, elements=st.floats(-(2.0**37), 2.0**37, width=32))
+"""Up to what all of them together may be."""
 TAME = arrays.arrays(np.float32, LAYOUT.size, elements=st.floats(-1024, 1024, width=32))
 
 

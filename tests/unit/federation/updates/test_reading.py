@@ -178,6 +178,14 @@ def test_the_norm_may_be_the_bound_and_no_more() -> None:
         read_update(content, LAYOUT, most_norm=norm * (1 - 1e-6))
 
 
+@pytest.mark.parametrize("number", [2e12, 3e38])
+def test_what_nobody_learns_is_refused_whatever_the_bound(number: float) -> None:
+    vector = VECTOR.copy()
+    vector[3] = number
+    with pytest.raises(UpdateInvalid, match=r"longer than 1e\+12"):
+        read_update(compressed(vector, LAYOUT, Compression()).payload, LAYOUT)
+
+
 def test_a_bound_that_is_no_number_lets_nothing_through() -> None:
     with pytest.raises(UpdateInvalid):
         read_update(written(HEADER), LAYOUT, most_norm=math.nan)
