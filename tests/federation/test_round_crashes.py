@@ -261,3 +261,13 @@ def test_no_file_of_a_worker_that_is_killed_is_left_unheard_of(mortal: Fleet) ->
 def files(fleet: Fleet) -> set[str]:
     """The files in the store that are whole."""
     return {name for name in blobs(fleet) if not name.startswith(".")}
+
+
+def test_a_file_that_cannot_be_removed_keeps_no_round_from_its_deadline(mortal: Fleet) -> None:
+    home, stuck, gone = mortal.server.home, "0" * 64, "f" * 64
+    (home / "blobs" / stuck[:2] / stuck / "something").mkdir(parents=True)
+    for name in (stuck, gone):
+        asked(home, "INSERT INTO left_blobs (name, due_at) VALUES (?, 0)", name)
+    round_id = mortal.start(recruiting_seconds=12.0)["id"]  # so long that its worker has left by then
+    assert mortal.over(round_id)["reason"] == "0 of at least 2 devices had joined at the deadline"
+    until(lambda: asked(home, "SELECT name FROM left_blobs") == [(stuck,)])  # which is tried again later

@@ -7,6 +7,7 @@ outlives its round by more than a sweep.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from tg_workbench.storage import Blobs, Database, PartialFile
 from tg_workbench.storage.database import after_commit, now
 from tg_workbench.storage.statements import Statement
 
+log = logging.getLogger(__name__)
 GRACE_SECONDS = 3600.0
 """How long a file may wait for the transaction that names it."""
 MOST_AT_ONCE = 500
@@ -59,21 +61,32 @@ class LeftBlobs:
         return _DUE.first(self.session, moment=now()) is not None
 
     def sweep(self) -> int:
-        """Remove what is due; how many files that were."""
+        """Remove what is due; how many files that were. What cannot be removed now is tried again later."""
         due = select(LeftBlob).where(col(LeftBlob.due_at) <= now()).limit(MOST_AT_ONCE)
         found = list(self.session.exec(due))
         for left in found:
-            self._delete(left.name)
-            self.session.delete(left)
+            if self._delete(left.name):
+                self.session.delete(left)
+            else:
+                left.due_at = now() + GRACE_SECONDS
+                self.session.add(left)
         self.session.flush()
         return len(found)
 
-    def _delete(self, name: str) -> None:
-        """Remove a blob, or what has come of one in pieces."""
-        if PartialFile.names(name):
-            PartialFile(self.blobs, name).forget()
-        else:
-            self.blobs.delete(name)
+    def _delete(self, name: str) -> bool:
+        """Remove a blob, or what has come of one in pieces; whether it is gone.
+
+        It raises nothing: what else was written beside must not be undone for the sake of one file.
+        """
+        try:
+            if PartialFile.names(name):
+                PartialFile(self.blobs, name).forget()
+            else:
+                self.blobs.delete(name)
+        except OSError as failure:
+            log.warning("a file could not be removed, and is tried again: %s", failure.strerror)
+            return False
+        return True
 
     @classmethod
     def announce(cls, database: Database, fence: Fence, blobs: Blobs, name: str) -> None:
