@@ -30,18 +30,20 @@ FLOORS = [
 FRONT_DOOR = "tg_workbench"  # the names that `tg_workbench/__init__.py` exports
 STRATEGIES = "federation.strategies"
 UPDATES = "federation.updates"
+FLOWER = "federation.flower"  # a simulation on a device's machine has Flower's strategies and process too
 DEVICE = "device"
 MAY_IMPORT = {room: set[str]().union(*FLOORS[n + 1 :]) for n, floor in enumerate(FLOORS) for room in floor}
 MAY_IMPORT["__main__"] |= {DEVICE}
-MAY_IMPORT["federation"] |= {STRATEGIES, UPDATES}
-MAY_IMPORT["contracts"] |= {STRATEGIES, UPDATES}
+MAY_IMPORT["federation"] |= {STRATEGIES, UPDATES, FLOWER}
+MAY_IMPORT["contracts"] |= {STRATEGIES, UPDATES, FLOWER}
 MAY_IMPORT["__main__"].add(DEVICE)
 MAY_IMPORT |= {  # those that stand beside the building
     FRONT_DOOR: {"sdk", "errors"},
     "sdk": {"errors", DEVICE},
     STRATEGIES: {"privacy", "crypto", "errors"},
     UPDATES: {STRATEGIES, "privacy", "crypto", "errors"},
-    DEVICE: {"sdk", "engine", "privacy", "crypto", "errors", STRATEGIES, UPDATES},
+    FLOWER: {"settings", "errors", STRATEGIES},
+    DEVICE: {"sdk", "engine", "privacy", "crypto", "errors", STRATEGIES, UPDATES, FLOWER},
     "tg_server_extension": {"settings", "errors"},
     "tg_widgets": {FRONT_DOOR, "sdk", "errors"},
 }
@@ -49,7 +51,7 @@ MAY_IMPORT |= {  # those that stand beside the building
 
 def room_of(name: str) -> str:
     """`tg_workbench.storage.database` lies in `storage`; what is no room is a name at the front door."""
-    for pure in (STRATEGIES, UPDATES):
+    for pure in (STRATEGIES, UPDATES, FLOWER):
         if name.startswith(f"tg_workbench.{pure}"):
             return pure
     package, room, *_ = [*name.split("."), FRONT_DOOR]
@@ -117,6 +119,7 @@ def test_every_module_stands_on_a_floor() -> None:
         ("tg_workbench.federation.strategies.fedavg", "from tg_workbench.federation.devices import rounds"),
         ("tg_workbench.federation.strategies.fedavg", "from tg_workbench.federation.devices import updates"),
         ("tg_workbench.federation.updates.layout", "from tg_workbench.storage import blobs"),
+        ("tg_workbench.federation.flower.process", "from tg_workbench.federation.rounds import specs"),
         ("tg_server_extension.proxy", "from tg_workbench.sdk import Workbench"),
         ("tg_widgets.curve", "from tg_workbench.training import Jobs"),
     ],

@@ -47,7 +47,8 @@ USED_WITHOUT_IMPORT = {
     "scikit-learn": "the notebooks' data",
 }
 RUN_ELSEWHERE = {
-    "tg_workbench/federation/flower/aggregator.py": "by the Python of an environment with Flower"
+    "tg_workbench/device/flower_app.py": "by the Python of an environment with Flower",
+    "tg_workbench/federation/flower/aggregator.py": "by the Python of an environment with Flower",
 }
 
 

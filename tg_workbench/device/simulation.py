@@ -1,4 +1,4 @@
-"""Simulation: federated learning of many devices in one process, to see how a strategy fares beforehand.
+"""Simulation: federated learning of many devices on one machine, to see how a strategy fares beforehand.
 
     from tg_workbench.sdk.device import simulate
 
@@ -7,6 +7,9 @@
 
 `devices` are the rows of each. No server, no keys: the strategies and the local training are those of real
 rounds, the rest is left out. The same seed gives the same numbers.
+
+With `backend="flower"` Flower does it: its own strategy in its own simulation, each device a ClientApp on an
+actor of Ray. It takes seconds to begin, and the rounds take longer; it shows what a strategy does in Flower.
 
 Pitfalls: nothing here is private, and nobody comes late: rounds are synchronous. FedBuff is then the mean of
 the updates of a round, each counting alike, and `max_staleness` changes nothing.
@@ -18,13 +21,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tg_workbench.device.flock import Flock, Pull
+from tg_workbench.device.flock import Flock
+from tg_workbench.device.flower_simulation import FlowerSimulation, flower_strategy
+from tg_workbench.device.in_process import InProcess
 from tg_workbench.device.learning import Task
 from tg_workbench.device.rows import Rows
 from tg_workbench.engine.answers import RightAnswers
@@ -33,12 +38,10 @@ from tg_workbench.engine.objectives import Objective
 from tg_workbench.engine.reader import Reader
 from tg_workbench.engine.specs import FLOAT32, Architecture
 from tg_workbench.errors import InvalidField
-from tg_workbench.federation.strategies import State, Strategy, Update, Vector, named
-from tg_workbench.federation.strategies.strategy import remembered
+from tg_workbench.federation.strategies import LocalRule, Vector, named
 from tg_workbench.federation.updates import Layout
 
-SERVER_CONTROL = "control"
-"""What SCAFFOLD calls its own control variate in its state."""
+BACKENDS = ("in-process", "flower")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Simulation:
     output_size: int | None = None
     """None: as many as there are classes in the rows."""
     strategy: str = "fedavg"
+    """With `backend="flower"`: fedavg, or one of Flower's own by its name, as `flower:FedYogi`."""
     strategy_options: Mapping[str, Any] = field(default_factory=dict)
     rounds: int = 10
     fraction: float = 1.0
@@ -110,9 +114,17 @@ class Simulation:
     batch_size: int = 32
     epochs: int = 1
     seed: int = 0
+    backend: str = "in-process"
+    """Or `flower`: by Flower's simulation on Ray, in an environment of Flower's own."""
+    flower_python: Path | str | None = None
+    """The Python of that environment; None: the one that `TG_FLOWER_PYTHON` names."""
 
     def __post_init__(self) -> None:
-        named(self.strategy, **self.strategy_options)
+        _check(self.backend in BACKENDS, "backend", f"one of {', '.join(BACKENDS)}")
+        if self.backend == "flower":
+            flower_strategy(self.strategy, self.strategy_options)
+        else:
+            named(self.strategy, **self.strategy_options)
         _check(1 <= self.rounds <= 100_000, "rounds", "from 1 to 100,000")
         _check(0.0 < self.fraction <= 1.0, "fraction", "above 0, and at most 1")
         _check(0.0 <= self.drop_outs < 1.0, "drop_outs", "0 or more, and below 1")
@@ -130,15 +142,19 @@ class Simulation:
     ) -> Simulated:
         """All rounds. The model is measured on `evaluation`, or on all rows of all devices.
 
-        Raises InvalidBatch for rows that the model does not read, UpdateInvalid where it runs away.
+        Raises InvalidBatch for rows that the model does not read, UpdateInvalid where it runs away; with
+        Flower also InvalidField where no Python has it, and Refused, with its last words, where it fails.
         """
         _check(len(devices) >= 1, "devices", "the rows of at least one device")
         world = World(self, devices, evaluation)
         history = []
-        for number in range(1, self.rounds + 1):
-            history.append(world.round(number))
-            if on_round is not None:
-                on_round(history[-1])
+        try:
+            for number in range(1, self.rounds + 1):
+                history.append(world.round(number))
+                if on_round is not None:
+                    on_round(history[-1])
+        finally:
+            world.close()
         return Simulated(tuple(history), world.named_parameters)
 
 
@@ -154,12 +170,25 @@ def simulate(
     return Simulation(architecture=architecture, **chosen).run(devices, evaluation, on_round)
 
 
+class Engine(Protocol):
+    """What makes the next model."""
+
+    fewest: int
+    """Of how many updates at least."""
+
+    def next(self, number: int, who: Sequence[int], parameters: Vector) -> tuple[Vector, Mapping[str, float]]:
+        """The next model out of what these devices learn from this one, and what the strategy says of it."""
+        ...
+
+    def close(self) -> None:
+        """End all that it has begun."""
+
+
 class World:
-    """The devices, the model as it is, and what the strategy and the devices remember."""
+    """The model as it is, and what measures it and makes the next."""
 
     def __init__(self, asked: Simulation, devices: Sequence[Rows], evaluation: Rows | None) -> None:
         self._asked = asked
-        self._strategy: Strategy = named(asked.strategy, **asked.strategy_options)
         measured_on = dict(evaluation) if evaluation is not None else _together(devices)
         shape = Architecture(
             np.shape(devices[0]["features"])[1:],
@@ -173,9 +202,8 @@ class World:
         arrays = {name: p.detach().cpu().numpy() for name, p in self._tensors.items()}
         self._layout = Layout.of({name: array.shape for name, array in arrays.items()})
         self._parameters: Vector = self._layout.vector(arrays)
-        self._state: State = {}
-        self._flock = Flock(self._task(shape), devices)
-        self._own = np.zeros((len(devices), self._layout.size), np.float32) if self._is_controlled else None
+        self._everybody = len(devices)
+        self._engine = self._made_engine(shape, devices)
 
     @property
     def named_parameters(self) -> dict[str, NDArray[np.float32]]:
@@ -186,8 +214,10 @@ class World:
         """Draw devices, have them learn, aggregate, measure."""
         before = self._parameters
         drawn, left = self._draw(number)
-        is_enough = len(left) >= max(self._asked.quorum, self._strategy.fewest)
-        figures = self._aggregate(number, left) if is_enough else {}
+        is_enough = len(left) >= max(self._asked.quorum, self._engine.fewest)
+        figures: Mapping[str, float] = {}
+        if is_enough:
+            self._parameters, figures = self._engine.next(number, left, self._parameters)
         length, step = (float(np.linalg.norm(each)) for each in (before, self._parameters - before))
         loss, accuracy = self._measured()
         return SimulatedRound(
@@ -201,34 +231,17 @@ class World:
             figures=figures,
         )
 
+    def close(self) -> None:
+        """End all that it has begun."""
+        self._engine.close()
+
     def _draw(self, number: int) -> tuple[list[int], list[int]]:
         """Who is drawn, and who of them is there to the end; both in order, as rounds add updates."""
         by_chance = np.random.default_rng([self._asked.seed, number])
-        everybody = len(self._flock.samples)
-        count = max(1, round(self._asked.fraction * everybody))
-        drawn = np.sort(by_chance.choice(everybody, count, replace=False))
+        count = max(1, round(self._asked.fraction * self._everybody))
+        drawn = np.sort(by_chance.choice(self._everybody, count, replace=False))
         stays = by_chance.random(count) >= self._asked.drop_outs
         return drawn.tolist(), drawn[stays].tolist()
-
-    def _aggregate(self, number: int, who: Sequence[int]) -> Mapping[str, float]:
-        """The next model out of what these devices learn from this one."""
-        seeds = [seed_of(self._asked.seed, number, device) for device in who]
-        flown = self._flock.learn(who, seeds, self._parameters, self._pull(who))
-        aggregation = self._strategy.begin(self._parameters, self._state)
-        for n, device in enumerate(who):
-            change = None if flown.control_deltas is None else flown.control_deltas[n]
-            aggregation.add(Update(flown.deltas[n], float(self._flock.samples[device]), control=change))
-            if self._own is not None and change is not None:
-                self._own[device] += change
-        outcome = aggregation.finish()
-        self._parameters, self._state = outcome.parameters, outcome.state
-        return outcome.figures
-
-    def _pull(self, who: Sequence[int]) -> Pull | None:
-        if self._own is None:
-            return None
-        server = remembered(self._state, SERVER_CONTROL, self._layout.size)
-        return Pull(server, self._own[list(who)])
 
     def _measured(self) -> tuple[float, float | None]:
         """The mean loss, and the part of the answers that is right."""
@@ -248,11 +261,16 @@ class World:
     def _tensors(self) -> dict[str, torch.nn.Parameter]:
         return dict(self._network.module.named_parameters())
 
-    @property
-    def _is_controlled(self) -> bool:
-        return self._strategy.local.control
+    def _made_engine(self, shape: Architecture, devices: Sequence[Rows]) -> Engine:
+        asked = self._asked
+        if asked.backend == "flower":
+            theirs = flower_strategy(asked.strategy, asked.strategy_options)
+            task = self._task(shape, theirs.local)
+            return FlowerSimulation(theirs, task, devices, asked.seed, asked.flower_python)
+        ours = named(asked.strategy, **asked.strategy_options)
+        return InProcess(ours, Flock(self._task(shape, ours.local), devices), asked.seed)
 
-    def _task(self, shape: Architecture) -> Task:
+    def _task(self, shape: Architecture, rule: LocalRule) -> Task:
         return Task(
             architecture=self._asked.architecture,
             shape=shape,
@@ -260,14 +278,9 @@ class World:
             learning_rate=self._asked.learning_rate,
             batch_size=self._asked.batch_size,
             epochs=self._asked.epochs,
-            proximal=self._strategy.local.proximal,
-            control=self._is_controlled,
+            proximal=rule.proximal,
+            control=rule.control,
         )
-
-
-def seed_of(*parts: int) -> int:
-    """What a device draws its order from: another for each device and each round."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 def _together(devices: Sequence[Rows]) -> dict[str, NDArray[Any]]:

@@ -9,8 +9,9 @@ import pytest
 
 from tests.federation.conftest import CLASSES, SIDE, rows_of
 from tg_workbench.device.flock import Flock, Pull
+from tg_workbench.device.in_process import seed_of
 from tg_workbench.device.learning import LocalTrainer, Task
-from tg_workbench.device.simulation import SimulatedRound, seed_of
+from tg_workbench.device.simulation import SimulatedRound
 from tg_workbench.engine.architectures import build
 from tg_workbench.engine.specs import Architecture
 from tg_workbench.errors import InvalidBatch, InvalidField, InvalidRequest
