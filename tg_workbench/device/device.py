@@ -52,7 +52,8 @@ class Device:
         """The device that lives in `folder`. Raises DeviceFolderUnusable."""
         self._folder = DeviceFolder(folder)
         identity = self._folder.read()
-        self._connection = Connection(Address(identity.base_url, identity.socket), patience=patience)
+        address = Address(identity.base_url, identity.socket)
+        self._connection = Connection(address, patience=patience, waits_its_turn=True)
         self._left: set[str] = set()
         """Rounds that it cannot take part in any more."""
         self._be(identity)

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
-from tg_workbench.errors import CallFailed, InvalidBatch, NotFound, WorkbenchError
+from tg_workbench.errors import CallFailed, InvalidBatch, NotFound, RateLimited, WorkbenchError
 from tg_workbench.sdk.address import Address
-from tg_workbench.sdk.patience import Patience
+from tg_workbench.sdk.patience import Patience, wait_for_turn
 from tg_workbench.sdk.wire import Answer, Content, Wire, WireBroken
 from tg_workbench.sdk.wire_errors import envelope_of, error_from
 
@@ -28,6 +28,8 @@ Query = Mapping[str, Any]
 NO_QUERY: Query = {}
 JSON = "application/json"
 AWAY = (502, 503, 504)
+MOST_TURNS = 5
+"""How often one call waits its turn."""
 UNAUTHORIZED = 401
 ANSWER_SECONDS = 30.0
 """How long a call that waits for nothing may take before it is tried again."""
@@ -91,11 +93,16 @@ class Credential(Protocol):
 
 
 class Connection:
-    """Sends calls to one address, with a credential or else its key. Safe to share between threads."""
+    """Sends calls to one address, with a credential or else its key. Safe to share between threads.
 
-    def __init__(self, address: Address, *, patience: float = 60.0) -> None:
+    With `waits_its_turn`, a call that is one too many in a while is sent again when the workbench says so:
+    for programs that nobody watches.
+    """
+
+    def __init__(self, address: Address, *, patience: float = 60.0, waits_its_turn: bool = False) -> None:
         self.address = address
         self.patience = patience
+        self.waits_its_turn = waits_its_turn
         self.credential: Credential | None = None
         self._wire = Wire(address)
         self._headers = {"Accept": JSON, "Accept-Encoding": "identity"}
@@ -173,7 +180,7 @@ class Connection:
 
     def _answered(self, call: Call, take: Callable[[Answer], object] = Answer.read) -> Answer | None:
         """A good answer, taken in. None: what was to be deleted is gone, by a try whose answer was lost."""
-        patience, again = Patience(self.patience), False
+        patience, again, turns = Patience(self.patience), False, 0
         while True:
             try:
                 answer = self.answer(call, take)
@@ -192,9 +199,13 @@ class Connection:
             error = error_of(answer)
             if again and call.method == "DELETE" and isinstance(error, NotFound):
                 return None
-            if answer.status_code not in AWAY:
+            if self.waits_its_turn and isinstance(error, RateLimited) and turns < MOST_TURNS:
+                turns += 1
+                wait_for_turn(error)
+            elif answer.status_code in AWAY:
+                patience.wait_after(error)
+            else:
                 raise error
-            patience.wait_after(error)
 
     def answer(self, call: Call, take: Callable[[Answer], object] = Answer.read) -> Answer:
         """Send a call once and take its answer in, a good one by `take`. Raises WireBroken."""

@@ -9,6 +9,13 @@ from tg_workbench.errors import WorkbenchError
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
+LONGEST_TURN = 60.0
+"""How long it is waited for at most where too much was asked in a while."""
+
+
+def wait_for_turn(failure: WorkbenchError) -> None:
+    """Pause for as long as a refusal says, if it says so: no longer than LONGEST_TURN."""
+    time.sleep(min(float(getattr(failure, "retry_after", 0.0)), LONGEST_TURN))
 
 
 class Patience:

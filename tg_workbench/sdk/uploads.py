@@ -17,7 +17,7 @@ from tg_workbench.errors import (
     WorkbenchError,
 )
 from tg_workbench.sdk.connection import Body, Call, Connection, StreamedBody
-from tg_workbench.sdk.patience import Patience
+from tg_workbench.sdk.patience import Patience, wait_for_turn
 from tg_workbench.sdk.progress import Bar, bar_here, html_of
 from tg_workbench.sdk.sources import SourceFile
 from tg_workbench.sdk.wire import WireBroken
@@ -33,8 +33,6 @@ LAST_PIECE_SECONDS = 300.0
 LEAST_PIECE_BYTES, READ_BYTES = 256 << 10, 256 << 10
 PASSING = (UploadBusy, UploadTooSlow, RateLimited, QuotaExceeded)
 """What a piece may fail for and the next one not: the request of a broken line is still there, say."""
-MOST_LIMITED_SECONDS = 60.0
-"""How long it is waited for at most where too many pieces were sent in a while."""
 SHOWN_FROM_BYTES = 8 << 20
 """What is smaller is there before a bar could be read."""
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -145,7 +143,7 @@ class Sending:
             except (WireBroken, *PASSING) as broken:
                 failure = self._connection.unreachable(broken) if isinstance(broken, WireBroken) else broken
                 self._next = min(self._next, LEAST_PIECE_BYTES)
-                time.sleep(min(float(getattr(broken, "retry_after", 0.0)), MOST_LIMITED_SECONDS))
+                wait_for_turn(failure)
                 upload = self._connection.get(path)
             if not is_done(upload) and int(upload["offset"]) <= offset:
                 patience.wait_after(failure)

@@ -27,6 +27,7 @@ from tg_workbench.errors import (
     DatasetNotFound,
     InvalidBatch,
     QueueFull,
+    RateLimited,
     Unauthenticated,
 )
 from tg_workbench.sdk.address import Address
@@ -86,6 +87,24 @@ def test_what_is_refused_is_not_tried_again(
     with pytest.raises(Exception, match="no"):
         connection.post("/do")
     assert len(server.seen) == 1
+
+
+def test_a_program_that_nobody_watches_waits_its_turn(server: ScriptedServer) -> None:
+    limited = refusal("RATE_LIMIT_EXCEEDED", 429, "more than 100 requests", retry_after=0.2)
+    server.script = [limited, limited, GOOD]
+    began = time.monotonic()
+    unattended = Connection(Address("http://workbench", str(server.path)), waits_its_turn=True)
+    assert unattended.post("/do") == {"fine": True}
+    assert time.monotonic() - began > 0.4
+    assert len({seen.headers["idempotency-key"] for seen in server.seen}) == 1
+
+
+def test_a_turn_that_never_comes_is_told(server: ScriptedServer) -> None:
+    server.script = [refusal("RATE_LIMIT_EXCEEDED", 429, "more than 100 requests", retry_after=0.01)]
+    unattended = Connection(Address("http://workbench", str(server.path)), waits_its_turn=True)
+    with pytest.raises(RateLimited, match="more than 100"):
+        unattended.get("/x")
+    assert len(server.seen) == 6
 
 
 def test_what_a_lost_try_has_deleted_is_deleted(server: ScriptedServer, connection: Connection) -> None:
