@@ -132,7 +132,8 @@ compatibility: redis install
 bench: install
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-# Flower's pins do not agree with ours, so it gets an environment of its own, and only tests and benches run it.
+# Flower's pins do not agree with ours, so it gets an environment of its own: for its strategies, its simulation,
+# tests and benches.
 flower: system
 	@[ .flower/installed -nt tests/flower/requirements.txt ] || { \
 		$(FIND_PYTHON); "$$python" -m venv --clear .flower && .flower/bin/pip install -qq '$(NEW_PIP)' && \
