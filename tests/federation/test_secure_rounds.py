@@ -22,7 +22,13 @@ from tests.federation.conftest import CLASSES, SIDE, Fleet, rows_of
 from tg_workbench.crypto.envelopes import open_payload, read_head
 from tg_workbench.device.learning import Learned
 from tg_workbench.device.masked_part import MaskedPart
-from tg_workbench.errors import InvalidRequest, Refused, RoundNotFound, SecureAggregationRefused
+from tg_workbench.errors import (
+    InvalidRequest,
+    Refused,
+    RoundNotFound,
+    RoundNotOpen,
+    SecureAggregationRefused,
+)
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.submissions import verifying_key
 from tg_workbench.federation.rounds.tables import Participation, Round
@@ -396,6 +402,47 @@ def test_who_does_not_share_as_it_should_is_left_out_and_named(
         assert "open" in stood[device.id]["reason"]
         assert stood[device.id]["reason"] in refusals(fleet, device.id)
     assert farthest(model_of(fleet, round_id), exact.model(range(len(out), 8))) <= 1e-6
+
+
+def sharing_another_seed(part: MaskedPart) -> None:
+    """Have a device share a secret that is not the one it has committed to."""
+    participant, share = part.participant, part.participant.share
+
+    def shared(*told: Any) -> list[Parcel]:
+        participant._own_seed = bytes(31) + b"x"
+        return share(*told)
+
+    participant.share = shared  # type: ignore[method-assign, assignment]
+
+
+def test_who_has_spoilt_a_round_takes_no_part_when_it_is_tried_again(
+    fleet: Fleet, team: tuple[Device, ...]
+) -> None:
+    guilty, *others = team
+    round_id = start(fleet, 3, rounds=2)
+    crew = (guilty, *others[:2])
+    parts = each(crew, lambda number: begun(crew[number], round_id))
+    sharing_another_seed(parts[0])
+    each(crew, lambda number: parts[number].take(rows_of(number)))
+    ended = fleet.over(round_id)
+    told = f"what {guilty.id} had sealed are no shares of its secret"
+    assert (ended["phase"], ended["reason"]) == ("failed", f"secure aggregation goes no further: {told}")
+    assert {name: part["status"] for name, part in fleet.parts(round_id).items()} == {
+        guilty.id: "rejected",
+        **{device.id: "accepted" for device in others[:2]},
+    }
+    assert refusals(fleet, guilty.id)[-1].endswith(told)
+    for _ in range(2):
+        again = str(fleet.campaign(ended["campaign_id"])["history"][-1]["id"])
+        fleet.recruiting(again)
+        assert again not in [offered["id"] for offered in guilty.rounds(0.0)]
+        with pytest.raises(
+            RoundNotOpen, match="round 1 of this campaign came to nothing by what this device"
+        ):
+            guilty.join(again)
+        each(tuple(others), lambda number, again=again: others[number].take_part(again, rows_of(number)))
+        assert fleet.over(again)["phase"] == "completed"
+    assert fleet.campaign_over(ended["campaign_id"])["status"] == "completed"
 
 
 @pytest.mark.parametrize("last", [0, 1], ids=["who lies", "who is lied about"])

@@ -21,7 +21,7 @@ WorkbenchError
 │                              UploadOffsetWrong, JobEnded, ServiceStopped, ModelFailed, DeviceNotOnline,
 │                              DeviceUnfit, RoundNotOpen, UpdateAlreadySubmitted, UpdateRejected,
 │                              TooFewUpdates
-│   ├── SecureAggregationRefused   TooFewSurvivors
+│   ├── SecureAggregationRefused   TooFewSurvivors, SharesUnfit
 │   ├── AlreadyExists          AccountTaken
 │   ├── IdempotencyConflict
 │   └── PrivacyRefused         BudgetExhausted
@@ -136,6 +136,7 @@ from tg_workbench.errors.federation import (
     RoundNotFound,
     RoundNotOpen,
     SecureAggregationRefused,
+    SharesUnfit,
     TooFewSurvivors,
     TooFewUpdates,
     UpdateAlreadySubmitted,
@@ -284,6 +285,7 @@ __all__ = [
     "ServiceNotFound",
     "ServiceStopped",
     "SessionNotFound",
+    "SharesUnfit",
     "SignaturesUnavailable",
     "SigningKeyUnreadable",
     "StorageFull",

@@ -89,6 +89,14 @@ class SecureAggregationRefused(Refused):
         self.reason = reason
 
 
+class SharesUnfit(SecureAggregationRefused):
+    """What a device had sealed for the others does not fit together, so a sum under its masks is lost."""
+
+    def __init__(self, device_id: str, what: str) -> None:
+        super().__init__(f"what {device_id} had sealed {what}")
+        self.device_id = device_id
+
+
 class TooFewSurvivors(SecureAggregationRefused):
     """Too many devices have dropped out: what is left cannot be, or must not be, put together."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session
 
-from tg_workbench.errors import SecureAggregationRefused
+from tg_workbench.errors import SecureAggregationRefused, SharesUnfit
 from tg_workbench.execution import Fence
 from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
@@ -26,7 +26,7 @@ from tg_workbench.federation.rounds.lateness import Lateness
 from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.masking import encoding_of
 from tg_workbench.federation.rounds.opening import UNUSABLE, Opening
-from tg_workbench.federation.rounds.parts import accepted_in
+from tg_workbench.federation.rounds.parts import accepted_in, parts_in
 from tg_workbench.federation.rounds.phases import Part, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.summing import Masked, Summed, Summing
@@ -68,7 +68,7 @@ class Aggregating:
             self._leave_out(spoiled.part, round_, spoiled.reason)
             return
         except SecureAggregationRefused as refused:  # nothing has come of it: another round may
-            self._fail(round_, str(refused))
+            self._fail(round_, str(refused), refused.device_id if isinstance(refused, SharesUnfit) else None)
             return
         made = base.followed_by(summed.outcome)
         tells = summed.release is None and not spec.secure_aggregation
@@ -134,11 +134,14 @@ class Aggregating:
             reject(session, part, reason, self.blobs)
             tell(session, session.get_one(Round, round_.id))
 
-    def _fail(self, round_: Round, reason: str) -> None:
-        """Too few are left."""
+    def _fail(self, round_: Round, reason: str, guilty: str | None = None) -> None:
+        """Too few are left, or one is guilty: it takes no part when this is tried again, see `Rounds`."""
         with self.database.write(durable=True) as session:
             self.fence.hold(session)
             round_ = session.get_one(Round, round_.id)
+            for part in parts_in(session, round_):
+                if part.device_id == guilty:
+                    reject(session, part, reason, self.blobs)
             self.summing.give_up(session, round_)
             fail_round(session, round_, reason, self.blobs)
             self.fence.forgive(session)

@@ -191,12 +191,28 @@ class Rounds:
 
     def _why_not(self, device: Device, round_: Round, spec: CampaignSpec) -> str | None:
         """Why a device may not join a round that takes devices; None: it may."""
+        if spec.secure_aggregation and (number := self._spoilt_by(device, round_)) is not None:
+            return f"round {number} of this campaign came to nothing by what this device had sealed"
         if not spec.is_asynchronous:
             return None
         most = spec.criteria.max_participants
         if most is not None and self.counts([round_])[round_.id].members >= most:
             return f"{most} devices take part in this round, and no more may"
         return why_not(self.session, device, round_)
+
+    def _spoilt_by(self, device: Device, round_: Round) -> int | None:
+        """The number of a round of the same campaign that failed by what a device had sealed; None: none did.
+
+        A vector of its was taken, and is rejected all the same. Who was left out before may not be to blame.
+        """
+        query = (
+            select(Round.number)
+            .join(Participation, col(Participation.round_id) == col(Round.id))
+            .where(Round.campaign_id == round_.campaign_id, Round.phase == Phase.FAILED)
+            .where(Participation.device_id == device.id, Participation.status == Part.REJECTED)
+            .where(col(Participation.digest).is_not(None))
+        )
+        return self.session.exec(query.limit(1)).first()
 
     def _of(self, tenant_id: str, round_id: str) -> Round:
         round_ = self.session.get(Round, round_id)

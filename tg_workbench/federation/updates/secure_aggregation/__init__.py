@@ -8,9 +8,9 @@ A device that seals garbage for its neighbours, or says so of others, is left ou
 not import numpy.
 
 Pitfalls: a device whose shares are no shares of its secret is found out only when its mask is to come off:
-then the round ends without a sum, and names it. The sum itself is not private, so add noise; rules that look
-at single updates cannot be used; and whoever certifies devices could invent some, so more than two thirds of
-a round must be honest.
+then the round ends without a sum, names it, and is tried again without it. The sum itself is not private, so
+add noise; rules that look at single updates cannot be used; and whoever certifies devices could invent some,
+so more than two thirds of a round must be honest.
 """
 
 from tg_workbench.federation.updates.secure_aggregation.complaints import left_out

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tg_workbench.crypto.signatures import VerifyingKey
-from tg_workbench.errors import SealBroken, SecureAggregationRefused, TooFewSurvivors
+from tg_workbench.errors import SealBroken, SecureAggregationRefused, SharesUnfit, TooFewSurvivors
 from tg_workbench.federation.updates.secure_aggregation.complaints import left_out
 from tg_workbench.federation.updates.secure_aggregation.graph import Graph, threshold
 from tg_workbench.federation.updates.secure_aggregation.messages import (
@@ -212,7 +212,7 @@ class Coordinator:
         try:
             mask = pairs.mask_with(other, self._parcels[other][pairs.device_id].pair)
         except SealBroken as failure:
-            raise SecureAggregationRefused(f"what {other} had sealed is no secret of two") from failure
+            raise SharesUnfit(other, "is no secret of two") from failure
         (mask.add_to if pairs.adds(other) else mask.take_from)(total)
 
     def _joined(self, device_id: str, shares: Mapping[str, bytes], right: Callable[[bytes], bool]) -> bytes:
@@ -230,7 +230,7 @@ class Coordinator:
         except SecureAggregationRefused:
             seed = b""
         if not seed or not right(seed):
-            raise SecureAggregationRefused(f"what {device_id} had sealed are no shares of its secret")
+            raise SharesUnfit(device_id, "are no shares of its secret")
         return seed
 
     # ------------------------------------------------------------------------- phases
