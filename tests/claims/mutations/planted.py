@@ -215,8 +215,8 @@ MUTATIONS = {
     ),
     "devices come to a tree as often as they like": Mutation(
         "tg_workbench.federation.fleets.tables",
-        "if len(joined) >= self.participations or any(",
-        "if False and any(",
+        "return len(joined) < self.participations and all(",
+        "return True or all(",
         "tests/unit/federation/fleets/test_tree_budgets.py::"
         "test_a_device_that_comes_too_soon_or_too_often_is_refused",
     ),
