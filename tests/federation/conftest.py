@@ -125,6 +125,17 @@ def fleet_of(server: WorkbenchServer, folder: Path) -> Iterator[Fleet]:
             device.close()
 
 
+@contextmanager
+def fleet_apart(folder: Path, **variables: str) -> Iterator[Fleet]:
+    """A fleet of a workbench of its own, which is stopped at the end."""
+    server = WorkbenchServer(OMP_NUM_THREADS="1", **variables)
+    try:
+        with fleet_of(server, folder) as fleet:
+            yield fleet
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def fleet(workbench_server: WorkbenchServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """The workbench of all tests in here."""
@@ -135,10 +146,8 @@ def fleet(workbench_server: WorkbenchServer, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A workbench of which anything may be killed."""
-    server = WorkbenchServer(OMP_NUM_THREADS="1")
-    with fleet_of(server, tmp_path_factory.mktemp("mortal")) as fleet:
+    with fleet_apart(tmp_path_factory.mktemp("mortal")) as fleet:
         yield fleet
-    server.stop()
 
 
 @pytest.fixture(scope="session")

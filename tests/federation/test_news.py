@@ -12,10 +12,9 @@ import pytest
 from websockets.sync.client import ClientConnection, unix_connect
 
 from tests.federation.attacking import Attacker, code_of
-from tests.federation.conftest import Fleet, fleet_of
+from tests.federation.conftest import Fleet, fleet_apart
 from tests.federation.test_rounds import both
 from tests.webhook_receiver import WebhookReceiver, is_genuine
-from tests.workbench_server import WorkbenchServer
 from tg_workbench.sdk.device import Device
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -27,10 +26,8 @@ Message = dict[str, Any]
 @pytest.fixture(scope="module")
 def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A workbench that may call this machine."""
-    server = WorkbenchServer(TG_WEBHOOK_ALLOW_LOOPBACK="true", OMP_NUM_THREADS="1")
-    with fleet_of(server, tmp_path_factory.mktemp("talkative")) as fleet:
+    with fleet_apart(tmp_path_factory.mktemp("talkative"), TG_WEBHOOK_ALLOW_LOOPBACK="true") as fleet:
         yield fleet
-    server.stop()
 
 
 @pytest.fixture(scope="module")

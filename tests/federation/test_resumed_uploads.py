@@ -21,10 +21,9 @@ import httpx
 import pytest
 
 from tests.federation.attacking import OCTETS, Attacker, asked, blobs, refusals
-from tests.federation.conftest import CLASSES, SIDE, Fleet, fleet_of, rows_of, until
+from tests.federation.conftest import CLASSES, SIDE, Fleet, fleet_apart, rows_of, until
 from tests.federation.test_attacks import spoiled
 from tests.federation.test_secure_rounds import begun as begun_masked
-from tests.workbench_server import WorkbenchServer
 from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.device.sealed_updates import SealedUpdate
 from tg_workbench.errors import AssignmentInvalid, RoundNotOpen
@@ -51,10 +50,8 @@ Device(sys.argv[1]).take_part(sys.argv[2], rows_of(0))
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A workbench of its own, which may be killed."""
-    server = WorkbenchServer(OMP_NUM_THREADS="1", TG_UPLOAD_GRACE_SECONDS="10")
-    with fleet_of(server, tmp_path_factory.mktemp("resuming")) as fleet:
+    with fleet_apart(tmp_path_factory.mktemp("resuming"), TG_UPLOAD_GRACE_SECONDS="10") as fleet:
         yield fleet
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +19,14 @@ def flower_python() -> Path | None:
     named = os.environ.get(VARIABLE)
     path = Path(named) if named else ROOT / ".flower" / "bin" / "python"
     return path if path.exists() else None
+
+
+def wait_for(holds: Callable[[], object], seconds: float = 20.0) -> None:
+    """Look until it is so."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def run_flower(*arguments: str, timeout: float = 300.0) -> str:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ import psutil
 import pytest
 
 from tests.federation.conftest import Fleet, rows_of
-from tests.flower.environment import HOW, flower_python, run_flower
+from tests.flower.environment import HOW, flower_python, run_flower, wait_for
 from tests.workbench_server import WorkbenchServer
 from tg_workbench.errors import Refused
 from tg_workbench.federation.flower import PREFIX, flower_names, strategy_named
@@ -238,11 +237,3 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def wait_for(holds: Any, seconds: float = 20.0) -> None:
-    """Look until it is so."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import psutil
 import pytest
 from sklearn.datasets import load_digits
 
-from tests.flower.environment import HOW, ROOT, flower_python
+from tests.flower.environment import HOW, ROOT, flower_python, wait_for
 from tg_workbench.errors import InvalidBatch, Refused
 from tg_workbench.sdk.device import Rows, Simulated, SimulatedRound, simulate
 
@@ -64,14 +63,6 @@ def processes_of(place: str) -> list[int]:
         except psutil.Error:
             continue
     return found
-
-
-def wait_for(holds: Any, seconds: float = 20.0) -> None:
-    """Look until it is so."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def both(digits: tuple[list[Rows], Rows], **asked: Any) -> tuple[Simulated, Simulated]:

@@ -127,14 +127,13 @@ class SubmissionDesk:
         """
         with self.premises.database.read() as session:
             campaign_id = session.get_one(Round, part.round_id).campaign_id
-        part = await Waiting(self.premises, campaign_id).settled(
+            self._room(session).require_good(part)
+        return await Waiting(self.premises, campaign_id).settled(
             part,
             VERDICT_SECONDS,
-            look=lambda session: session.get_one(Participation, part.id),
+            look=lambda session: self._room(session).require_good(session.get_one(Participation, part.id)),
             is_settled=lambda seen: seen.status != Part.SUBMITTED,
         )
-        with self.premises.database.read() as session:
-            return self._room(session).require_good(part)
 
     @contextmanager
     def telling(self, round_id: str) -> Iterator[None]:

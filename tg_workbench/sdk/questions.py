@@ -94,10 +94,15 @@ def _of_frame(frame: Any, reading: Reading) -> list[Any]:
         return table.to_series().to_list()
     if reading.inputs is None:  # numbers in order: such a model knows no columns
         return [list(row) for row in table.iter_rows()]
-    missing = [name for name in reading.inputs if name not in table.columns]
-    if missing:
-        raise InvalidBatch(f"this model reads column {missing[0]}, and the table has none of that name")
+    _require_columns(reading.inputs, table.columns, "table")
     return table.select(reading.inputs).to_dicts()
+
+
+def _require_columns(wanted: Sequence[str], present: Any, what: str) -> None:
+    """Raises InvalidBatch, naming the first column that the model reads and the rows have not."""
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise InvalidBatch(f"this model reads column {missing[0]}, and the {what} has none of that name")
 
 
 def _is_series(rows: Any) -> bool:
@@ -111,9 +116,7 @@ def _of_series(series: Any, reading: Reading) -> list[Any]:
         return list(series)
     if reading.inputs is None or not all(isinstance(name, str) for name in series.index):
         return [list(series)]
-    missing = [name for name in reading.inputs if name not in series.index]
-    if missing:
-        raise InvalidBatch(f"this model reads column {missing[0]}, and the row has none of that name")
+    _require_columns(reading.inputs, series.index, "row")
     return [{name: series[name] for name in reading.inputs}]
 
 
