@@ -108,6 +108,31 @@ def test_a_job_is_followed_read_stopped_and_restarted(wire: Wire, table: JobsTab
     assert table.shown["error"] == ""
 
 
+def test_two_that_read_a_log_at_once_show_no_line_twice(
+    wire: Wire, workbench: Workbench, open_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = JobsTable(workbench)
+    both_have_read = threading.Barrier(2, timeout=30)
+    read = Job.logs
+
+    def logs(job: Job, **asked: Any) -> Iterator[Any]:
+        lines = list(read(job, **asked))
+        both_have_read.wait()
+        return iter(lines)
+
+    monkeypatch.setattr(Job, "logs", logs)
+    table._open(open_job.id)
+    connection = table._reached()
+    readers = [threading.Thread(target=table._read_log, args=(connection,)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    expected = [line.message for line in read(open_job, follow=False)]
+    assert [line["text"] for line in table.log["lines"]] == expected
+    table.close()
+
+
 def test_a_published_table_sends_nothing_that_epsilon_does_not_cover_and_takes_no_orders(
     wire: Wire, workbench: Workbench, private_job: Job, endless: Job
 ) -> None:

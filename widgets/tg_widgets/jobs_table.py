@@ -136,15 +136,20 @@ class JobsTable(LiveCard):
         return self._datasets[dataset_id]
 
     def _read_log(self, connection: Connection) -> None:
-        """What was written since the last look into the log that is open."""
-        job_id = self._log_id
+        """What was written since the last look into the log that is open.
+
+        A look and the button that opens the log may read at the same time: who comes second has read the
+        same lines, and drops them.
+        """
+        with self._lock:
+            job_id, after = self._log_id, self._log_at
         if not job_id or self.published:
             return
-        lines = list(Jobs(connection).get(job_id).logs(follow=False, after=self._log_at))
+        lines = list(Jobs(connection).get(job_id).logs(follow=False, after=after))
         with self._lock:
-            if job_id != self._log_id:
+            if (job_id, after) != (self._log_id, self._log_at):
                 return
-            self._log_at = lines[-1].id if lines else self._log_at
+            self._log_at = lines[-1].id if lines else after
             told = ({"at": line.timestamp, "level": line.level, "text": line.message} for line in lines)
             self._lines.extend(told)
             self.log = {"id": job_id, "lines": list(self._lines)}
