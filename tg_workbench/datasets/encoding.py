@@ -48,6 +48,8 @@ class Encoding:
     image_shape: tuple[int, ...] = ()
     """Channels, height, width."""
     target: str | None = None
+    target_number: Number | None = None
+    """How the number that a regression predicts is scaled while it is learned; None: it is not."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -203,6 +205,7 @@ class Encoding:
             "class_names": None if self.class_names is None else list(self.class_names),
             "image_shape": list(self.image_shape),
             "target": self.target,
+            "target_number": None if self.target_number is None else asdict(self.target_number),
         }
 
     @classmethod
@@ -210,7 +213,7 @@ class Encoding:
         """What `as_json` told. Raises ValueError for another version."""
         if told.get("version") != VERSION:
             raise ValueError("an encoding of another version")
-        names = told["class_names"]
+        names, number = told["class_names"], told.get("target_number")
         return cls(
             kind=told["kind"],
             task=told["task"],
@@ -218,6 +221,7 @@ class Encoding:
             class_names=None if names is None else tuple(names),
             image_shape=tuple(told["image_shape"]),
             target=told["target"],
+            target_number=Number(**number) if number else None,
         )
 
 

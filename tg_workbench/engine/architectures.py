@@ -10,6 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def build(model_ref: str, architecture: Architecture | None, cache_folder: Path,
         if architecture is None or not architecture.input_shape:
             raise InvalidRequest(f"{model_ref} needs an architecture: input_shape, output_size, hidden_sizes")
         with drawn_from(seed):
-            return ROW_MODELS[model_ref](architecture)
+            return replace(ROW_MODELS[model_ref](architecture), target_scale=architecture.target_scale)
     with drawn_from(0):
         network = _language_model(model_ref, cache_folder)
     if architecture is None:
@@ -193,10 +194,10 @@ def _language_model(model_ref: str, cache_folder: Path) -> LanguageModel:
 
 def text_classifier(network: LanguageModel, shape: Architecture) -> TextClassifier:
     """The trunk of a language model, frozen, with a head of `output_size` on its last token."""
-    if shape.input_shape or shape.hidden_sizes:
+    if shape.input_shape or shape.hidden_sizes or shape.target_scale:
         raise InvalidRequest(
             "a language model that tells texts apart takes an architecture of output_size alone: leave "
-            "input_shape and hidden_sizes empty"
+            "all else of it empty"
         )
     name = str(network.module.base_model_prefix)
     trunk = network.module.get_submodule(name).requires_grad_(False)

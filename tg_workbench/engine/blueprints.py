@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 from tg_workbench.engine import architectures, lora
 from tg_workbench.engine.networks import Network, adapted
-from tg_workbench.engine.specs import Architecture, LoraSpec
+from tg_workbench.engine.specs import Architecture, LoraSpec, TargetScale
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import CheckpointMismatch
 
@@ -43,11 +43,13 @@ class Blueprint:
     def as_json(self) -> dict[str, Any]:
         """For the database: the shape flat beside the name."""
         shape = self.architecture
+        scale = None if shape is None else shape.target_scale
         return {
             "model_ref": self.model_ref,
             "input_shape": None if shape is None else list(shape.input_shape),
             "output_classes": None if shape is None else shape.output_size,
             "hidden_sizes": None if shape is None else list(shape.hidden_sizes),
+            **({} if scale is None else {"target_scale": asdict(scale)}),
             "parameters": self.parameters,
             "lora": None
             if self.lora is None
@@ -57,10 +59,13 @@ class Blueprint:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Blueprint:
         """From the database. Members that it does not know say nothing."""
-        shape, adapters = None, data.get("lora")
+        shape, adapters, scale = None, data.get("lora"), data.get("target_scale")
         if data.get("input_shape") is not None:
             shape = Architecture(
-                tuple(data["input_shape"]), data["output_classes"], tuple(data.get("hidden_sizes") or ())
+                tuple(data["input_shape"]),
+                data["output_classes"],
+                tuple(data.get("hidden_sizes") or ()),
+                TargetScale(**scale) if scale else None,
             )
         if adapters:
             adapters = LoraSpec(**{**adapters, "target_modules": tuple(adapters["target_modules"])})

@@ -76,7 +76,8 @@ def canary_rows(
     shape = (count, *header["targets"]["shape"][1:])
     chosen = loss or _usual_loss(whole=whole, outputs=network.output_size)
     if chosen == "mse":
-        return {"features": features, "targets": seed.normals("targets", shape)}
+        drawn, scale = seed.normals("targets", shape), network.target_scale
+        return {"features": features, "targets": drawn if scale is None else scale.unscaled(drawn)}
     classes = 2 if chosen == "bce" else network.output_size
     targets = seed.integers("targets", classes, shape)
     return {"features": features, "targets": targets if whole else targets.astype(np.float32)}

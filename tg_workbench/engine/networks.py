@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tg_workbench.engine.precision import computing_in
-from tg_workbench.engine.specs import FLOAT32
+from tg_workbench.engine.specs import FLOAT32, TargetScale
 from tg_workbench.errors import InvalidRequest
 
 PREPARED = "prepared"
@@ -59,6 +59,8 @@ class RowModel:
     front: Front | None = None
     loss: str | None = None
     """What it is learned by when nothing is asked for; None: what fits the targets."""
+    target_scale: TargetScale | None = None
+    """The scale on which numbers are learned; None: their own."""
 
     def answer(self, inputs: dict[str, Tensor], precision: str = FLOAT32) -> Tensor:
         """[examples, outputs], on the module's device: of `features`, or of what `prepare` made of them."""
@@ -66,7 +68,10 @@ class RowModel:
         read = inputs[PREPARED] if PREPARED in inputs else self._fronted(inputs)
         with computing_in(precision, device):
             said: Tensor = self.module(read.to(device))
-        return said.float()
+        answer = said.float()
+        if self.target_scale is not None:
+            answer = self.target_scale.unscaled(answer)
+        return answer
 
     def prepare(self, features: Tensor) -> Tensor:
         """What the front makes of [examples, *input_shape], in half the memory: float16. Needs a front."""

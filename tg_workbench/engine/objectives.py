@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tg_workbench.engine.batches import Batch
 from tg_workbench.engine.losses import LOSSES
-from tg_workbench.engine.networks import LanguageModel, Network
+from tg_workbench.engine.networks import LanguageModel, Network, RowModel
 from tg_workbench.errors import InvalidBatch, InvalidRequest
 
 
@@ -20,6 +20,7 @@ class Objective:
     def __init__(self, network: Network, precision: str, class_weights: tuple[float, ...] | None) -> None:
         self._network = network
         self._precision = precision
+        self._scale = network.target_scale if isinstance(network, RowModel) else None
         self._weights: Tensor | None = None
         if class_weights is not None:
             classes = 0 if isinstance(network, LanguageModel) else network.output_size
@@ -42,7 +43,14 @@ class Objective:
         return self.weighed(said, self.targets(part, said.device), loss_name)
 
     def weighed(self, said: Tensor, targets: Tensor, loss_name: str) -> Tensor:
-        """What was said, as one loss for each example. Raises InvalidBatch."""
+        """What was said, as one loss for each example. Raises InvalidBatch.
+
+        Numbers cost by how far they are off on the scale on which they are learned.
+        """
+        if self._scale is not None:
+            if loss_name != "mse":
+                raise InvalidBatch("this model learns numbers on a scale: send targets that are numbers")
+            said, targets = self._scale.scaled(said), self._scale.scaled(targets)
         losses = LOSSES[loss_name](said, targets)
         if self._weights is None:
             return losses

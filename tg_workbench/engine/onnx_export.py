@@ -10,8 +10,10 @@ import io
 import warnings
 
 import torch
+from torch import Tensor, nn
 
 from tg_workbench.engine.networks import Network, RowModel
+from tg_workbench.engine.specs import TargetScale
 from tg_workbench.engine.trainer import Trainer
 
 OPSET = 17
@@ -40,7 +42,7 @@ def to_onnx(model: Trainer | Network) -> bytes | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                model.module,
+                model.module if model.target_scale is None else _Unscaled(model.module, model.target_scale),
                 (example,),
                 written,  # type: ignore[arg-type]  # its types know of paths only
                 dynamo=False,
@@ -52,6 +54,20 @@ def to_onnx(model: Trainer | Network) -> bytes | None:
     finally:
         model.module.train(was_training)
     return written.getvalue()
+
+
+class _Unscaled(nn.Module):
+    """A network whose answers are numbers in their own unit."""
+
+    def __init__(self, module: nn.Module, scale: TargetScale) -> None:
+        super().__init__()
+        self.module = module
+        self.scale = scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[examples, outputs]."""
+        answer: Tensor = self.scale.unscaled(self.module(features))
+        return answer
 
 
 def why_not(model: Trainer | Network) -> str | None:

@@ -6,7 +6,8 @@ Light: the API reads them, and it never imports torch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -31,15 +32,61 @@ LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
+class TargetScale:
+    """What is learned of a number is (target - center) / scale; what is answered is the number itself.
+
+    Without it a network that starts at answers about 0 would have to walk to 200,000, and the clipped steps
+    of a private training are of bounded length.
+    """
+
+    center: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.center) or not 0.0 < self.scale < math.inf:
+            raise InvalidRequest("a target's center must be finite, and its scale above 0 and finite")
+
+    def scaled(self, numbers: Any) -> Any:
+        """Numbers in their own unit (an array or a tensor), on the scale on which they are learned."""
+        return (numbers - self.center) / self.scale
+
+    def unscaled(self, numbers: Any) -> Any:
+        """The way back."""
+        return numbers * self.scale + self.center
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """The shape of a network built from scratch: of one example, of the answer, of what lies between.
 
     With an `input_shape` of () the example is a text: a language model tells `output_size` classes apart.
+    With a `target_scale` the answer is a number in its own unit, learned by `mse` on that scale.
     """
 
     input_shape: tuple[int, ...]
     output_size: int
     hidden_sizes: tuple[int, ...] = ()
+    target_scale: TargetScale | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What must be the same for weights to mean the same; a scale is told only where there is one."""
+        told: dict[str, Any] = {
+            "input_shape": list(self.input_shape),
+            "output_size": self.output_size,
+            "hidden_sizes": list(self.hidden_sizes),
+        }
+        return told if self.target_scale is None else {**told, "target_scale": asdict(self.target_scale)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Architecture:
+        """What `as_json` told."""
+        scale = data.get("target_scale")
+        return cls(
+            tuple(data["input_shape"]),
+            data["output_size"],
+            tuple(data["hidden_sizes"]),
+            TargetScale(**scale) if scale else None,
+        )
 
     def __post_init__(self) -> None:
         sides = (*self.input_shape, self.output_size, *self.hidden_sizes)
@@ -221,6 +268,9 @@ class TrainerSpec:
             class_weights.checked(self.class_weights)
             if self.loss not in (None, "cross_entropy"):
                 raise InvalidRequest("class_weights are for cross_entropy: leave them out for another loss")
+        is_scaled = self.architecture is not None and self.architecture.target_scale is not None
+        if is_scaled and self.loss not in (None, "mse"):
+            raise InvalidRequest("a target_scale is for mse: leave it out for another loss")
         check_precision(self.precision, self.privacy.engine if self.privacy else None)
         if self.expected_batch_size is None:
             if self.privacy is not None:

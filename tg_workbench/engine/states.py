@@ -32,7 +32,7 @@ def identity(
     """What must be the same for a state to fit, as JSON."""
     return {
         "model_ref": model_ref,
-        "architecture": _json(asdict(architecture)) if architecture else None,
+        "architecture": architecture.as_json() if architecture else None,
         "lora": _json(asdict(lora)) if lora else None,
         "optimizer": optimizer,
     }

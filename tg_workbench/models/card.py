@@ -116,6 +116,13 @@ def _inputs(model: Model) -> Iterator[str]:
         yield f"- Rows of shape {' × '.join(map(str, shape))}"
     else:
         yield "- Text"
+    scale = model.architecture.get("target_scale")
+    if scale:
+        target = plain((model.encoding or {}).get("target") or "a number")
+        yield (
+            f"- Answers: {target}, in its own unit. It was learned as (value - {scale['center']:.6g}) / "
+            f"{scale['scale']:.6g}, and the loss is the mean squared error of that."
+        )
     if model.class_names:
         yield f"- Classes: {_listed(map(plain, model.class_names), len(model.class_names))}"
 

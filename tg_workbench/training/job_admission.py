@@ -71,3 +71,26 @@ def _check_kind(spec: JobSpec, dataset: Dataset) -> None:
         )
     if not is_text and spec.model_type in LANGUAGE_MODELS:
         raise InvalidField("model_type", f"The dataset holds rows: use one of {', '.join(ROW_MODELS)}")
+    task = (dataset.encoding or {}).get("task")
+    if task == "classification" and spec.loss not in (None, "cross_entropy"):
+        raise InvalidField("loss", "The dataset has classes: use cross_entropy, or leave it out")
+    if task == "regression":
+        _check_number(spec, dataset)
+
+
+def _check_number(spec: JobSpec, dataset: Dataset) -> None:
+    """Numbers are learned by `mse`; by `bce` only where all of them are known to be chances."""
+    if spec.class_weights is not None:
+        raise InvalidField("class_weights", "The dataset has no classes")
+    if spec.loss == "cross_entropy":
+        raise InvalidField("loss", "The dataset's target is a number: use mse, or leave it out")
+    if spec.loss != "bce" and spec.model_type != "logistic":
+        return
+    number = (dataset.encoding or {}).get("target_number") or {}
+    low, high = number.get("low"), number.get("high")
+    if low is None or high is None or not 0.0 <= low < high <= 1.0:
+        raise InvalidField(
+            "model_type" if spec.model_type == "logistic" else "loss",
+            "The dataset's target is a number: use linear or mlp and mse. Chances are learned as yes or no "
+            "where a range within 0 and 1 was declared for them",
+        )

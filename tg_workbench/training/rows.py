@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from tg_workbench.datasets import UNIT_IDS, Dataset
 from tg_workbench.engine.networks import PREPARED
-from tg_workbench.engine.specs import Architecture
+from tg_workbench.engine.specs import Architecture, TargetScale
 from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import InvalidBatch, InvalidRequest
 from tg_workbench.storage import Blobs
+from tg_workbench.training.specs import ClientSpec
 from tg_workbench.training.tables import Operation
 
 SAFETENSORS = "application/vnd.safetensors"
@@ -157,6 +158,16 @@ def architecture_of(dataset: Dataset, blobs: Blobs) -> Architecture:
     else:
         outputs = 1 if targets.ndim == 1 else int(np.prod(targets.shape[1:]))
     return Architecture(input_shape=tuple(features.shape[1:]), output_size=outputs)
+
+
+def with_target_scale(spec: ClientSpec, dataset: Dataset) -> ClientSpec:
+    """The same, on the scale that the dataset's numbers have, if they have one and are learned by `mse`."""
+    number = (dataset.encoding or {}).get("target_number")
+    is_squared = spec.loss in (None, "mse") and spec.model_ref != "logistic"
+    if number is None or spec.architecture is None or not is_squared:
+        return spec
+    scale = TargetScale(number["center"], number["scale"])
+    return replace(spec, architecture=replace(spec.architecture, target_scale=scale))
 
 
 def classes_of_texts(dataset: Dataset, blobs: Blobs) -> Architecture | None:

@@ -152,11 +152,5 @@ class ClientSpec:
             optimizer=OptimizerSpec(**optimizer),
             lora=LoraSpec(**{**lora, "target_modules": tuple(lora["target_modules"])}) if lora else None,
             dp=DPSpec(**dp) if dp else None,
-            architecture=_architecture(architecture),
+            architecture=Architecture.from_json(architecture) if architecture else None,
         )
-
-
-def _architecture(data: dict[str, Any] | None) -> Architecture | None:
-    if data is None:
-        return None
-    return Architecture(tuple(data["input_shape"]), data["output_size"], tuple(data["hidden_sizes"]))

@@ -45,7 +45,7 @@ from tg_workbench.training.plan import Plan, choose_plan
 from tg_workbench.training.preparing import Preparing
 from tg_workbench.training.provenance import Provenance
 from tg_workbench.training.queue import WorkQueue
-from tg_workbench.training.rows import architecture_of, classes_of_texts
+from tg_workbench.training.rows import architecture_of, classes_of_texts, with_target_scale
 from tg_workbench.training.runs import Leaving, Run
 from tg_workbench.training.specs import ENDED, ROW_MODELS, ClientSpec, OperationKind, Status
 from tg_workbench.training.tables import Job, Operation, TrainingClient
@@ -165,6 +165,8 @@ class Worker:
             spec = replace(spec, architecture=replace(found, hidden_sizes=hidden_sizes))
         elif job is not None and dataset is not None:
             spec = replace(spec, architecture=spec.architecture or classes_of_texts(dataset, self.blobs))
+        if dataset is not None:
+            spec = with_target_scale(spec, dataset)
         members: int | None = None
         if job is not None and dataset is not None:
             check_job(job, dataset)

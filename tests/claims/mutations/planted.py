@@ -162,6 +162,15 @@ MUTATIONS = {
         "if False:",
         "tests/unit/datasets/test_populations.py::test_a_protected_name_never_becomes_public",
     ),
+    "a protected number to predict is scaled by the rows": Mutation(
+        "tg_workbench.datasets.files.tables",
+        """    if request.is_public:
+        return Number(found.name, False""",
+        """    if True:
+        return Number(found.name, False""",
+        "tests/unit/datasets/files/test_tables.py"
+        "::test_of_a_protected_number_to_predict_only_what_was_declared_is_known",
+    ),
     "a protected job may be seeded": Mutation(
         "tg_workbench.training.job_admission",
         "if is_protected and spec.seed is not None:",

@@ -94,7 +94,14 @@ def _plan(table: Table, request: FileRequest, limits: Limits) -> Plan:
     columns, warnings = _columns(profile, request, names, limits)
     if not columns:
         raise DatasetInvalid("has no column left to learn from")
-    encoding = Encoding("table", target.task, columns, target.class_names, target=name)
+    number = _target_number(profile.columns[name], request) if target.class_names is None else None
+    encoding = Encoding("table", target.task, columns, target.class_names, target=name, target_number=number)
+    if target.class_names is None and number is None:
+        warnings.append(
+            f"column {name} is to be predicted and no range was declared for it, so it is learned as it is: "
+            "numbers far from 0, or much larger than 1, are learned badly. Give its smallest and largest "
+            "value in ranges"
+        )
     warnings += _written_otherwise(profile, request, [*names, name])
     return Plan(table, profile, encoding, target, request.unit_column, (*table.warnings, *warnings))
 
@@ -183,6 +190,15 @@ def _column(found: Found, request: FileRequest, limits: Limits, *, optional: boo
     if values is not None and is_short and len(values) <= limits.categories:
         return Named(name, optional, tuple(sorted(values)))
     return Bucketed(name, optional)
+
+
+def _target_number(found: Found, request: FileRequest) -> Number | None:
+    """How the number to predict is scaled. Of a protected set only a range that was declared counts."""
+    if found.name in request.ranges:
+        return Number.within(found.name, *request.ranges[found.name], optional=False)
+    if request.is_public:
+        return Number(found.name, False, "standard", found.mean, found.deviation or 1.0)
+    return None
 
 
 # ------------------------------------------------------------------------------------------ the rows

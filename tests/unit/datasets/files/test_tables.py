@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.datasets.files.conftest import Desk
-from tg_workbench.datasets.encoding import Encoding
+from tg_workbench.datasets.encoding import Encoding, Number
 from tg_workbench.errors import InvalidRequest
 
 PATIENTS = """age,city,smokes,seen,ill
@@ -59,6 +59,45 @@ def test_a_number_without_a_range_is_warned_of_in_a_protected_set_only(desk: Des
     for declared in ({"ranges": {"age": (0, 100)}}, {"privacy": "public"}):
         told = desk.take("p.csv", PATIENTS, **declared).prepared.inspection.warnings
         assert not [line for line in told if "ranges" in line]
+
+
+PRICES = "size,price\n" + "".join(f"{40 + n},{1000 * n + 0.5}\n" for n in range(30))
+DEARER = "size,price\n" + "".join(f"{50 + n},{3000 * n + 700.5}\n" for n in range(30))
+
+
+@pytest.mark.parametrize("ranges", [{}, {"price": (0.0, 200_000.0)}])
+def test_of_a_protected_number_to_predict_only_what_was_declared_is_known(
+    desk: Desk, ranges: dict[str, Any]
+) -> None:
+    one, other = (desk.take("p.csv", text, ranges=ranges).prepared for text in (PRICES, DEARER))
+    assert one.encoding == other.encoding
+    number = one.encoding.target_number
+    told = [line for line in one.inspection.warnings if "column price" in line]
+    if ranges:
+        assert number == Number.within("price", 0.0, 200_000.0, optional=False)
+        assert not told
+    else:
+        assert number is None
+        assert len(told) == 1
+        assert "ranges" in told[0]
+
+
+def test_a_public_number_to_predict_is_scaled_by_its_mean_and_deviation(desk: Desk) -> None:
+    found = desk.take("p.csv", PRICES, privacy="public")
+    number, targets = found.prepared.encoding.target_number, found.tensors["targets"].astype(float)
+    assert number is not None
+    assert number.center == pytest.approx(targets.mean())
+    assert number.scale == pytest.approx(targets.std())
+    assert not [line for line in found.prepared.inspection.warnings if "price" in line]
+    constant = desk.take("p.csv", "a,y\n1,7.5\n2,7.5\n", privacy="public", dataset_type="regression")
+    assert constant.prepared.encoding.target_number == Number("y", False, "standard", 7.5, 1.0)
+
+
+def test_a_target_beyond_its_declared_range_is_refused(desk: Desk) -> None:
+    assert desk.refuse("p.csv", PRICES, ranges={"price": (0, 28_000)}) == [
+        {"where": "row 29 (line 30), column price", "problem": "lies outside the range that was declared"},
+        {"where": "row 30 (line 31), column price", "problem": "lies outside the range that was declared"},
+    ]
 
 
 def test_a_public_encoding_is_learned(desk: Desk) -> None:
@@ -320,6 +359,14 @@ def test_an_encoding_of_every_kind_survives_json(desk: Desk) -> None:
     for privacy in ("public", "protected"):
         encoding = desk.take("p.csv", PATIENTS, privacy=privacy).prepared.encoding
         assert Encoding.from_json(json.loads(json.dumps(encoding.as_json()))) == encoding
+    number = desk.take("p.csv", PRICES, privacy="public").prepared.encoding
+    assert Encoding.from_json(json.loads(json.dumps(number.as_json()))) == number
+
+
+def test_an_encoding_from_before_targets_were_scaled_is_read(desk: Desk) -> None:
+    told = desk.take("p.csv", PRICES).prepared.encoding.as_json()
+    del told["target_number"]
+    assert Encoding.from_json(told).target_number is None
 
 
 FEW = "a,b,kind,day,y\n1,0.5,x,2020-01-01,true\n-2,,y,2021-01-01,false\n3,2.5,,2022-01-01,true\n"
