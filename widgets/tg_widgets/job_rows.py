@@ -89,7 +89,7 @@ def is_public(dataset: Dataset | None, detail: JobView | None) -> bool:
 
 def spelled(seconds: float) -> str:
     """A stretch of time as people say it."""
-    if 0 < seconds < 0.5:
+    if 0 <= seconds < 0.5:
         return "under 1 s"
     whole = round(seconds)
     if whole < 60:
