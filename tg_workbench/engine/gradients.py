@@ -33,6 +33,8 @@ class Gradients:
 
     def __init__(self, spec: TrainerSpec, module: nn.Module, reader: Reader, objective: Objective) -> None:
         self.spec = spec
+        self.batches = 0
+        """Of how many what waits was made."""
         self.repeats = Repeats()
         self._module = module
         self._reader = reader
@@ -57,8 +59,11 @@ class Gradients:
         Without `check` a plain one is not read through. Raises InvalidBatch, InvalidRequest.
         """
         if self.spec.privacy is not None:
-            return self._keep_clipped(self._clipped(read, loss_name, micro_batch_size), read, canaries)
-        return self._keep_plain(self._plain(read, loss_name, micro_batch_size, check), read, canaries)
+            told = self._keep_clipped(self._clipped(read, loss_name, micro_batch_size), read, canaries)
+        else:
+            told = self._keep_plain(self._plain(read, loss_name, micro_batch_size, check), read, canaries)
+        self.batches += 1
+        return told
 
     def released(self) -> tuple[dict[str, Tensor], float | None]:
         """The mean that a step applies, noisy where that is promised, and the noisy mean loss if asked for.
@@ -77,6 +82,7 @@ class Gradients:
     def discard(self) -> None:
         """Forget what waits."""
         self._held = None
+        self.batches = 0
         self.repeats = Repeats()
 
     def begin_anew(self) -> None:

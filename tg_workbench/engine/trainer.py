@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -141,6 +141,16 @@ class Trainer:
         if self._module.training != on:
             self._module.train(on)
 
+    def _drawing(self) -> AbstractContextManager[None]:
+        """While a batch is learned from: what drops out is drawn for the seed, the step and the batch in it.
+
+        So who goes on from a state drops what would have been dropped. Networks of rows drop nothing.
+        """
+        if isinstance(self._network, RowModel):
+            return nullcontext()
+        mixed = np.random.SeedSequence((self.spec.seed, self.step, self._gradients.batches))
+        return architectures.drawn_from(int(mixed.generate_state(1, np.uint64)[0]))
+
     @contextmanager
     def looking(self) -> Iterator[Network]:
         """The network as others see it, while this lasts: without dropout, averaged where a mean is taken."""
@@ -176,9 +186,10 @@ class Trainer:
         if admit is not None:
             admit(self._gradients.repeats.seen | told)
         self._dropout(on=True)
-        outcome = self._gradients.add(
-            read, loss_name, micro_batch_size, canaries=canaries, check=check_gradient
-        )
+        with self._drawing():
+            outcome = self._gradients.add(
+                read, loss_name, micro_batch_size, canaries=canaries, check=check_gradient
+            )
         self._loss_name = loss_name
         self._gradients.repeats.add(told)
         return outcome

@@ -14,7 +14,8 @@ from tg_workbench.engine.trainer import LoraSpec, OptimizerSpec, PrivacySpec, Tr
 from tg_workbench.errors import CheckpointMismatch
 
 STEADY = dataclasses.replace(TEXT_SPEC, lora=LoraSpec(rank=4, target_modules=("all-linear",), dropout=0.0))
-"""Adapters without dropout: two runs of it do the same."""
+FORGETFUL = dataclasses.replace(TEXT_SPEC, lora=LoraSpec(rank=4, target_modules=("all-linear",), dropout=0.3))
+"""Adapters that drop three of ten inputs: others in each batch, and the same ones whoever goes on."""
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 
@@ -31,7 +32,7 @@ def batch_of(trainer: Trainer) -> dict[str, Any]:
     return trainer.tokenize(["ab", "cde"], max_length=8) if trainer.is_language_model else rows()
 
 
-@pytest.mark.parametrize("spec", [SPEC, STEADY], ids=["mlp", "lora"])
+@pytest.mark.parametrize("spec", [SPEC, STEADY, FORGETFUL], ids=["mlp", "lora", "dropout"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "adafactor"])
 def test_trainer_goes_on_where_its_state_was_taken(spec: TrainerSpec, optimizer: str) -> None:
     spec = dataclasses.replace(
@@ -46,6 +47,25 @@ def test_trainer_goes_on_where_its_state_was_taken(spec: TrainerSpec, optimizer:
     assert second.step == 4
     for name, tensor in first.state()[0].items():
         torch.testing.assert_close(second.state()[0][name], tensor)
+
+
+def test_what_is_dropped_depends_on_seed_step_and_batch_alone() -> None:
+    learned = trained(FORGETFUL).state(include_optimizer=False)
+
+    def losses(seed: int) -> list[float]:
+        torch.rand(3)  # whatever else is drawn in this process
+        trainer = Trainer(dataclasses.replace(FORGETFUL, seed=seed, privacy=None, expected_batch_size=None))
+        trainer.load_state(*learned)
+        told = []
+        for _ in range(2):
+            told += [trainer.forward_backward(batch_of(trainer)).loss for _ in range(2)]
+            trainer.optim_step(learning_rate=0.0)
+        return told
+
+    first = losses(1)
+    assert losses(1) == first
+    assert losses(2) != first
+    assert len(set(first)) == 4, "each batch of each step drops others"
 
 
 def test_state_of_lora_holds_the_adapters_alone() -> None:
