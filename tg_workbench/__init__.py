@@ -76,6 +76,7 @@ from tg_workbench.errors import (
 if TYPE_CHECKING:
     from tg_workbench.sdk import (
         Architecture,
+        DatasetWarning,
         EarlyStopping,
         LoRA,
         Optimizer,
@@ -107,6 +108,7 @@ __all__ = [
     "DatasetInvalid",
     "DatasetNotFound",
     "DatasetNotReady",
+    "DatasetWarning",
     "DeadlineExceeded",
     "DeliveryNotFound",
     "DeviceNotFound",
@@ -163,6 +165,7 @@ __all__ = [
 
 _FROM_SDK = (
     "Architecture",
+    "DatasetWarning",
     "EarlyStopping",
     "LoRA",
     "Optimizer",

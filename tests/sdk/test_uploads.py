@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from tg_workbench import (
     DatasetInvalid,
     DatasetNotFound,
+    DatasetWarning,
     InvalidBatch,
     InvalidRequest,
     PrivacyRefused,
@@ -135,6 +137,57 @@ def test_a_file_that_is_no_good_says_where(workbench: Workbench, tmp_path: Path)
         waiting.wait(timeout=60)
     assert (waiting.status, "line 3" in (waiting.reason or "")) == ("failed", True)
     assert "failed" in str(waiting)
+
+
+@pytest.fixture
+def indexed(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A file as pandas writes it, with an index; one of its columns says nothing. Both are left out."""
+    path = tmp_path / "indexed.csv"
+    rooms = [f"{request.node.name} {number % 4}" for number in range(ROWS)]
+    pd.DataFrame({**patients(), "room": rooms, "empty": [None] * ROWS}).to_csv(path)
+    return path
+
+
+def test_what_is_found_in_a_file_is_warned_of_at_the_line_that_uploads_it(
+    workbench: Workbench, indexed: Path
+) -> None:
+    with pytest.warns(DatasetWarning) as caught:
+        dataset = workbench.datasets.upload(indexed, "warned of", target="sick", privacy="public")
+    said = [str(each.message) for each in caught]
+    assert said == [f"warned of: {text}" for text in dataset.warnings]
+    assert len(said) == 2
+    assert "column 1 has no name" in said[0]
+    assert "column empty says nothing" in said[1]
+    assert {each.filename for each in caught} == {__file__}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dataset.wait() is dataset, "it has warned already"
+    listed = next(each for each in workbench.datasets.list(name="warned of"))
+    assert list(listed.warnings) == list(workbench.datasets.get(dataset.id).warnings) == [*dataset.warnings]
+
+
+def test_who_does_not_wait_is_warned_once_when_they_do(workbench: Workbench, indexed: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = workbench.datasets.upload(indexed, "later", target="sick", privacy="public", wait=False)
+    with pytest.warns(DatasetWarning) as caught:
+        dataset.wait()
+    assert [str(each.message) for each in caught] == [f"later: {text}" for text in dataset.warnings]
+    assert {each.filename for each in caught} == {__file__}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset.refresh().wait()
+
+
+def test_a_file_with_nothing_to_warn_of_is_uploaded_in_silence(workbench: Workbench, csv: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = workbench.datasets.upload(csv, "in silence", target="sick", privacy="public")
+    assert not dataset.warnings
+    rows = workbench.datasets.upload(
+        "silent rows", features=3 * np.eye(4, dtype=np.float32), targets=range(4)
+    )
+    assert not rows.warnings
 
 
 def test_a_protected_name_never_becomes_public(workbench: Workbench, csv: Path, tmp_path: Path) -> None:

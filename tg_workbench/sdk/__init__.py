@@ -40,6 +40,7 @@ from tg_workbench.sdk.campaign_views import (
 )
 from tg_workbench.sdk.campaigns import Campaign
 from tg_workbench.sdk.catalogue import Datasets
+from tg_workbench.sdk.dataset_warnings import DatasetWarning
 from tg_workbench.sdk.datasets import Dataset, Validation
 from tg_workbench.sdk.devices import DeviceKey, DeviceKeys, Devices, DeviceView, EnrollmentToken, Rotation
 from tg_workbench.sdk.events import Event, EventStream, Subscription
@@ -95,6 +96,7 @@ __all__ = [
     "Completion",
     "DPMetrics",
     "Dataset",
+    "DatasetWarning",
     "Datasets",
     "DeviceKey",
     "DeviceKeys",

@@ -68,7 +68,9 @@ class Datasets:
         learned from the rows before training: `ranges` (smallest and largest, by column) and `categories`
         (all values, by column) say what is known without them. `unit_column` says whom each row is about: ε
         is then about each of them with all their rows. `progress` is a bar, or is called with the bytes that
-        arrived and all of them. With `wait=False` the dataset is still `processing`.
+        arrived and all of them. What was found in the file and taken all the same is warned of, a
+        DatasetWarning each, and stays in `dataset.warnings`. With `wait=False` the dataset is still
+        `processing`, and `dataset.wait()` warns.
 
         Features of bytes (uint8) are the pixels of images: they stay bytes, a quarter of the size, and models
         read them as value / 255, from 0 to 1. Show such a model bytes too, or numbers from 0 to 1; lists of

@@ -24,7 +24,7 @@ class Connected(Value):
     @classmethod
     def from_wire(cls, data: Mapping[str, Any], connection: Connection | None = None) -> Self:
         """The value that a JSON object tells of."""
-        known = {name: value for name, value in data.items() if name != "_connection"}
+        known = {name: value for name, value in data.items() if not name.startswith("_")}
         made = super().from_wire(known)
         made._connection = connection  # type: ignore[misc]  # its subclasses have the slot
         return made
@@ -35,6 +35,8 @@ class Connected(Value):
         return self._connection
 
     def _take(self, told: Mapping[str, Any]) -> None:
+        """Be what is told; what is this object's own, with an underscore, stays."""
         newest = type(self).from_wire(told, self._connection)
         for member in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            setattr(self, member.name, getattr(newest, member.name))
+            if not member.name.startswith("_"):
+                setattr(self, member.name, getattr(newest, member.name))

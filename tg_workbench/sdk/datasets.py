@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from tg_workbench.errors import DatasetInvalid, DeadlineExceeded, PrivacyRefused
 from tg_workbench.sdk.connected import Connected
 from tg_workbench.sdk.connection import Connection
+from tg_workbench.sdk.dataset_warnings import warn_of
 from tg_workbench.sdk.downloads import Download
 from tg_workbench.sdk.uploads import readable
 from tg_workbench.sdk.values import Value
@@ -31,7 +32,7 @@ class Dataset(Connected):
     """A dataset: what it is and what has been spent of its privacy. Never its rows.
 
     Its members are as they were when it was last looked at: `refresh()` looks again, and `wait()` does until
-    its file is read. `profile` and `preview()` ask.
+    its file is read. `profile`, `encoding` and `preview()` ask.
     """
 
     KIND: ClassVar[str] = "dataset"
@@ -67,12 +68,17 @@ class Dataset(Connected):
     file_size: int | None = None
     file_format: str | None = None
     _connection: Connection | None = field(default=None, compare=False)
+    _warnings: tuple[str, ...] | None = field(default=None, compare=False)
+    """None: not known. They are said with its profile, and never change."""
+    _has_warned: bool = field(default=False, compare=False)
 
     @classmethod
     def from_wire(cls, data: Mapping[str, Any], connection: Connection | None = None) -> Self:
         """The dataset that a JSON object tells of; of one that is not read yet, the size is not known."""
         known = {name: value for name, value in data.items() if name != "size" or value is not None}
-        return super(Dataset, cls).from_wire(known, connection)
+        made = super(Dataset, cls).from_wire(known, connection)
+        made._warnings = _warnings_in(data)
+        return made
 
     @property
     def id(self) -> str:
@@ -82,14 +88,16 @@ class Dataset(Connected):
     # ------------------------------------------------------------------------- how it stands
     def refresh(self) -> Self:
         """Look again, and return it. Raises DatasetNotFound, CallFailed."""
-        self._take(self._asked())
+        told = self._asked()
+        self._take(told)
+        self._warnings = _warnings_in(told)
         return self
 
     def wait(self, timeout: float | None = None) -> Self:
-        """Wait until its file is read, and return it.
+        """Wait until its file is read, warn of what was found in it (a DatasetWarning each), and return it.
 
-        Raises DatasetInvalid, with what is wrong and where, when the file is no good, and DeadlineExceeded
-        after `timeout` seconds (the workbench goes on).
+        It warns once, and not of what `upload` has warned of. Raises DatasetInvalid, with what is wrong and
+        where, when the file is no good, and DeadlineExceeded after `timeout` seconds (the workbench goes on).
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = FIRST_LOOK_SECONDS
@@ -101,7 +109,20 @@ class Dataset(Connected):
             self.refresh()
         if self.status == FAILED:
             raise rebuilt(DatasetInvalid, f"{self.name}: {self.reason}", {"problems": []})
+        if not self._has_warned:
+            self._has_warned = True
+            warn_of(self.name, self._warnings or ())
         return self
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What was found in its file and taken all the same: what is left out, say. Empty until it is read.
+
+        Of a protected dataset this is for you alone, as its profile is.
+        """
+        if self._warnings is None:
+            self._warnings = _warnings_in(self._asked())
+        return self._warnings or ()
 
     @property
     def profile(self) -> Mapping[str, Any] | None:
@@ -197,6 +218,12 @@ class Validation(Value):
             lines.append(f"these are the first {len(self.errors)}: there may be more")
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(["valid" if self.valid else "not valid", *lines])
+
+
+def _warnings_in(told: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Those of an answer with a profile in it; one page of many datasets has none."""
+    profile = told.get("profile")
+    return None if profile is None else tuple(profile.get("warnings") or ())
 
 
 def dataset_id_of(dataset: Dataset | str | None) -> str | None:
