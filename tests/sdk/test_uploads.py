@@ -22,9 +22,12 @@ from tg_workbench import (
     InvalidBatch,
     InvalidRequest,
     PrivacyRefused,
+    TrainingClient,
     Workbench,
 )
 from tg_workbench.sdk import Dataset
+
+NewClient = Callable[..., TrainingClient]
 
 ROWS = 60
 CLASSES = ("no", "yes")
@@ -236,6 +239,37 @@ def test_the_same_name_twice_is_two_versions(workbench: Workbench) -> None:
     second.delete()
     with pytest.raises(DatasetNotFound):
         workbench.datasets[second.id]
+
+
+def test_a_dataset_is_found_by_its_name_and_version(workbench: Workbench, new_client: NewClient) -> None:
+    def upload(name: str) -> Dataset:
+        rows = np.random.default_rng().normal(size=(20, 4)).astype(np.float32)
+        return workbench.datasets.upload(name, features=rows, targets=[0, 1] * 10, privacy="public")
+
+    first, second = upload("sought"), upload("sought")
+    colon, café, like_an_id = upload("sought:1"), upload("cafe\u0301"), upload("ds-sought")
+    found = workbench.datasets
+    assert found["sought"].id == found["sought:2"].id == found["sought_v2"].id == second.id
+    assert found["sought_v1"].id == found[first.id].id == first.id
+    assert found["sought:1"].id == found["sought:1:1"].id == colon.id, "a name before a version"
+    assert (found["caf\u00e9"].id, found["cafe\u0301"].id) == (café.id, café.id)
+    assert found["ds-sought"].id == like_an_id.id
+    client = new_client("mlp", dataset="sought:2", max_steps=3)
+    assert client.config["dataset_id"] == second.id
+    assert workbench.ledger(dataset="sought").events == []
+
+
+@pytest.mark.parametrize("key", ["never given", "sought:9", "ds-never", "n" * 300, "n\0", "a/b", "", None])
+def test_a_dataset_that_is_not_there_is_told_with_what_to_do(workbench: Workbench, key: Any) -> None:
+    with pytest.raises(DatasetNotFound, match=r"there is no dataset .*: wb.datasets.list\(\) shows"):
+        workbench.datasets[key]
+
+
+def test_a_job_of_a_name_that_is_not_there_says_so(workbench: Workbench) -> None:
+    with pytest.raises(DatasetNotFound, match="there is no dataset never given: "):
+        workbench.jobs.submit("mlp", "never given")
+    with pytest.raises(DatasetNotFound):
+        workbench.datasets.delete("points")
 
 
 @pytest.mark.parametrize("known", ["breast_cancer", "diabetes", "digits", "iris", "wine"])

@@ -123,6 +123,16 @@ def test_a_file_that_is_being_read_becomes_ready_and_a_bad_one_says_where(
     card.close()
 
 
+def test_a_card_finds_a_dataset_by_its_name(wire: Wire, workbench: Workbench) -> None:
+    rows = pl.DataFrame({"dose": range(40), "sick": ["yes", "no"] * 20})
+    known = workbench.datasets.upload(rows, "by its name", target="sick", privacy="public")
+    card = DatasetCard("by its name", workbench)
+    wire.say(card, {"action": "ready"})
+    wait_for(lambda: card.shown.get("status") == "ready")
+    assert (card.shown["id"], card.shown["name"]) == (known.id, "by its name")
+    card.close()
+
+
 def test_a_dataset_that_is_there_no_more_is_gone(wire: Wire, workbench: Workbench) -> None:
     card = DatasetCard("ds-00000000-0000-4000-8000-000000000000", workbench)
     wire.say(card, {"action": "ready"})

@@ -86,6 +86,16 @@ def test_a_dataset_that_cannot_pay_for_it_says_so(wire: Wire, workbench: Workben
     assert workbench.datasets.get(ward.dataset_id).spent_epsilon == 0.0, "asking spends nothing"
 
 
+def test_a_planner_finds_a_dataset_by_its_name(wire: Wire, workbench: Workbench, ward: Dataset) -> None:
+    planner = PrivacyPlanner(ward.name, workbench)
+    wire.say(planner._form, {"action": "ready"})
+    wait_for(lambda: bool(planner._form.datasets))
+    assert planner._form.chosen == workbench.datasets[ward.name].id
+    lost = PrivacyPlanner("of nobody", workbench)
+    wire.say(lost._form, {"action": "ready"})
+    wait_for(lambda: "no dataset of nobody" in lost._form.answer.get("problem", ""))
+
+
 def test_of_many_changes_the_newest_is_answered(wire: Wire, workbench: Workbench) -> None:
     planner = PrivacyPlanner(workbench=workbench)
     for batch_size in range(20, 40):

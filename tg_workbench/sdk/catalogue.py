@@ -9,7 +9,8 @@ from typing import Any
 from tg_workbench.errors import DatasetNotFound, InvalidBatch, InvalidRequest
 from tg_workbench.sdk.batches import tensors_body
 from tg_workbench.sdk.connection import Body, Call, Connection
-from tg_workbench.sdk.datasets import DATASETS, Dataset, Validation, dataset_id_of
+from tg_workbench.sdk.dataset_names import dataset_id_of, dataset_of, dataset_with_id
+from tg_workbench.sdk.datasets import DATASETS, Dataset, Validation
 from tg_workbench.sdk.forms import form_of
 from tg_workbench.sdk.ids import numbered
 from tg_workbench.sdk.loaders import bundled, saved_dataset
@@ -17,12 +18,17 @@ from tg_workbench.sdk.paths import path_of_one
 from tg_workbench.sdk.sources import source_file
 from tg_workbench.sdk.uploads import Upload, Watcher
 
+NEW = "new"
+"""The population of a version that is about other people than the one before."""
 UPLOAD_SECONDS = 300.0
 VALIDATE_SECONDS = 180.0
 
 
 class Datasets:
-    """The datasets of a workbench."""
+    """The datasets of a workbench: `wb.datasets[id]`, `["name"]` (its newest version), `["name:2"]`.
+
+    Wherever the SDK takes a dataset, it takes these words for it as well.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -98,7 +104,7 @@ class Datasets:
             privacy=privacy,
             delta=delta,
             epsilon_cap=epsilon_cap,
-            population=dataset_id_of(population),
+            population=self._population(population),
             unit=unit,
         )
         told = _said(
@@ -186,20 +192,25 @@ class Datasets:
         return [Dataset.from_wire(item, self._connection) for item in answer.get("datasets", [])]
 
     def get(self, dataset_id: str) -> Dataset:
-        """The dataset as it is now. Raises DatasetNotFound."""
-        return Dataset.from_wire(
-            self._connection.get(path_of_one(DATASETS, dataset_id, DatasetNotFound)), self._connection
-        )
+        """The dataset with this id, as it is now. Raises DatasetNotFound."""
+        return dataset_with_id(self._connection, dataset_id)
 
-    def __getitem__(self, dataset_id: str) -> Dataset:
-        """The same, as `wb.datasets[id]`."""
-        return self.get(dataset_id)
+    def __getitem__(self, key: str) -> Dataset:
+        """By id, by name, by `name:version` or by `name_v2`. Raises DatasetNotFound."""
+        return dataset_of(self._connection, key)
 
     def delete(self, dataset: Dataset | str) -> None:
-        """Forget its rows; what was spent of its privacy stays written. Raises DatasetInUse."""
-        self._connection.delete(path_of_one(DATASETS, dataset_id_of(dataset), DatasetNotFound))
+        """Forget its rows; what was spent of its privacy stays written. A name alone is not enough.
+
+        Raises DatasetNotFound, DatasetInUse.
+        """
+        dataset_id = dataset.dataset_id if isinstance(dataset, Dataset) else dataset
+        self._connection.delete(path_of_one(DATASETS, dataset_id, DatasetNotFound))
 
     # ------------------------------------------------------------------------- how it sends
+    def _population(self, population: Dataset | str | None) -> str | None:
+        return population if population == NEW else dataset_id_of(population, self._connection)
+
     def _upload_file(
         self, source: Any, told: dict[str, Any], progress: Watcher | bool, wait: bool
     ) -> Dataset:

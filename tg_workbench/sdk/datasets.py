@@ -36,7 +36,7 @@ class Dataset(Connected):
     """
 
     KIND: ClassVar[str] = "dataset"
-    WHENCE: ClassVar[str] = "wb.datasets[id]"
+    WHENCE: ClassVar[str] = "wb.datasets[name]"
 
     dataset_id: str
     name: str = ""
@@ -224,8 +224,3 @@ def _warnings_in(told: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Those of an answer with a profile in it; one page of many datasets has none."""
     profile = told.get("profile")
     return None if profile is None else tuple(profile.get("warnings") or ())
-
-
-def dataset_id_of(dataset: Dataset | str | None) -> str | None:
-    """The id of a dataset that is given whole or by its id."""
-    return dataset.dataset_id if isinstance(dataset, Dataset) else dataset

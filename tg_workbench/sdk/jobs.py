@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from tg_workbench.errors import DeadlineExceeded, JobFailed, JobNotFound
 from tg_workbench.sdk.connection import Body, Connection
-from tg_workbench.sdk.datasets import Dataset, dataset_id_of
+from tg_workbench.sdk.dataset_names import dataset_id_of
+from tg_workbench.sdk.datasets import Dataset
 from tg_workbench.sdk.events import JOBS, Event, EventStream
 from tg_workbench.sdk.followed import Followed
 from tg_workbench.sdk.job_curves import Points, figure_of
@@ -209,8 +210,9 @@ class Jobs:
     ) -> Job:
         """Have a model learn a dataset to the end; comes back at once, and the job waits its turn.
 
-        `model_type` is linear, logistic, mlp, cnn, resnet18, resnet50, a language model or a folder. What
-        is not said is left to the workbench: 10 epochs of batches of 32, and a fifth of the rows held out.
+        `model_type` is linear, logistic, mlp, cnn, resnet18, resnet50, a language model or a folder;
+        `dataset` is given whole, by its id, or by its name: "ward" (the newest), "ward:2". What is not said
+        is left to the workbench: 10 epochs of batches of 32, and a fifth of the rows held out.
         On a protected dataset it is private (ε = 3) when nothing is said. The dataset may still be
         processing. `early_stopping=True` watches the loss of the rows held out; `class_weights="balanced"`
         and a `seed` are for public datasets. `priority` is from -10 to 10, the higher the sooner.
@@ -243,7 +245,7 @@ class Jobs:
             timeout_seconds=timeout_seconds,
         )
         asked = {
-            "dataset_id": dataset_id_of(dataset),
+            "dataset_id": dataset_id_of(dataset, self._connection),
             "model_type": model_type,
             "learning": plan.as_wire(),
             "name": name,

@@ -8,7 +8,8 @@ from typing import Literal
 
 from tg_workbench.errors import ModelNotFound
 from tg_workbench.sdk.connection import Connection
-from tg_workbench.sdk.datasets import Dataset, dataset_id_of
+from tg_workbench.sdk.dataset_names import dataset_id_of
+from tg_workbench.sdk.datasets import Dataset
 from tg_workbench.sdk.models import MODELS, Model
 from tg_workbench.sdk.paths import path_of_one
 from tg_workbench.sdk.wire_errors import rebuilt
@@ -42,7 +43,7 @@ class Models:
             "alias": alias,
             "model_type": model_type,
             "task": task,
-            "dataset_id": dataset_id_of(dataset),
+            "dataset_id": dataset_id_of(dataset, self._connection),
             "sort_by": sort_by,
             "limit": limit,
             "offset": offset,

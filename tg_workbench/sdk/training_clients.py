@@ -16,7 +16,8 @@ from tg_workbench.errors import ClientFailed, DeadlineExceeded, InvalidRequest
 from tg_workbench.sdk.audits import Audit
 from tg_workbench.sdk.batches import batch_body, rows_of
 from tg_workbench.sdk.connection import Body, Connection
-from tg_workbench.sdk.datasets import Dataset, dataset_id_of
+from tg_workbench.sdk.dataset_names import dataset_id_of
+from tg_workbench.sdk.datasets import Dataset
 from tg_workbench.sdk.downloads import unpacked
 from tg_workbench.sdk.events import FOREVER, Event, EventStream, Subscription
 from tg_workbench.sdk.futures import Future
@@ -115,7 +116,7 @@ class TrainingClient:
         `unit_ids` say whose each row is, where `Privacy(unit=…)` counts by them: whole numbers or texts.
         Raises InvalidBatch, ClientTerminated, QueueFull; its future raises what the batch is refused for.
         """
-        dataset_id = dataset_id_of(dataset)
+        dataset_id = dataset_id_of(dataset, self._connection)
         members = {
             "features": features,
             "targets": targets,
@@ -158,7 +159,7 @@ class TrainingClient:
         """
         if (steps is None) == (epochs is None):
             raise InvalidRequest("give steps=… or epochs=…, one of them")
-        asked = {"dataset_id": dataset_id_of(dataset), "steps": steps, "epochs": epochs}
+        asked = {"dataset_id": dataset_id_of(dataset, self._connection), "steps": steps, "epochs": epochs}
         body = Body.of_json({name: value for name, value in asked.items() if value is not None})
         record = self._connection.post(f"{self._workbench}/train", body)
         return TrainingRun(self._connection, self.id, record, bar_here(wanted=progress))
@@ -217,7 +218,7 @@ class TrainingClient:
 
         Raises PrivacyRefused for a protected dataset: its numbers would not be covered by ε.
         """
-        dataset_id = dataset_id_of(dataset)
+        dataset_id = dataset_id_of(dataset, self._connection)
         members = {"features": features, "targets": targets, "input_ids": input_ids, "labels": labels}
         rows = rows_of(batch, members, dataset=dataset_id)
         body = Body.of_json({"dataset_id": dataset_id}) if rows is None else batch_body(rows)

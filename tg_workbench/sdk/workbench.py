@@ -15,7 +15,8 @@ from tg_workbench.sdk.audit_log import AuditLog
 from tg_workbench.sdk.audits import Audit
 from tg_workbench.sdk.catalogue import Datasets
 from tg_workbench.sdk.connection import Body, Connection
-from tg_workbench.sdk.datasets import Dataset, dataset_id_of
+from tg_workbench.sdk.dataset_names import dataset_id_of
+from tg_workbench.sdk.datasets import Dataset
 from tg_workbench.sdk.devices import Devices
 from tg_workbench.sdk.federation import Federation
 from tg_workbench.sdk.futures import Future
@@ -153,6 +154,7 @@ class Workbench:
     ) -> TrainingClient:
         """Put a model on the workbench and return at once; its worker builds it meanwhile.
 
+        `dataset` is given whole, by its id, or by its name: "ward" (the newest version), "ward:2".
         On a protected dataset it is private (ε = 3) when nothing is said; rows of your own are private only
         when you ask: `private=True`, `target_epsilon=…` or `privacy=Privacy(…)`. With `audit_canaries` so
         many made-up examples stand beside the dataset, half of them learned: `wb.audit(client, "canaries")`
@@ -167,7 +169,7 @@ class Workbench:
         }
         plan = ClientPlan(
             model_ref=model_ref,
-            dataset_id=dataset_id_of(dataset),
+            dataset_id=dataset_id_of(dataset, self._connection),
             architecture=architecture,
             lora=chosen_lora(lora, lora_rank),
             optimizer=chosen_optimizer(optimizer, learning_rate),
@@ -204,7 +206,7 @@ class Workbench:
         InvalidRequest, DatasetNotFound.
         """
         asked = {
-            "dataset_id": dataset_id_of(dataset),
+            "dataset_id": dataset_id_of(dataset, self._connection),
             "size": size,
             "batch_size": batch_size,
             "steps": steps,
@@ -269,7 +271,7 @@ class Workbench:
         if (dataset is None) == (client is None):
             raise InvalidRequest("name a dataset or a client, one of them")
         client_id = client.id if isinstance(client, TrainingClient) else client
-        whose = {"dataset_id": dataset_id_of(dataset), "training_client_id": client_id}
+        whose = {"dataset_id": dataset_id_of(dataset, self._connection), "training_client_id": client_id}
         page = self._connection.get("/workbench/v1/ledger", {**whose, "after": after, "limit": limit})
         return Ledger.from_wire(page)
 

@@ -27,7 +27,10 @@ _RELATIONS = {"add_or_remove_one": "add or remove one", "replace_one": "replace 
 
 
 class DatasetCard(LiveCard):
-    """Shows a dataset, given whole or by its id. `published` shows nothing of them but their number."""
+    """Shows a dataset, given whole, by its id or by its name: then the version that is the newest at first.
+
+    `published` shows nothing of its rows but their number.
+    """
 
     _esm = assets.script("dataset_card")
     _css = assets.style("live_card.css", "dataset_card.css")
@@ -48,7 +51,8 @@ class DatasetCard(LiveCard):
         return self._dataset
 
     def _look(self, connection: Connection) -> float:
-        dataset = Datasets(connection).get(self._dataset_id)
+        room = Datasets(connection)
+        dataset = room[self._dataset_id] if self._dataset is None else room.get(self._dataset.id)
         profile, preview = self._profile, self._preview
         if dataset.status == READY and profile is None:
             profile = dataset.profile or {}

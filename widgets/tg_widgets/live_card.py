@@ -94,7 +94,7 @@ class LiveCard(anywidget.AnyWidget):
             self._source = Workbench()
         connection: Connection | None = self._source._connection
         if connection is None:
-            raise CallFailed("this comes from no workbench: wb.datasets[id] and wb.models[id] do")
+            raise CallFailed("this comes from no workbench: wb.datasets[name] and wb.models[name] do")
         return connection
 
     def _show(self) -> None:

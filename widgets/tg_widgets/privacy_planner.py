@@ -20,7 +20,7 @@ from tg_widgets.fields import positive, sentence, whole
 from tg_widgets.live_curve import LiveCurve, Series
 from tg_workbench.errors import InvalidRequest, WorkbenchError
 from tg_workbench.sdk import Workbench
-from tg_workbench.sdk.datasets import Dataset, dataset_id_of
+from tg_workbench.sdk.datasets import Dataset
 from tg_workbench.sdk.privacy_plans import PrivacyPlan
 
 _NOW, _FURTHER, _BEFORE = "now", "further", "before"
@@ -42,6 +42,7 @@ class PlannerForm(anywidget.AnyWidget):
 class PrivacyPlanner(ipywidgets.VBox):  # type: ignore[misc]
     """Tries out batch sizes, passes and ε on a dataset, or on a number of examples.
 
+    The dataset is given whole, by its id or by its name.
     `plan` is the newest answer: `plan.noise_multiplier` is what to create the client with.
     """
 
@@ -52,7 +53,8 @@ class PrivacyPlanner(ipywidgets.VBox):  # type: ignore[misc]
         self._is_working = False
         self._before: PrivacyPlan | None = None
         self._lock = threading.Lock()
-        self._form = PlannerForm(chosen=dataset_id_of(dataset) or "")
+        self._named = dataset if isinstance(dataset, str) else None
+        self._form = PlannerForm(chosen=dataset.dataset_id if isinstance(dataset, Dataset) else "")
         self._form.on_msg(self._hear)
         series = [
             Series(_NOW, "ε of this run", digits=2, round_up=True),
@@ -125,7 +127,10 @@ class PrivacyPlanner(ipywidgets.VBox):  # type: ignore[misc]
     def _list_datasets(self) -> None:
         problem = _UNEXPECTED
         try:
-            listed = self._home().datasets.list()
+            room = self._home().datasets
+            if self._named is not None:
+                self._form.chosen = room[self._named].dataset_id
+            listed = room.list()
             self._form.datasets = [
                 {"id": one.dataset_id, "text": str(one), "size": one.size}
                 for one in listed
