@@ -177,6 +177,8 @@ def test_a_deleted_model_is_gone_with_its_bytes(
     [
         ({"query": "LETTER"}, ["letters"]),
         ({"query": "regress"}, ["prices"]),
+        ({"q": "regress"}, ["prices"]),
+        ({"q": "nothing of the kind"}, []),
         ({"query": "ds-letters"}, ["letters"]),
         ({"query": "nothing of the kind"}, []),
         ({"task": "classification", "model_type": "mlp"}, ["MLP_v2", "MLP_v1"]),
@@ -202,7 +204,8 @@ def test_a_search_tells_which_models_have_a_guarantee(dora: Person, shop: dict[s
 
 @pytest.mark.operation("S4-11")
 def test_a_search_that_cannot_be_is_refused(dora: Person, stranger: httpx.Client) -> None:
-    for query in ({"query": ""}, {"limit": 0}, {"offset": -1}, {"dataset_id": "a b"}):
+    twice = {"q": "mlp", "query": "mlp"}
+    for query in ({"query": ""}, {"q": ""}, twice, {"limit": 0}, {"offset": -1}, {"dataset_id": "a b"}):
         answer = dora.http.get("/api/models/search", params=query)
         assert refusal(answer, "coordination").status == 400
     assert stranger.get("/api/models/search").status_code == 401

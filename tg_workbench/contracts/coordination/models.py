@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
 from tg_workbench.contracts.coordination.errors import COORDINATION_FAILURES, CoordinationRoute
 from tg_workbench.contracts.deep_learning.models import ModelItem, ModelType, View
 from tg_workbench.contracts.providers import AnyId, ModelsRoom, Offset, SignedIn
+from tg_workbench.errors import InvalidRequest
 from tg_workbench.models import Model, ModelQuery
 
 router = APIRouter(
@@ -17,17 +18,30 @@ router = APIRouter(
     tags=["API Coordination"],
     responses=COORDINATION_FAILURES,
 )
-Text = Annotated[
+LongText = Annotated[
     str | None,
     Query(
-        alias="query",
         min_length=1,
         max_length=200,
-        description="What is in a name, a type or a task, or a dataset's id.",
+        description="What is in a name, a type or a task, or a dataset's id. All of them without it.",
     ),
+]
+ShortText = Annotated[
+    str | None,
+    Query(min_length=1, max_length=200, description="Another name of `query`: give one of them."),
 ]
 Task = Annotated[str | None, Query(min_length=1, max_length=100)]
 SearchLimit = Annotated[int, Query(ge=1, le=1000)]
+
+
+def _text(query: LongText = None, q: ShortText = None) -> str | None:
+    """What is looked for. The document names no parameter, and programs write the one or the other."""
+    if query is not None and q is not None:
+        raise InvalidRequest("q is another name of query: give one of them")
+    return q if query is None else query
+
+
+Text = Annotated[str | None, Depends(_text)]
 
 
 class FoundModel(ModelItem):
@@ -61,7 +75,7 @@ class FoundModels(View):
 async def search_models(
     owner: SignedIn,
     models: ModelsRoom,
-    text: Text = None,
+    text: Text,
     model_type: ModelType = None,
     task: Task = None,
     dataset_id: AnyId = None,
