@@ -9,7 +9,9 @@ import argparse
 import contextlib
 import gc
 import json
+import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -396,11 +398,29 @@ def _add_device(commands: Any) -> None:
     running.add_argument("--rows", required=True, help="an .npz with features and targets, or a .csv")
     running.add_argument("--target", help="the column of a .csv that is learned")
     running.add_argument("--evaluation", help="rows to measure on and not to learn from, as --rows")
-    running.add_argument("--rounds", type=int, help="after how many rounds to end")
+    running.add_argument("--rounds", type=_rounds, help="after how many rounds to end")
     running.add_argument(
-        "--idle", type=float, default=60.0, help="end when no round came for so many seconds (60); 0: never"
+        "--idle", type=_idle, default=60.0, help="end when no round came for so many seconds (60); 0: never"
     )
     add("status", show_device)
+
+
+def _rounds(text: str) -> int:
+    """How many rounds are asked for. argparse says which argument it was."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError("give a whole number, 1 or more; leave it out for all there are")
+    return int(text)
+
+
+def _idle(text: str) -> float:
+    """For how many seconds to wait."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError("give seconds, 0 or more; 0 is to wait for ever")
+    return seconds
 
 
 if __name__ == "__main__":

@@ -157,6 +157,24 @@ def test_a_device_that_waits_for_ever_waits_for_the_workbench_too(tmp_path: Path
     assert told.endswith("It took part in 1 round.\n")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--rounds", "0"], "--rounds: give a whole number, 1 or more"),
+        (["--rounds", "-1"], "--rounds: give a whole number, 1 or more"),
+        (["--rounds", "1.5"], "--rounds: give a whole number, 1 or more"),
+        (["--idle", "-1"], "--idle: give seconds, 0 or more; 0 is to wait for ever"),
+        (["--idle", "nan"], "--idle: give seconds, 0 or more"),
+        (["--idle", "soon"], "--idle: give seconds, 0 or more"),
+    ],
+    ids=" ".join,
+)
+def test_a_device_is_not_told_to_do_less_than_nothing(tmp_path: Path, wrong: list[str], said: str) -> None:
+    done = device("run", "--folder", str(tmp_path), "--rows", "rows.npz", *wrong)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
 def test_a_device_that_waits_is_stopped_from_the_keyboard(ward: Path, tmp_path: Path) -> None:
     rows = rows_of(3)
     np.savez(tmp_path / "rows.npz", features=rows["features"], targets=rows["targets"])

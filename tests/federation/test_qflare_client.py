@@ -95,6 +95,14 @@ def test_the_documents_example_runs_as_it_stands(site: Site, client: QFLAREClien
         workbench.federation[started["campaign_id"]].cancel()
 
 
+def test_the_base_url_that_the_document_names_is_taken(site: Site) -> None:
+    base_url = f"{site.url}/api/v1"  # "Development: http://localhost:8000/api/v1"
+    with QFLAREClient(base_url=base_url, api_key=KEY) as client, Workbench(base_url, KEY) as workbench:
+        assert isinstance(client.devices.list(), list)
+        assert workbench.datasets.list() == []
+        assert "checks" in workbench.health(), "the workbench's own, and not the document's"
+
+
 def test_a_round_is_started_waited_for_and_told_of_in_the_documents_words(
     site: Site, client: QFLAREClient
 ) -> None:

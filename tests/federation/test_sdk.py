@@ -55,6 +55,13 @@ def learned_by(pair: tuple[Device, Device], campaign: Campaign) -> list[threadin
     return threads
 
 
+def test_a_device_learns_in_one_round_at_least(pair: tuple[Device, Device]) -> None:
+    wrongs: list[dict[str, Any]] = [{"rounds": 0}, {"rounds": -1}, {"idle": -1.0}, {"idle": float("nan")}]
+    for wrong in wrongs:
+        with pytest.raises(InvalidRequest, match="or more"):
+            pair[0].learn(rows_of(0), **wrong)
+
+
 # ----------------------------------------------------------------------------- campaigns
 def test_a_campaign_is_awaited_while_the_kernel_stays_free(
     workbench: Workbench, pair: tuple[Device, Device]

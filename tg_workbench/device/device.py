@@ -28,6 +28,7 @@ from tg_workbench.device.trust import Trust
 from tg_workbench.errors import (
     DeviceFolderUnusable,
     DeviceUnfit,
+    InvalidRequest,
     PrivacyRefused,
     Refused,
     RoundNotFound,
@@ -209,8 +210,13 @@ class Device:
     ) -> list[TookPart]:
         """Take part in one round after another: in `rounds` of them, or until none was offered for `idle` s.
 
-        With `idle=None` it waits for ever. Raises what `take_part` does.
+        With `idle=None` it waits for ever. Raises what `take_part` does, and InvalidRequest for less than one
+        round or less than no time.
         """
+        if rounds is not None and rounds < 1:
+            raise InvalidRequest("rounds must be 1 or more; without it there is no end to them")
+        if idle is not None and not idle >= 0:
+            raise InvalidRequest("idle must be 0 seconds or more; None waits for ever")
         done: list[TookPart] = []
         since = time.monotonic()
         while rounds is None or len(done) < rounds:

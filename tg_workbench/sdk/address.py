@@ -14,6 +14,8 @@ NO_ADDRESS = (
     "Workbench(base_url='http://localhost:8000', api_key='tgw-…') or set TG_BASE_URL and TG_API_KEY"
 )
 
+DOCUMENTS_BASE = "/api/v1"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -34,6 +36,7 @@ class Address:
     ) -> Address:
         """What was given, else what the environment says; a notebook's socket comes before a URL.
 
+        A URL may end in `/api/v1`, as documents that are served here write their base URL.
         Raises CallFailed, saying how to start one, when nothing names a workbench.
         """
         values = os.environ if environ is None else environ
@@ -45,20 +48,26 @@ class Address:
         if socket is None and base_url is None:
             socket = values.get("TG_SOCKET") or None
         if socket is not None:
-            return cls((base_url or "http://workbench").rstrip("/"), str(socket), key)
+            return cls(_root_of(base_url or "http://workbench"), str(socket), key)
         url = base_url or values.get("TG_BASE_URL") or values.get("TG_TINKER_BASE_URL")
         if not url:
             raise CallFailed(NO_ADDRESS)
         if not url.startswith(("http://", "https://")):
             raise CallFailed(f"base_url must start with http:// or https://, for example http://{url}")
-        return cls(url.rstrip("/"), None, key)
+        return cls(_root_of(url), None, key)
 
     def __str__(self) -> str:
         """For messages: never the key."""
         return self.socket or self.url
 
 
+def _root_of(url: str) -> str:
+    """Where every document begins, not only those whose paths are below /api/v1."""
+    return url.rstrip("/").removesuffix(DOCUMENTS_BASE).rstrip("/")
+
+
 def _is_elsewhere(base_url: str | None, socket: str | None, environ: Mapping[str, str]) -> bool:
     """Whether a URL was given that is another workbench than the one that gave the environment its key."""
     own = environ.get("TG_SOCKET")
-    return bool(own and base_url and socket in (None, "") and base_url != environ.get("TG_BASE_URL"))
+    is_another = base_url and _root_of(base_url) != _root_of(environ.get("TG_BASE_URL", ""))
+    return bool(own and is_another and socket in (None, ""))

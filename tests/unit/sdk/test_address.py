@@ -36,6 +36,15 @@ def test_a_url_without_a_scheme_is_refused() -> None:
         Address.find("localhost:8000", environ={})
 
 
+@pytest.mark.parametrize("base", ["/api/v1", "/api/v1/", "//api/v1//"])
+@pytest.mark.parametrize("root", ["http://here:8000", "https://workbench.example/tg"])
+def test_the_base_url_of_a_document_is_that_of_its_workbench(root: str, base: str) -> None:
+    assert Address.find(root + base, environ={}).url == root
+    assert Address.find(environ={"TG_BASE_URL": root + base}).url == root
+    assert Address.find(root + base, socket="/s", environ={}).url == root
+    assert Address.find(f"{root}/api/v1/more", environ={}).url == f"{root}/api/v1/more"
+
+
 def test_the_key_is_never_shown() -> None:
     assert "tgw-secret" not in repr(Address("http://x", None, "tgw-secret"))
 
@@ -44,4 +53,5 @@ def test_the_key_of_the_workbench_beside_the_kernel_goes_nowhere_else() -> None:
     environ = {"TG_SOCKET": "/s", "TG_API_KEY": "tgw-local", "TG_BASE_URL": "http://mine:8000"}
     assert Address.find("https://elsewhere.example", environ=environ).api_key is None
     assert Address.find("https://elsewhere.example", "tgw-2", environ=environ).api_key == "tgw-2"
-    assert Address.find("http://mine:8000", environ=environ).api_key == "tgw-local"
+    for same in ("http://mine:8000", "http://mine:8000/", "http://mine:8000/api/v1"):
+        assert Address.find(same, environ=environ).api_key == "tgw-local"
