@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace, Settings], int]
 SCOPES = ("read", "train", "datasets", "devices", "keys", "webhooks", "audit", "monitoring", "admin")
+ALL_BUT_OWNER = 0o077
 DEATH_SECONDS = 20.0
 MIGRATION_SECONDS = 30.0
 AUDIT_ARGUMENTS = {
@@ -41,8 +42,9 @@ AUDIT_ARGUMENTS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status is returned."""
+    """Run one command; its exit status is returned. What it writes, its user alone can read."""
     options = _parser().parse_args(arguments)
+    os.umask(ALL_BUT_OWNER)
     command: Command = options.command
     try:
         return command(options, Settings.from_environment())

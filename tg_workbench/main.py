@@ -5,10 +5,13 @@ Standalone it listens where its server says. Behind a public address set TG_ENVI
 
 from __future__ import annotations
 
+import os
+
 from tg_workbench.app import create_app
 from tg_workbench.observability import logs
 from tg_workbench.settings import Settings
 
+os.umask(0o077)  # as `tg-workbench serve`: what is written, its user alone can read
 _settings = Settings.from_environment()
 logs.configure(_settings.home / "logs")
 app = create_app(_settings)

@@ -20,7 +20,7 @@ import pytest
 
 from tests.contracts import document
 from tests.workbench_server import WorkbenchServer
-from tg_workbench import __main__
+from tg_workbench import Workbench, __main__
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Database
 
@@ -142,6 +142,28 @@ def test_it_serves_a_port_from_the_environment(home: Path) -> None:
         port = probe.getsockname()[1]
     with serving(home, PORT=str(port)), httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
         assert answers(http, "/ready", 200).json() == {"ready": True}
+
+
+def test_what_it_keeps_is_for_its_user_alone(home: Path) -> None:
+    """Also where TG_HOME was there before, and is open to everybody."""
+    kept, key, where = home / "kept", "tgw-a-key-for-this-test-alone", home / "s"
+    kept.mkdir()
+    kept.chmod(0o755)
+    rows = "age,sick\n" + "".join(f"{age},{'yes' if age % 3 else 'no'}\n" for age in range(60))
+    (home / "patients.csv").write_text(rows)
+    before = os.umask(0o022)
+    try:
+        with (
+            serving(kept, "--socket", str(where), TG_API_KEY=key),
+            Workbench(socket=str(where), api_key=key) as workbench,
+        ):
+            workbench.datasets.upload(home / "patients.csv", target="sick", ranges={"age": (0, 110)})
+    finally:
+        os.umask(before)
+    found = [path for path in kept.rglob("*") if path != kept / "log"]  # that is this test's own
+    assert kept / "tgsp.db" in found
+    assert rows in [path.read_text() for path in found if path.is_file() and path.stat().st_size == len(rows)]
+    assert [path for path in found if path.stat().st_mode & 0o077] == []
 
 
 def test_uvicorn_can_serve_it_by_name(home: Path) -> None:
