@@ -168,10 +168,8 @@ def dispatch(options: argparse.Namespace, settings: Settings) -> int:
 def create_key(options: argparse.Namespace, settings: Settings) -> int:
     """Issue an API key for the local principal; the key alone is the last line."""
     from tg_workbench.identity import LOCAL_PRINCIPAL, ApiKeys
-    from tg_workbench.storage import Database
 
-    database = Database(settings.database_url)
-    database.migrate()
+    database = _opened(settings)
     with _recorded(database, settings, "command.create_key") as session:
         key, secret = ApiKeys(session).issue(LOCAL_PRINCIPAL, options.name, options.scopes)
         sys.stdout.write(
@@ -185,10 +183,8 @@ def rotate_keys(options: argparse.Namespace, settings: Settings) -> int:
     """Put a new key-encryption key in front and wrap every data key with it; clients may go on training."""
     from tg_workbench.crypto import Keyring
     from tg_workbench.security import DataKeys
-    from tg_workbench.storage import Database
 
-    database = Database(settings.database_url)
-    database.migrate()
+    database = _opened(settings)
     # its lock also keeps two rotations from losing a key
     with _recorded(database, settings, "command.rotate_keys") as session:
         keyring = Keyring.rotate(settings.home)
@@ -204,14 +200,22 @@ def rotate_token_keys(options: argparse.Namespace, settings: Settings) -> int:
     """Sign access tokens with a new key from now on; those that are out stay good until they end."""
     from tg_workbench.crypto import Keyring
     from tg_workbench.crypto.keyring import SIGNING_FILE
-    from tg_workbench.storage import Database
 
-    database = Database(settings.database_url)
-    database.migrate()
+    database = _opened(settings)
     with _recorded(database, settings, "command.rotate_token_keys"):
         newest, _ = Keyring.rotate(settings.home, SIGNING_FILE).newest
     sys.stdout.write(f"Access tokens are signed with {newest} now.\n")
     return 0
+
+
+def _opened(settings: Settings) -> Database:
+    """The database of a command, with its tables up to date. Raises InvalidSetting, DatabaseUnavailable."""
+    from tg_workbench.storage import Database
+
+    settings.make_home()
+    database = Database(settings.database_url)
+    database.migrate()
+    return database
 
 
 @contextlib.contextmanager
@@ -268,9 +272,7 @@ def show_audit_key(options: argparse.Namespace, settings: Settings) -> int:
 
 def migrate(options: argparse.Namespace, settings: Settings) -> int:
     """Bring the database's tables up to date."""
-    from tg_workbench.storage import Database
-
-    Database(settings.database_url).migrate()
+    _opened(settings)
     sys.stdout.write("the database is up to date\n")
     return 0
 

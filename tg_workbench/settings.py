@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from tg_workbench.errors import InvalidSetting
+from tg_workbench.home import belong, database_of
 
 Environment = Literal["development", "production"]
 RateLimits = Literal["on", "off", "relaxed"]
@@ -24,6 +25,8 @@ Registration = Literal["open", "invite", "closed"]
 _ADDRESS = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?"
 )
+SQLITE = "sqlite:///"
+USUAL_DATABASE = f"{SQLITE}./tgsp.db"
 UNIX = "unix"
 """What `TG_TRUSTED_PROXIES` calls whoever reaches the workbench by a Unix socket."""
 
@@ -40,8 +43,8 @@ class Settings:
     """`TG_ALLOW_CREDENTIALS`: whether those origins may send credentials."""
     enable_security_headers: bool = True
     """`TG_ENABLE_SECURITY_HEADERS`: nosniff, frame, XSS and referrer headers on every answer."""
-    database_url: str = "sqlite:///./tgsp.db"
-    """`DATABASE_URL`: a SQLite file, `sqlite:///` and its path."""
+    database_url: str = USUAL_DATABASE
+    """`DATABASE_URL`: a SQLite file, `sqlite:///` and its path. Unset, that which `home` belongs to."""
     port: int = 8000
     """`PORT`: where `tg-workbench serve` listens."""
     home: Path = Path(platformdirs.user_data_dir("tg-workbench"))
@@ -108,6 +111,7 @@ class Settings:
         environment = values.get("TG_ENVIRONMENT", default.environment)
         if environment not in ("development", "production"):
             raise InvalidSetting("TG_ENVIRONMENT", environment, "development or production")
+        home = Path(values.get("TG_HOME") or default.home).expanduser().absolute()
         if _flag(values, "TG_ALLOW_HUB", False):
             raise InvalidSetting("TG_ALLOW_HUB", "true", "unset: this version never asks a hub")
         return cls(
@@ -117,9 +121,9 @@ class Settings:
             enable_security_headers=_flag(
                 values, "TG_ENABLE_SECURITY_HEADERS", default.enable_security_headers
             ),
-            database_url=_database_url(values.get("DATABASE_URL") or default.database_url),
+            database_url=_database_url(values.get("DATABASE_URL") or _own_database(home)),
             port=_whole(values, "PORT", default.port, 0, 65535),
-            home=Path(values.get("TG_HOME") or default.home).expanduser().absolute(),
+            home=home,
             api_key=values.get("TG_API_KEY", "").strip() or None,
             registration=_registration(values.get("TG_REGISTRATION", "").strip(), environment),
             public_url=values.get("TG_PUBLIC_URL", "").strip().rstrip("/") or None,
@@ -157,7 +161,10 @@ class Settings:
         return self.environment == "production"
 
     def make_home(self) -> Path:
-        """The folder `home`, made if it is not there. Raises InvalidSetting."""
+        """The folder `home`, made if it is not there, which belongs to this database from now on.
+
+        Raises InvalidSetting, also where it belongs to another.
+        """
         try:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as failure:
@@ -165,13 +172,19 @@ class Settings:
             raise InvalidSetting("TG_HOME", str(self.home), expected) from failure
         if not os.access(self.home, os.W_OK | os.X_OK):
             raise InvalidSetting("TG_HOME", str(self.home), "a folder that you can write to")
+        belong(self.home, Path(self.database_url.removeprefix(SQLITE)).absolute())
         return self.home
+
+
+def _own_database(home: Path) -> str:
+    """The database that a home belongs to; of a new one what the documents say."""
+    known = database_of(home)
+    return USUAL_DATABASE if known is None else f"{SQLITE}{known}"
 
 
 def _database_url(url: str) -> str:
     """Only what is tested is served; and a URL may hold a password, so it is not repeated."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or url.removeprefix(prefix) in ("", ":memory:") or "?" in url:
+    if not url.startswith(SQLITE) or url.removeprefix(SQLITE) in ("", ":memory:") or "?" in url:
         expected = "sqlite:/// and the path of a file, without a query"
         raise InvalidSetting("DATABASE_URL", url.partition(":")[0][:20] + ":…", expected)
     return url

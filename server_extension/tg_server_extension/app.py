@@ -23,6 +23,7 @@ from tg_server_extension.socket_folder import SocketFolder
 from tg_server_extension.supervisor import Plan, Supervisor
 from tg_server_extension.websocket import AsksForWebSocket, WebSocketProxy
 from tg_workbench.errors import InvalidSetting
+from tg_workbench.home import database_of
 from tg_workbench.settings import Settings
 
 
@@ -114,8 +115,9 @@ class WorkbenchExtension(ExtensionApp):
         settings = Settings.from_environment()
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if name not in JUPYTER_SECRETS}
+        database = database_of(settings.home) or settings.home / "tgsp.db"
         return {
-            "DATABASE_URL": f"sqlite:///{settings.home / 'tgsp.db'}",
+            "DATABASE_URL": f"sqlite:///{database}",
             # Whoever has a kernel reaches this machine's loopback without us, so webhooks may too.
             "TG_WEBHOOK_ALLOW_LOOPBACK": "false" if settings.production else "true",
             **environment,

@@ -25,6 +25,7 @@ FLOORS = [
     {"engine"},
     {"crypto", "privacy"},
     {"settings"},
+    {"home"},
     {"errors"},
 ]
 FRONT_DOOR = "tg_workbench"  # the names that `tg_workbench/__init__.py` exports
@@ -44,7 +45,7 @@ MAY_IMPORT |= {  # those that stand beside the building
     UPDATES: {STRATEGIES, "privacy", "crypto", "errors"},
     FLOWER: {"settings", "errors", STRATEGIES},
     DEVICE: {"sdk", "engine", "privacy", "crypto", "errors", STRATEGIES, UPDATES, FLOWER},
-    "tg_server_extension": {"settings", "errors"},
+    "tg_server_extension": {"settings", "home", "errors"},
     "tg_widgets": {FRONT_DOOR, "sdk", "errors"},
 }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from tg_workbench.crypto.keyring import Keyring
-from tg_workbench.errors import DatabaseTooNew, WorkbenchError
+from tg_workbench.errors import DatabaseTooNew, InvalidSetting, WorkbenchError
 from tg_workbench.execution import run_folder
 from tg_workbench.settings import Settings
 from tg_workbench.storage import Database
@@ -76,10 +76,11 @@ def _keys(settings: Settings) -> Finding:
 
 def _database(settings: Settings) -> Finding:
     try:
+        settings.make_home()
         database = Database(settings.database_url)
         database.migrate()
         database.ping()
-    except DatabaseTooNew as failure:
+    except (DatabaseTooNew, InvalidSetting) as failure:
         return Finding("database", False, str(failure))
     except (WorkbenchError, SQLAlchemyError, OSError) as failure:
         return Finding("database", False, f"no answer ({type(failure).__name__}); check DATABASE_URL")
