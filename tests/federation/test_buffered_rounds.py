@@ -384,6 +384,28 @@ def test_no_more_devices_take_part_in_a_round_than_may(
     cancel(mortal, campaign)
 
 
+def test_who_comes_to_nothing_leaves_its_place_in_a_round_to_another(
+    mortal: Fleet, trio: tuple[Device, Device, Device]
+) -> None:
+    """First one is rejected, and later one is too late: each time the round still takes as many as it may."""
+    quick, steady, slow = trio
+    campaign = started(mortal, max_staleness=0, target_participants=1, max_participants=2)
+    first = training(mortal, campaign, 1)
+    for device in (slow, steady):
+        device.join(first)
+    attacker = Attacker(mortal, steady, first)
+    assert code_of(attacker.submit(attacker.envelope(b"no safetensors")))[0] == 422
+    assert [each["id"] for each in quick.rounds()] == [first]
+    hand_in(mortal, quick, first)
+    second = training(mortal, campaign, 2)
+    assert mortal.parts(first)[slow.id]["reason"] == TOO_LATE_FOR_NONE
+    for device in (slow, steady):
+        device.join(second)
+    with pytest.raises(RoundNotOpen, match="2 devices take part"):
+        quick.join(second)
+    cancel(mortal, campaign)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -190,13 +190,16 @@ class Rounds:
         return tree is None or tree.has_turn(device.id)
 
     def _why_not(self, device: Device, round_: Round, spec: CampaignSpec) -> str | None:
-        """Why a device may not join a round that takes devices; None: it may."""
+        """Why a device may not join a round that takes devices; None: it may.
+
+        Where devices come while it trains, one whose update came to nothing leaves its place to another.
+        """
         if spec.secure_aggregation and (number := self._spoilt_by(device, round_)) is not None:
             return f"round {number} of this campaign came to nothing by what this device had sealed"
         if not spec.is_asynchronous:
             return None
         most = spec.criteria.max_participants
-        if most is not None and self.counts([round_])[round_.id].members >= most:
+        if most is not None and self.counts([round_])[round_.id].places >= most:
             return f"{most} devices take part in this round, and no more may"
         return why_not(self.session, device, round_)
 
