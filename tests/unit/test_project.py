@@ -34,6 +34,7 @@ CATCHES_EVERYTHING = {
     "tg_workbench/observability/logs.py": "a line of log must not end what it tells of",
     "tg_workbench/contracts/duties.py": "a duty that fails begins again, whatever it was",
     "tg_workbench/webhooks/courier.py": "one delivery must not end the others",
+    "tg_workbench/notifications/postal_round.py": "one letter must not hold up the others",
 }
 USED_WITHOUT_IMPORT = {
     "fastapi-offline": "the pages at /docs and /redoc come from its files",

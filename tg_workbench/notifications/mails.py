@@ -52,7 +52,11 @@ class Mails:
         )
 
     def take(self) -> list[Mail]:
-        """What is due, the oldest first, to be tried once."""
+        """What is due, the oldest first, to be tried once.
+
+        What had its last try and was not settled goes: whoever tried it came to no end, each time.
+        """
+        self._give_up_unsettled()
         due = select(Mail).where(Mail.due_at <= self.time).order_by(col(Mail.due_at), col(Mail.number))
         mails = list(self.session.exec(due.limit(MOST_AT_ONCE)))
         for mail in mails:
@@ -72,3 +76,9 @@ class Mails:
         wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (mail.attempts - 1))
         later = sa.update(Mail).where(col(Mail.number) == mail.number).values(due_at=self.time + wait)
         self.session.connection().execute(later)
+
+    def _give_up_unsettled(self) -> None:
+        spent = (col(Mail.due_at) <= self.time, col(Mail.attempts) >= MOST_ATTEMPTS)
+        gone = self.session.connection().execute(sa.delete(Mail).where(*spent)).rowcount
+        if gone:
+            log.warning("%s e-mails are given up: none of %s tries came to its end", gone, MOST_ATTEMPTS)

@@ -77,8 +77,13 @@ class PostalRound:
     def _send(self, addressed: list[tuple[Mail, str]]) -> dict[str, str | None]:
         from tg_workbench.notifications.letters import letter  # here: most workbenches send none
 
-        if not addressed:
-            return {}
-        letters = [letter(mail, self.mailbox.sender, address) for mail, address in addressed]
-        problems = self.mailbox.send(letters)
-        return {mail.id: problem for (mail, _), problem in zip(addressed, problems, strict=True)}
+        letters, problems = {}, dict[str, str | None]()
+        for mail, address in addressed:
+            try:
+                letters[mail.id] = letter(mail, self.mailbox.sender, address)
+            except Exception as failure:  # noqa: BLE001  (whatever it was: the others are sent all the same)
+                problems[mail.id] = type(failure).__name__  # its words may hold the address
+                log.warning("an e-mail cannot be written: %s", problems[mail.id])
+        if letters:
+            problems.update(zip(letters, self.mailbox.send(list(letters.values())), strict=True))
+        return problems

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from tests.mail_server import MailServer
-from tests.unit.notifications.conftest import ALICE, House
+from tests.unit.notifications.conftest import ALICE, BOB, House
+from tg_workbench.identity import User
 from tg_workbench.notifications import PostalRound, mails
 from tg_workbench.notifications.mailbox import Mailbox
 from tg_workbench.outbox import WebhookEvent
@@ -95,3 +96,44 @@ def test_what_is_being_sent_is_not_taken_by_another(house: House) -> None:
         assert len(mails.Mails(session).take()) == 1
         assert mails.Mails(session).take() == []
         assert len(mails.Mails(session, time.time() + mails.LEASE_SECONDS + 1).take()) == 1
+
+
+def test_one_that_cannot_be_written_holds_up_no_other_and_is_given_up(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address that no e-mail can have, as one that came from elsewhere into the database."""
+    with house.database.write() as session:
+        alice = session.get_one(User, "alice")
+        alice.email = "alice\n@example.org"
+        session.add(alice)
+    for who in (ALICE, BOB):
+        house.prefer(who, training__completed=["email"])
+        house.tell(DONE, who)
+    clock = Clock()
+    with MailServer() as server:
+        for attempt in range(mails.MOST_ATTEMPTS):
+            assert len(house.mails()) == (2 if attempt == 0 else 1)
+            round_to(house, server.port, clock).go()
+            clock.late += mails.LONGEST_WAIT_SECONDS
+        (message,) = server.messages
+    assert message["To"] == "bob@example.org"
+    assert house.mails() == []
+    assert "cannot be written: ValueError" in caplog.text
+    assert "given up after 8 tries: ValueError" in caplog.text
+    assert "@" not in caplog.text
+
+
+def test_what_ends_whoever_sends_it_is_not_taken_for_ever(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.prefer(ALICE, training__completed=["email"])
+    house.tell(DONE)
+    late = time.time()
+    for _ in range(mails.MOST_ATTEMPTS):
+        with house.database.write() as session:
+            assert len(mails.Mails(session, late).take()) == 1  # and it is never settled
+        late += mails.LEASE_SECONDS + 1
+    with house.database.write() as session:
+        assert mails.Mails(session, late).take() == []
+    assert house.mails() == []
+    assert "none of 8 tries came to its end" in caplog.text
