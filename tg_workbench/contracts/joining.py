@@ -95,6 +95,14 @@ class JoinDesk:
         waiting = Waiting(self.premises, topic_of(self.principal.tenant_id), LOOK_SECONDS)
         return await waiting.settled(found, wait, look=look, is_settled=bool)
 
+    def over(self, campaign_ids: list[str]) -> list[str]:
+        """Those of these campaigns of which the device need not remember anything any more."""
+        if not campaign_ids:
+            return []
+        with self.premises.database.read() as session:
+            device = self._device(session).device
+            return Rounds(session, self.premises.folder, self.premises.blobs).over_for(device, campaign_ids)
+
     def _joined(self, session: Session, round_id: str) -> Joining:
         """Joining twice is joining once: so each later look is a look, and writes nothing."""
         signed = self._device(session)

@@ -20,6 +20,7 @@ from tg_workbench.crypto.manifests import text_of
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
 from tg_workbench.device.folder import DeviceFolder, Identity
 from tg_workbench.device.masked_part import MaskedPart
+from tg_workbench.device.memories import Memories
 from tg_workbench.device.rows import Rows
 from tg_workbench.device.sealed_updates import SealedUpdates
 from tg_workbench.device.signing_in import DeviceCredential
@@ -140,9 +141,14 @@ class Device:
     def heartbeat(self, wait: float = 0.0) -> dict[str, Any]:
         """Say that it is there; its configuration, and the rounds that it may join now.
 
-        `wait`: for how many seconds the answer may be held back while there is no such round.
+        `wait`: for how many seconds the answer may be held back while there is no such round. What the folder
+        holds of campaigns that are over, as the workbench says, is deleted.
         """
-        told = self._connection.post(f"/workbench/v1/devices/{self.id}/heartbeat", wait=wait)
+        memories = Memories(self._folder)
+        campaigns = memories.campaigns()
+        said = Body.of_json({"campaigns": campaigns}) if campaigns else None
+        told = self._connection.post(f"/workbench/v1/devices/{self.id}/heartbeat", said, wait=wait)
+        memories.forget(set(campaigns).intersection(told.get("campaigns_over", ())))
         if told["rotate_keys"]:
             self.rotate_keys()
         return told

@@ -23,6 +23,7 @@ from tg_workbench.crypto.manifests import Claim
 from tg_workbench.crypto.sealing import open_pieces
 from tg_workbench.device.delivery import NEVER, Delivery
 from tg_workbench.device.folder import DeviceFolder, Identity
+from tg_workbench.device.memories import CONTROL_KIND, RESIDUAL_KIND
 from tg_workbench.device.rows import Rows
 from tg_workbench.device.sealed_updates import SealedUpdate, SealedUpdates
 from tg_workbench.device.trust import Trust
@@ -48,7 +49,6 @@ OVER = ("completed", "failed")
 PREPARING = "preparing"
 PREPARING_SECONDS = 0.5
 WAIT_SECONDS = 25.0
-CONTROL_KIND, RESIDUAL_KIND = "control", "residual"
 Told = Mapping[str, Any]
 
 

@@ -64,10 +64,17 @@ class DeviceToken(View):
     key_version: str
 
 
+CampaignName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+
+
 class Beat(Form):
-    """A sign of life; a device whose machine has changed says how."""
+    """A sign of life; a device whose machine has changed says how.
+
+    `campaigns`: those of which it remembers something for their next rounds.
+    """
 
     capabilities: forms.Capabilities | None = None
+    campaigns: Annotated[list[CampaignName], Field(max_length=64)] = Field(default_factory=list)
 
 
 class RoundOffered(View):
@@ -95,6 +102,8 @@ class HeartbeatView(View):
     rotate_keys: bool
     rotate_by: str
     rounds: list[RoundOffered]
+    campaigns_over: list[str]
+    """Of those that it has named: no round of them comes any more, or there is none of that name."""
 
 
 class Revoke(ExactForm):
@@ -136,11 +145,14 @@ async def beat(
     said = body.capabilities if body is not None else None
     change = DeviceChange(capabilities=said.model_dump(exclude_unset=True)) if said is not None else None
     signed_in = desk.beat(device_id, change)
-    offered = [RoundOffered.of(each) for each in await desk.offers(wait)]
-    return _heartbeat(signed_in, endpoint, offered)
+    offered = await desk.offers(wait)
+    over = desk.over(body.campaigns) if body is not None else []
+    return _heartbeat(signed_in, endpoint, offered, over)
 
 
-def _heartbeat(signed_in: SignedDevice, endpoint: str, rounds: list[RoundOffered]) -> HeartbeatView:
+def _heartbeat(
+    signed_in: SignedDevice, endpoint: str, offered: list[Round], over: list[str]
+) -> HeartbeatView:
     device, key = signed_in.device, signed_in.key
     ends = (key.expires_at, key.certificate_expires_at, key.retires_at)
     return HeartbeatView(
@@ -151,7 +163,8 @@ def _heartbeat(signed_in: SignedDevice, endpoint: str, rounds: list[RoundOffered
         key_version=key.version,
         rotate_keys=is_due(key, now()) and device.key_version == key.version,
         rotate_by=utc(min(end for end in ends if end is not None)),
-        rounds=rounds,
+        rounds=[RoundOffered.of(each) for each in offered],
+        campaigns_over=over,
     )
 
 

@@ -96,6 +96,16 @@ class Rounds:
             and (_may_be_served(round_, spec) if is_mine else self._may_join(device, round_, spec))
         ][:MOST_OFFERED]
 
+    def over_for(self, device: Device, campaign_ids: list[str]) -> list[str]:
+        """Those of these campaigns of which no round comes any more: over, or unknown to its organisation."""
+        under_way = select(Campaign.id).where(
+            Campaign.tenant_id == device.organization_id,
+            Campaign.status == "active",
+            col(Campaign.id).in_(campaign_ids),
+        )
+        known = set(self.session.exec(under_way))
+        return [campaign_id for campaign_id in campaign_ids if campaign_id not in known]
+
     def join(self, device: Device, round_id: str) -> tuple[Round, Participation]:
         """Have a device take part. Joining twice is joining once; whoever takes part may always ask again.
 
