@@ -216,24 +216,31 @@ def test_one_device_drops_out_before_a_step(fleet: Fleet, team: tuple[Device, ..
 def test_two_dozen_devices_of_whom_one_drops_out_before_each_step(
     fleet: Fleet, eight: tuple[Device, ...]
 ) -> None:
-    """Of 24 seven may vanish. A device that joins and never speaks is the first of six here."""
+    """Of 24 seven may vanish. A device that joins and never speaks is the first of six here.
+
+    So every step lasts to its deadline, and the round as long as it may: a step of talking has a tenth of
+    that, several times what two dozen devices need on a slow machine. What the sum must be is worked out
+    beside the round, while that waits.
+    """
     crowd = (*eight, *(fleet.enroll(f"one of a crowd {number}") for number in range(8, 24)))
-    round_id = start(fleet, 24, training_seconds=150.0)
+    round_id = start(fleet, 24, training_seconds=55.0)
     parts = each(crowd, lambda number: begun(crowd[number], round_id))
     rows = [rows_of(number, 20 + number) for number in range(24)]
-    exact = Plain.of(parts, rows)
     steps = ("advertise", "share", "report", "mask", "agree", "unmask")
+    in_the_sum = slice(steps.index("agree"), 24)
 
     def does(number: int) -> Any:
+        if number == 0:
+            return Plain.of(parts[in_the_sum], rows[in_the_sum])
         if number >= len(steps):
             return parts[number].take(rows[number])
         return go_until(parts[number], rows[number], steps[number])
 
-    took = each(crowd, does)
-    assert all(isinstance(one, TookPart) for one in took[len(steps) :]), took
+    exact, *took = each(crowd, does)
+    assert all(isinstance(one, TookPart) for one in took[len(steps) - 1 :]), took
     ended = fleet.over(round_id)
     assert (ended["phase"], ended["progress"]["completed_devices"]) == ("completed", 20), ended
-    assert farthest(model_of(fleet, round_id), exact.model(range(4, 24))) <= 1e-6
+    assert farthest(model_of(fleet, round_id), exact.model(range(20))) <= 1e-6
 
 
 @pytest.mark.parametrize("step", ["share", "report", "mask", "agree", "unmask"])
