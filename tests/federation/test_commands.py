@@ -70,13 +70,46 @@ def test_a_device_learns_from_a_file_and_says_what_it_did(fleet: Fleet, ward: Pa
     started = fleet.start(participant_criteria={"min_participants": 1}, rounds=2)
     done = device("run", "--folder", str(ward), "--rows", str(tmp_path / "rows.npz"), "--rounds", "2")
     assert done.returncode == 0, done.stderr
-    first, *rounds, last = done.stdout.splitlines()
-    assert first.endswith("has 40 rows, and waits for rounds.")
-    assert [line.split(":")[0] for line in rounds] == [
-        line.split(":")[0] for line in rounds if line.startswith("round ")
+    first, *told, last = done.stdout.splitlines()
+    ours = device("status", "--folder", str(ward)).stdout.split()[1]
+    where = f"the workbench at {fleet.server.socket}"
+    assert first == f"{ours} of local has 40 rows, and waits for rounds of {where}"
+    assert [line.partition(":")[0] for line in told] == [
+        line
+        for number in (1, 2)
+        for line in (
+            f"round {number} of campaign {started['campaign_id']} is offered",
+            f"round {number} trains",
+            f"round {number} accepted",
+        )
     ]
-    assert (len(rounds), last) == (2, "It took part in 2 rounds.")
+    assert last == "It took part in 2 rounds."
     assert fleet.campaign_over(started["campaign_id"])["status"] == "completed"
+
+
+def test_a_device_that_waits_for_ever_says_why_an_update_was_rejected_and_goes_on(
+    fleet: Fleet, ward: Path, tmp_path: Path
+) -> None:
+    rows = rows_of(3)
+    np.savez(tmp_path / "rows.npz", features=rows["features"] * 1e14, targets=rows["targets"])
+    asked = ("run", "--folder", str(ward), "--rows", str(tmp_path / "rows.npz"), "--rounds", "1")
+    alone = {"participant_criteria": {"min_participants": 1}}
+    command = [sys.executable, "-m", "tg_workbench", "device", *asked, "--idle", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for _ in range(2):
+            assert fleet.campaign_over(fleet.start(**alone)["campaign_id"])["status"] == "failed"
+            while "rejected" not in (line := running.stdout.readline()):
+                assert line, running.communicate()
+            assert "this update is longer than 1e+12" in line
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert (running.returncode, errors) == (130, "")
+    once = fleet.start(**alone)
+    done = device(*asked)  # who waits for so long and no longer is told by how it ends
+    assert done.returncode == 2
+    assert "this update is longer than 1e+12" in done.stderr
+    fleet.campaign_over(once["campaign_id"])
 
 
 def test_nothing_to_do_is_no_failure(ward: Path, tmp_path: Path) -> None:
@@ -154,7 +187,9 @@ def test_a_device_that_waits_for_ever_waits_for_the_workbench_too(tmp_path: Path
             )
             told, errors = waiting.communicate(timeout=120)
     assert (waiting.returncode, errors) == (0, ""), told
-    assert told.endswith("It took part in 1 round.\n")
+    back, waits, *_, last = told.splitlines()
+    assert (back, last) == ("the workbench answers again", "It took part in 1 round.")
+    assert waits.endswith(f"has 40 rows, and waits for rounds of the workbench at {url}")
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
-from tg_workbench.device.device import PATIENCE_SECONDS, Device
+from tg_workbench.device.device import Device
+from tg_workbench.device.diary import Diary
 from tg_workbench.device.row_files import rows_in
 from tg_workbench.device.rows import Rows
 from tg_workbench.device.taking_part import TookPart
-from tg_workbench.errors import CallFailed
+from tg_workbench.errors import CallFailed, UpdateRejected
 
+log = logging.getLogger("tg_workbench.device")
 LONGEST_TOKEN = 1000
 SHORT_PATIENCE = 5.0
-"""Where somebody waits for the answer, or where it is tried again anyway."""
+"""Where somebody waits for the answer."""
 ADDRESSES = ("TG_SOCKET", "TG_BASE_URL", "TG_TINKER_BASE_URL")
 TYPED = "-"
 """For a token that is not to be seen among the machine's processes."""
@@ -43,18 +46,20 @@ def enroll(options: Namespace) -> int:
 
 
 def run(options: Namespace) -> int:
-    """Take part in one round after another; each leaves a line."""
+    """Take part in one round after another; each thing that changes leaves a line."""
     rows = rows_in(Path(options.rows), options.target)
     evaluation = None if options.evaluation is None else rows_in(Path(options.evaluation), options.target)
     import_module("tg_workbench.device.learning")  # torch: now, and not while a round waits for it
-    device = Device(options.folder, patience=PATIENCE_SECONDS if options.idle else SHORT_PATIENCE)
-    sys.stdout.write(f"{device.id} has {len(rows['targets'])} rows, and waits for rounds.\n")
-    sys.stdout.flush()
+    diary = Diary()
+    device = Device(options.folder, on_call=diary.called)
+    log.setLevel(logging.INFO)
+    log.addHandler(diary)
     try:
-        took = _learn(device, rows, evaluation, options)
+        took = Learning(device, rows, evaluation, diary).go(options.rounds, options.idle or None)
     finally:
+        log.removeHandler(diary)
         device.close()
-    sys.stdout.write(f"It took part in {took} round{'' if took == 1 else 's'}.\n")
+    diary.say(f"It took part in {took} round{'' if took == 1 else 's'}.")
     return 0
 
 
@@ -77,26 +82,50 @@ def status(options: Namespace) -> int:
     return 0
 
 
-def _learn(device: Device, rows: Rows, evaluation: Rows | None, options: Namespace) -> int:
-    """In how many rounds it took part. One that waits for ever waits for the workbench, too."""
-    took, is_away = 0, False
+class Learning:
+    """What `run` does once all is ready: it counts the rounds, and goes on where it waits for ever."""
 
-    def tell(part: TookPart) -> None:
-        nonlocal took, is_away
-        took, is_away = took + 1, False
-        sys.stdout.write(f"{part}\n")
-        sys.stdout.flush()
+    def __init__(self, device: Device, rows: Rows, evaluation: Rows | None, diary: Diary) -> None:
+        self.device = device
+        self.rows = rows
+        self.evaluation = evaluation
+        self.diary = diary
+        self.took = 0
+        self._is_known = False
 
-    while True:
-        left = None if options.rounds is None else options.rounds - took
-        try:
-            device.learn(rows, evaluation=evaluation, rounds=left, idle=options.idle or None, on_round=tell)
-        except CallFailed as failure:
-            if options.idle or failure.status is not None:
-                raise
-            if not is_away:
-                sys.stderr.write(f"tg-workbench: {failure}. It is tried again.\n")
-                sys.stderr.flush()
-            is_away = True
-        else:
-            return took
+    def go(self, rounds: int | None, idle: float | None) -> int:
+        """In how many rounds it took part. What ends one that waits for ever is said, and it goes on.
+
+        Raises what `Device.learn` does; with `idle=None` neither UpdateRejected nor that nobody answers.
+        """
+        while True:
+            try:
+                self._greet()
+                left = None if rounds is None else rounds - self.took
+                self.device.learn(
+                    self.rows, evaluation=self.evaluation, rounds=left, idle=idle, on_round=self._count
+                )
+            except UpdateRejected as rejected:
+                if idle is not None:
+                    raise
+                self.diary.say(str(rejected))
+            except CallFailed as failure:
+                if idle is not None or failure.status is not None:
+                    raise
+                self.diary.is_away(failure)
+            else:
+                return self.took
+
+    def _greet(self) -> None:
+        """Say who waits for whom, once the workbench has answered: then there is something to wait for."""
+        if self._is_known:
+            return
+        device = self.device
+        device.heartbeat()
+        who, count = f"{device.id} of {device.organization_id}", len(self.rows["targets"])
+        self.diary.say(f"{who} has {count} rows, and waits for rounds of the workbench at {device.address}")
+        self._is_known = True
+
+    def _count(self, part: TookPart) -> None:
+        self.took += 1
+        self.diary.say(str(part))

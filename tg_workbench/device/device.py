@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from tg_workbench.crypto.certificates import request_for
 from tg_workbench.crypto.hpke import OpeningKey
 from tg_workbench.crypto.manifests import text_of
 from tg_workbench.crypto.signatures import SigningKey, VerifyingKey
+from tg_workbench.device.capabilities import own_capabilities
 from tg_workbench.device.folder import DeviceFolder, Identity
 from tg_workbench.device.masked_part import MaskedPart
 from tg_workbench.device.memories import Memories
@@ -36,6 +35,7 @@ from tg_workbench.errors import (
     RoundNotOpen,
     SecureAggregationRefused,
     UpdateAlreadySubmitted,
+    WorkbenchError,
 )
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.connection import Body, Call, Connection
@@ -50,14 +50,27 @@ LOOK_SECONDS = 3.0
 class Device:
     """One device. `enroll` makes it, `Device(folder)` takes it up again."""
 
-    def __init__(self, folder: Path | str, *, patience: float = PATIENCE_SECONDS) -> None:
-        """The device that lives in `folder`. Raises DeviceFolderUnusable."""
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        on_call: Callable[[WorkbenchError | None], object] | None = None,
+    ) -> None:
+        """The device that lives in `folder`. Raises DeviceFolderUnusable.
+
+        `on_call` is told of each call that nobody answered, and that is tried again; with None, of an answer.
+        """
         self._folder = DeviceFolder(folder)
         identity = self._folder.read()
         address = Address(identity.base_url, identity.socket)
         self._connection = Connection(address, patience=patience, waits_its_turn=True)
+        if on_call is not None:
+            self._connection.on_call = on_call
         self._left: set[str] = set()
         """Rounds that it cannot take part in any more."""
+        self._said: set[tuple[str, str]] = set()
+        """What was logged of each round that is offered: nothing is logged at each look."""
         self._be(identity)
 
     @classmethod
@@ -132,6 +145,11 @@ class Device:
     def id(self) -> str:
         """Its id: `dev_…`."""
         return self._identity.device_id
+
+    @property
+    def address(self) -> Address:
+        """Where its workbench answers."""
+        return self._connection.address
 
     @property
     def organization_id(self) -> str:
@@ -249,27 +267,33 @@ class Device:
         if (took := self._deliver_kept()) is not None:
             return took
         joined: list[TakingPart] = []
-        offers = self.rounds(wait)
+        offers = [offered for offered in self.rounds(wait) if offered["id"] not in self._left]
+        self._said = {said for said in self._said if said[0] in {offered["id"] for offered in offers}}
         for offered in offers:
-            if offered["id"] in self._left:
-                continue
+            self._say_once(offered, f"of campaign {offered['campaign_id']} is offered: this device joins it")
             part = self._part(offered["id"])
             try:
                 told = part.join()
                 if told["assignment"] is not None:
+                    self._say_once(offered, "trains: this device learns")
                     return self.take_part(offered["id"], rows, evaluation=evaluation)
             except SecureAggregationRefused as refusal:  # its secrets are gone: it cannot begin again
                 log.warning("left round %s: %s", offered["id"], refusal)
                 self._left.add(offered["id"])
-            except RoundNotOpen:  # it filled up or ended between the offer and now, or waits no longer
-                continue
-            except (DeviceUnfit, PrivacyRefused):  # it is not this device's turn
-                continue
+            except (RoundNotOpen, DeviceUnfit, PrivacyRefused) as refusal:
+                # it filled up or ended between the offer and now, or waits no longer; or it is another's turn
+                self._say_once(offered, f"does without this device: {refusal}")
             else:
                 joined.append(part)
         if offers:
             self._bide(joined, min(wait, LOOK_SECONDS))
         return None
+
+    def _say_once(self, offered: Mapping[str, Any], line: str) -> None:
+        """Log what is new about a round that is offered."""
+        if (offered["id"], line) not in self._said:
+            self._said.add((offered["id"], line))
+            log.info("round %s %s", offered["number"], line)
 
     def _bide(self, joined: list[TakingPart], seconds: float) -> None:
         """Let time pass: what it can do nothing for now is offered again at once, however often it asks."""
@@ -298,16 +322,6 @@ class Device:
     def __repr__(self) -> str:
         """Who, and never a key."""
         return f"<Device {self.id} of {self.organization_id} at {self._connection.address}>"
-
-
-def own_capabilities() -> dict[str, Any]:
-    """What this machine has: cores, memory and storage in GB."""
-    memory = psutil.virtual_memory().total / 1e9
-    return {
-        "cpu_cores": os.cpu_count() or 1,
-        "memory_gb": round(memory, 1),
-        "storage_gb": round(psutil.disk_usage("/").total / 1e9, 1),
-    }
 
 
 def _offer(opening: OpeningKey, signing: SigningKey) -> dict[str, Any]:

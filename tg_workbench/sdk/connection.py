@@ -104,6 +104,8 @@ class Connection:
         self.patience = patience
         self.waits_its_turn = waits_its_turn
         self.credential: Credential | None = None
+        self.on_call: Callable[[WorkbenchError | None], object] = _unheard
+        """Is told of each call that nobody answered and that is tried again, and with None of an answer."""
         self._wire = Wire(address)
         self._headers = {"Accept": JSON, "Accept-Encoding": "identity"}
         self._threads = ThreadPoolExecutor(MOST_AWAITED, "tg-await")
@@ -185,9 +187,13 @@ class Connection:
             try:
                 answer = self.answer(call, take)
             except WireBroken as failure:
-                patience.wait_after(self.unreachable(failure))
+                away = self.unreachable(failure)
+                self.on_call(away)
+                patience.wait_after(away)
                 again = True
                 continue
+            if answer.status_code not in AWAY:
+                self.on_call(None)
             if answer.status_code < 300:
                 return answer
             if answer.status_code < 400:
@@ -203,6 +209,7 @@ class Connection:
                 turns += 1
                 wait_for_turn(error)
             elif answer.status_code in AWAY:
+                self.on_call(error)
                 patience.wait_after(error)
             else:
                 raise error
@@ -265,6 +272,10 @@ class Connection:
         """Close every connection."""
         self._threads.shutdown(wait=False)
         self._wire.close()
+
+
+def _unheard(failure: WorkbenchError | None) -> None:
+    """Where nobody wants to know how calls go."""
 
 
 def error_of(answer: Answer) -> WorkbenchError:
