@@ -93,14 +93,16 @@ class Turns:
         fit.operator.trainer.measure = self._timed  # type: ignore[method-assign,assignment]
 
     def take(self, fit: Fit) -> None:
-        """End the job's step and take the loop's."""
+        """End the job's step and take the loop's; what either has made is freed in its own time."""
         came_at = time.perf_counter()
         if self._went_at is not None:
             self.ours.append(came_at - self._went_at)
             self.measuring.append(self._measured)
         self._measured = 0.0
-        self.peer.append(self.loop.step(fit.step))
+        began = time.perf_counter()
+        self.loop.step(fit.step)
         self._went_at = time.perf_counter()
+        self.peer.append(self._went_at - began)
         self._away += self._went_at - came_at
 
     def monotonic(self) -> float:
@@ -148,9 +150,8 @@ class PlainLoop:
         self.features, self.targets = torch.from_numpy(rows[0]), torch.from_numpy(rows[1])
         self.losses: list[float] = []
 
-    def step(self, number: int) -> float:
-        """Step `number` of all, and the seconds it took."""
-        began = time.perf_counter()
+    def step(self, number: int) -> None:
+        """Step `number` of all."""
         epoch, within = divmod(number, self.fit.course.steps_per_epoch)
         if not within:
             order = self.fit.course.pass_over(epoch, self.fit.state["order"])
@@ -162,4 +163,3 @@ class PlainLoop:
         self.optimizer.step()
         self.optimizer.zero_grad()  # here and not before: then neither side keeps memory while the other runs
         self.losses.append(loss.item())
-        return time.perf_counter() - began
