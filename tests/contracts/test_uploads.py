@@ -18,7 +18,7 @@ import pytest
 
 from tests.contracts.envelopes import refusal
 from tests.contracts.people import Person
-from tests.contracts.test_datasets import BOUNDARY, FILE_PART, asked, ended, files_of, table
+from tests.contracts.test_datasets import BOUNDARY, FILE_PART, OURS, asked, ended, files_of, table, upload
 from tests.workbench_server import WorkbenchServer
 from tg_workbench import Workbench
 
@@ -236,6 +236,67 @@ def test_a_workbench_that_is_killed_leaves_nothing_of_half_a_file(server: Workbe
     assert [path for path in files_of(server) if ".new-" in path]
     server.restart()
     assert files_of(server) == []
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[WorkbenchServer]:
+    """One that is killed under uploads, which then stay open."""
+    started = WorkbenchServer()
+    yield started
+    started.stop()
+
+
+@pytest.mark.parametrize("way", ["form", "pieces"])
+def test_no_file_that_came_whole_is_left_unheard_of(mortal: WorkbenchServer, way: str) -> None:
+    def hand_over(content: bytes) -> None:
+        with mortal.client() as leaving, contextlib.suppress(httpx.HTTPError):
+            if way == "form":
+                upload(leaving, content, "/workbench/v1/datasets/files")
+            else:
+                send(leaving, begun(leaving, len(content)), 0, content)
+
+    for _ in range(8):  # until it dies between the file and the dataset
+        content = table(50)
+        digest = hashlib.sha256(content).hexdigest()
+        blob = mortal.home / "blobs" / digest[:2] / digest
+        handing = threading.Thread(target=hand_over, args=(content,))
+        handing.start()
+        deadline = time.monotonic() + 20
+        while not blob.exists() and time.monotonic() < deadline:
+            pass
+        mortal.kill()
+        handing.join(20)
+        assert blob.exists()
+        is_between = not asked(mortal, "SELECT id FROM datasets WHERE source = ?", digest)
+        asked(mortal, "UPDATE left_blobs SET due_at = 0")  # an hour passes
+        mortal.restart()
+        if is_between:
+            break
+    assert is_between, "it was never killed in between"
+    deadline = time.monotonic() + 20
+    while blob.exists():
+        assert time.monotonic() < deadline, "the file is left"
+        time.sleep(0.1)
+    kept = asked(mortal, "SELECT source FROM datasets WHERE deleted_at IS NULL AND source IS NOT NULL")
+    assert all((mortal.home / "blobs" / source[:2] / source).exists() for (source,) in kept)
+
+
+def test_no_rows_are_left_of_a_file_that_is_deleted_under_a_killed_worker(mortal: WorkbenchServer) -> None:
+    scratch = mortal.home / "blobs" / "scratch"
+    with mortal.client() as wire:
+        answer = upload(wire, table(200_000), f"{OURS}/files", privacy="public")
+        dataset_id = answer.json()["dataset_id"]
+        deadline = time.monotonic() + 30
+        while not list(scratch.glob("*/*")):
+            assert time.monotonic() < deadline, "nobody looks at it"
+        for (pid,) in asked(mortal, "SELECT pid FROM work WHERE id = ?", dataset_id):
+            psutil.Process(pid).kill()
+        assert wire.delete(f"{OURS}/{dataset_id}").status_code == 200
+    mortal.restart()
+    deadline = time.monotonic() + 20
+    while list(scratch.glob("*")):
+        assert time.monotonic() < deadline, "its rows are left"
+        time.sleep(0.1)
 
 
 # ----------------------------------------------------------------------------- in pieces

@@ -27,7 +27,7 @@ from tg_workbench.contracts.workbench.schemas import Privacy, UnitName
 from tg_workbench.datasets import Dataset, Datasets, FileSpec, is_named
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.identity import Principal
-from tg_workbench.storage import BlobWriter
+from tg_workbench.storage import BlobWriter, LeftBlobs
 
 NUMBERS, OBJECTS = ("delta", "epsilon_cap"), ("classes", "ranges", "categories")
 POPULATION = (
@@ -162,6 +162,9 @@ def received(*required: str) -> Callable[..., AsyncIterator[ReceivedFile]]:
         request: Request, premises: ThePremises, owner: SignedIn, key: IdempotencyKey = None
     ) -> AsyncIterator[ReceivedFile]:
         async with receiving(request, premises, owner, required) as (fields, file_name, writer):
+            # should this process die before the file is a dataset's, it goes in an hour
+            digest = await asyncio.to_thread(writer.finish)
+            await asyncio.to_thread(LeftBlobs.announce, premises.database, premises.blobs, digest)
             yield ReceivedFile(fields.as_spec(file_name), writer, key)
 
     return receive

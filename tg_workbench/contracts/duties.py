@@ -18,13 +18,14 @@ import structlog
 
 from tg_workbench.contracts.premises import Premises
 from tg_workbench.contracts.watched import any_budget_near_cap, webhook_disabled
-from tg_workbench.datasets import Datasets, Uploads, sweep_checks
+from tg_workbench.datasets import Datasets, Uploads, is_named, sweep_checks, sweep_scratch
 from tg_workbench.errors import WorkbenchError
 from tg_workbench.federation.devices import Devices, ServerKeys
-from tg_workbench.federation.rounds import LeftBlobs, Rounds, UpdateUploads
+from tg_workbench.federation.rounds import Rounds, UpdateUploads
 from tg_workbench.notifications import PostalRound, announce
 from tg_workbench.observability.conditions import CONDITIONS, Condition
 from tg_workbench.observability.watch import Watch
+from tg_workbench.storage import LeftBlobs
 from tg_workbench.storage.database import now
 from tg_workbench.training import LeftCheckpoints
 from tg_workbench.webhooks import Courier, Reach
@@ -40,7 +41,7 @@ ROUNDS_SECONDS = 0.5
 DEVICES_SECONDS = 2.0
 """How often it is looked for devices that are not seen any more."""
 TIDY_SECONDS = 900.0
-"""How often it is looked for checkpoints whose time is over."""
+"""How often it is looked for checkpoints whose time is over, and for what killed workers have left."""
 MOST_FAILURES = 3
 """How often a duty may fail in a row before the workbench is unhealthy."""
 Duty = Callable[[], Awaitable[None]]
@@ -184,14 +185,20 @@ def _wake_rounds(premises: Premises) -> None:
         Rounds(session, premises.folder, premises.blobs).wake_due()
         UpdateUploads(session, premises.folder, premises.blobs).forget_expired()
         Uploads(session, Datasets(session, premises.blobs)).forget_expired()
-        LeftBlobs(session, premises.blobs).sweep()
+        LeftBlobs(session, premises.blobs).sweep(is_named)
 
 
 async def _keep_tidy(premises: Premises) -> None:
     while True:
+        await asyncio.to_thread(_sweep_scratch, premises)
         while await asyncio.to_thread(_tidy_some, premises):
             pass
         await asyncio.sleep(TIDY_SECONDS)
+
+
+def _sweep_scratch(premises: Premises) -> None:
+    with premises.database.read() as session:
+        sweep_scratch(session, premises.blobs, premises.folder)
 
 
 def _tidy_some(premises: Premises) -> int:

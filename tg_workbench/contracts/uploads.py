@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -15,6 +16,7 @@ from tg_workbench.contracts.strict_json import StrictRequest
 from tg_workbench.contracts.workbench.schemas import Privacy, Texts, UnitName
 from tg_workbench.datasets import UNIT_IDS, Content, DatasetSpec
 from tg_workbench.errors import InvalidRequest
+from tg_workbench.storage import LeftBlobs
 
 Name = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Delta = Annotated[float | None, Query(gt=0, lt=1, allow_inf_nan=False)]
@@ -47,4 +49,10 @@ async def _received(
     return DatasetSpec(form.name, content, *policy, key, form.unit)
 
 
-ReceivedDataset = Annotated[DatasetSpec, Depends(_received)]
+async def _announced(spec: Annotated[DatasetSpec, Depends(_received)], premises: ThePremises) -> DatasetSpec:
+    """Should this process die before the dataset is there, its rows go in an hour."""
+    await asyncio.to_thread(LeftBlobs.announce, premises.database, premises.blobs, spec.content.digest)
+    return spec
+
+
+ReceivedDataset = Annotated[DatasetSpec, Depends(_announced)]

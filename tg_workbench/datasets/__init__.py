@@ -9,6 +9,7 @@ from tg_workbench.datasets.checks import Check, sweep_checks
 from tg_workbench.datasets.contents import COLUMNS, UNIT_IDS, Content, read_header
 from tg_workbench.datasets.ledger import KEY_BYTES, Counts, Kind, Ledger
 from tg_workbench.datasets.policies import Because
+from tg_workbench.datasets.scratch import sweep_scratch
 from tg_workbench.datasets.specs import WORK_KIND, DatasetSpec, FileSpec, work_kinds
 from tg_workbench.datasets.tables import Charge, Dataset, LedgerEvent, Upload
 from tg_workbench.datasets.uploads import Uploads
@@ -38,5 +39,6 @@ __all__ = [
     "read_header",
     "require_ready",
     "sweep_checks",
+    "sweep_scratch",
     "work_kinds",
 ]

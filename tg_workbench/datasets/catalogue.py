@@ -29,7 +29,7 @@ from tg_workbench.errors import (
 from tg_workbench.execution import Turn, release_work, request_worker
 from tg_workbench.identity import Principal
 from tg_workbench.outbox import Outbox, WebhookEvent
-from tg_workbench.storage import Blobs
+from tg_workbench.storage import Blobs, LeftBlobs
 from tg_workbench.storage.database import after_commit, now
 
 MOST_PROCESSING = 32
@@ -63,10 +63,11 @@ class Datasets:
     def __init__(self, session: Session, blobs: Blobs, folder: Path | None = None) -> None:
         self.session = session
         self.blobs = blobs
+        self.left = LeftBlobs(session, blobs)
         self.folder = folder
 
     def register(self, owner: Principal, spec: DatasetSpec) -> Dataset:
-        """Check a dataset and keep it.
+        """Check a dataset and keep it. `LeftBlobs.announce` its content before, in a transaction of its own.
 
         What was ever spent on the same people counts: on the `population` that is named, and on identical
         rows that were registered before, deleted ones too. Raises InvalidRequest, DatasetNotFound,
@@ -81,6 +82,7 @@ class Datasets:
         Populations(self.session).settle(dataset, spec, content)
         take_rows(dataset, content)
         self.blobs.put(content.data)  # last: what is refused leaves no rows behind
+        self.left.named([content.digest])
         self.session.add(dataset)
         self.session.flush()
         tell(self.session, dataset)
@@ -91,6 +93,7 @@ class Datasets:
     ) -> Dataset:
         """Take a file, which is the blob `source`: it is `processing` until a worker has looked at it.
 
+        `LeftBlobs.announce` the file before, in a transaction of its own.
         Raises InvalidRequest, PrivacyRefused, DatasetNotFound, DatasetNotReady, IdempotencyConflict,
         QuotaExceeded.
         """
@@ -102,6 +105,7 @@ class Datasets:
         dataset = self.expect(owner, spec)
         dataset.idempotency_key, dataset.fingerprint = key, fingerprint
         dataset.source, dataset.file_name, dataset.file_size = source, spec.file_name, size
+        self.left.named([source])
         self.session.add(dataset)
         self.session.flush()
         request_worker(self.session, self.folder, dataset.id, WORK_KIND, Turn(share=owner.id))
@@ -170,6 +174,7 @@ class Datasets:
         self.session.flush()
         engine = self.session.connection().engine
         for blob in filter(None, {dataset.blob, dataset.source}):
+            self.left.leave([blob])  # should this process die before it is gone
             after_commit(self.session, partial(_drop_unless_named, engine, self.blobs, blob))
 
     def _new(self, owner: Principal, spec: DatasetSpec | FileSpec) -> Dataset:

@@ -17,22 +17,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tg_workbench.datasets.catalogue import is_named
 from tg_workbench.datasets.checks import PREFIX, Check
 from tg_workbench.datasets.files import Prepared
 from tg_workbench.datasets.processing import Processing
+from tg_workbench.datasets.scratch import scratch_of
 from tg_workbench.datasets.specs import FileSpec
 from tg_workbench.datasets.tables import Dataset
 from tg_workbench.errors import DatabaseUnavailable, DatasetInvalid, InvalidField, WorkbenchError
 from tg_workbench.execution import Assignment, Fence, Fenced, Work, ring, run_folder
 from tg_workbench.execution.work import LifeLock, keep_renewed
 from tg_workbench.settings import Settings
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs, Database, LeftBlobs
 from tg_workbench.storage.blobs import room_on_disk
 
 log = logging.getLogger(__name__)
 MOST_LOST = 3
-ADOPTED = "adopted"
 
 
 def run(assignment: Assignment) -> None:
@@ -52,7 +51,7 @@ class FileWorker(ABC):
         self.database = Database(settings.database_url)
         self.blobs = Blobs(settings.home / "blobs")
         self.fence = Fence(assignment.work_id, assignment.epoch)
-        self.scratch = self.blobs.folder / "scratch" / assignment.work_id
+        self.scratch = scratch_of(self.blobs, assignment.work_id)
 
     def run(self) -> None:
         """Hold the work, do it, leave."""
@@ -105,12 +104,6 @@ class FileWorker(ABC):
     def _clear(self) -> None:
         """Remove what this worker, or a lost one before it, has made on the way."""
         self.blobs.sweep()
-        note = self.scratch / ADOPTED
-        if note.exists():
-            name = note.read_text()
-            with self.database.write() as session:  # its lock keeps others from adopting it meanwhile
-                if name and not is_named(session, name):
-                    self.blobs.delete(name)
         shutil.rmtree(self.scratch, ignore_errors=True)
         with suppress(OSError):
             self.scratch.parent.rmdir()
@@ -141,12 +134,12 @@ class DatasetWorker(FileWorker):
         """Store the rows and the outcome together. Raises what `Processing.succeed` does."""
         with prepared.path.open("rb") as file:
             os.fsync(file.fileno())
-        with (self.scratch / ADOPTED).open("w") as note:
-            note.write(prepared.digest)
+        LeftBlobs.announce(self.database, self.blobs, prepared.digest, self.fence.hold)
         with self.database.write(durable=True) as session:
             dataset: Dataset | None = Processing(session, self.fence).succeed(prepared)
             if dataset is not None:
                 self.blobs.adopt(prepared.path, prepared.digest)
+                LeftBlobs(session, self.blobs).named([prepared.digest])
 
     def _fail(self, reason: str) -> None:
         with self.database.write(durable=True) as session:

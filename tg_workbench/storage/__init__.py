@@ -7,6 +7,7 @@ lock.
 
 from tg_workbench.storage.blobs import Blobs, BlobWriter
 from tg_workbench.storage.database import Database
+from tg_workbench.storage.left_blobs import LeftBlobs
 from tg_workbench.storage.partial_files import Appended, PartialFile
 
-__all__ = ["Appended", "BlobWriter", "Blobs", "Database", "PartialFile"]
+__all__ = ["Appended", "BlobWriter", "Blobs", "Database", "LeftBlobs", "PartialFile"]

@@ -36,6 +36,7 @@ from tg_workbench.contracts.workbench import dataset_views as views
 from tg_workbench.contracts.workbench import schemas
 from tg_workbench.datasets import Datasets, Page, Upload, Uploads
 from tg_workbench.identity import Principal
+from tg_workbench.storage import LeftBlobs
 
 router = APIRouter(
     prefix="/workbench/v1/datasets", route_class=WorkbenchRoute, tags=["Workbench"], responses=FAILURES
@@ -183,6 +184,8 @@ class _Desk:
                 upload = room.get(self.owner, self.upload_id)
                 return upload, room.offset(upload)
         source = await asyncio.to_thread(file.digest, upload.sha256, appended.sha256)
+        # should this process die before the file is a dataset's, it goes in an hour
+        await asyncio.to_thread(LeftBlobs.announce, self.premises.database, self.premises.blobs, source)
         with self._room(write=True) as room:
             room.complete(self.owner, self.upload_id, source)
             return room.get(self.owner, self.upload_id), upload.size

@@ -10,7 +10,6 @@ late (FedBuff) once it waits for none of them any more.
 
 from tg_workbench.federation.rounds.assignments import Assignments, Signer
 from tg_workbench.federation.rounds.campaigns import Campaigns
-from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.letterbox import Letterbox
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase
 from tg_workbench.federation.rounds.rounds import Rounds, count_active
@@ -27,7 +26,6 @@ __all__ = [
     "Campaigns",
     "Counts",
     "Criteria",
-    "LeftBlobs",
     "Letterbox",
     "LocalTraining",
     "Part",

@@ -23,7 +23,6 @@ from tg_workbench.federation.rounds.harvests import figures_of, harvest
 from tg_workbench.federation.rounds.judging import reject
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.lateness import Lateness
-from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.masking import encoding_of
 from tg_workbench.federation.rounds.opening import UNUSABLE, Opening
 from tg_workbench.federation.rounds.parts import accepted_in, parts_in
@@ -36,7 +35,7 @@ from tg_workbench.federation.rounds.unmasking import unmasked
 from tg_workbench.federation.rounds.weights import weights_of
 from tg_workbench.federation.strategies import Update
 from tg_workbench.models import Learned, Models
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs, Database, LeftBlobs
 
 if TYPE_CHECKING:
     from tg_workbench.federation.updates.secure_aggregation.masks import Words
@@ -50,7 +49,7 @@ class Aggregating:
         self.blobs = blobs
         self.home = home
         self.fence = fence
-        self.models = GlobalModels(blobs, home, partial(LeftBlobs.announce, database, fence, blobs))
+        self.models = GlobalModels(blobs, home, partial(LeftBlobs.announce, database, blobs, hold=fence.hold))
         self.summing = Summing(database, blobs, home, fence)
 
     def aggregate(self, campaign: Campaign, round_: Round, spec: CampaignSpec) -> None:

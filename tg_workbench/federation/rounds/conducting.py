@@ -16,13 +16,12 @@ from tg_workbench.federation.rounds.aggregating import Aggregating
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels
 from tg_workbench.federation.rounds.judging import Judging
 from tg_workbench.federation.rounds.keys import RoundKeys
-from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.parts import waiting_in
 from tg_workbench.federation.rounds.phases import ACTIVE, Phase, Turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Round
 from tg_workbench.federation.rounds.turns import advance, end_campaign, end_round, enter
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs, Database, LeftBlobs
 from tg_workbench.storage.database import now
 
 
@@ -35,7 +34,7 @@ class Conductor:
         self.home = home
         self.folder = folder
         self.fence = fence
-        self.models = GlobalModels(blobs, home, partial(LeftBlobs.announce, database, fence, blobs))
+        self.models = GlobalModels(blobs, home, partial(LeftBlobs.announce, database, blobs, hold=fence.hold))
         self.tenant_id = ""
         """Whose campaign it is, once it has been looked at."""
         self.judging = Judging(database, blobs, home, fence)

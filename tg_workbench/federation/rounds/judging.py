@@ -15,14 +15,13 @@ from tg_workbench.events import Events, UpdateRefused, tenant_subject
 from tg_workbench.execution import Fence
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.lateness import Lateness, free_devices
-from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.opening import UNUSABLE, Opening
 from tg_workbench.federation.rounds.parts import waiting_in
 from tg_workbench.federation.rounds.phases import Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import advance, tell
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs, Database, LeftBlobs
 from tg_workbench.storage.database import now
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,11 @@ from sqlmodel import Session, col, select
 
 from tg_workbench.federation.devices.tables import Device
 from tg_workbench.federation.rounds.keys import destroy_keys
-from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import OPEN, Part, Phase
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round, UpdateUpload
 from tg_workbench.federation.rounds.unfinished import forget_unfinished
-from tg_workbench.storage import Blobs
+from tg_workbench.storage import Blobs, LeftBlobs
 from tg_workbench.storage.database import now
 
 

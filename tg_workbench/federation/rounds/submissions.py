@@ -28,7 +28,6 @@ from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.hearing import Hearing
 from tg_workbench.federation.rounds.lateness import accepts_updates
-from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.phases import Part
 from tg_workbench.federation.rounds.rounds import Rounds
 from tg_workbench.federation.rounds.specs import CampaignSpec
@@ -36,7 +35,7 @@ from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.federation.rounds.turns import version_name
 from tg_workbench.federation.updates import Layout, compression_in
 from tg_workbench.federation.updates.bindings import RECEIPT_CONTEXT
-from tg_workbench.storage import Blobs
+from tg_workbench.storage import Blobs, LeftBlobs
 from tg_workbench.storage.database import now
 
 CLOCK_SECONDS = 300.0

@@ -168,12 +168,3 @@ class SecureParcel(SQLModel, table=True):
     shares: bytes
     pair: bytes
     marks: bytes
-
-
-class LeftBlob(SQLModel, table=True):
-    """A file that is to be removed from `due_at` on, unless a row has come to name it before."""
-
-    __tablename__ = "left_blobs"
-
-    name: str = Field(primary_key=True)
-    due_at: float = Field(index=True)

@@ -18,13 +18,12 @@ from tg_workbench.federation.fleets import Fleets
 from tg_workbench.federation.rounds.closing import Closing, begin_exchange
 from tg_workbench.federation.rounds.exchange import Exchange, forget_exchange
 from tg_workbench.federation.rounds.lateness import Lateness, free_devices, is_needed, let_go
-from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.parts import counts_of, parts_in, waiting_in
 from tg_workbench.federation.rounds.phases import OPEN, Part, Phase, Turn, next_turn
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round
 from tg_workbench.outbox import Outbox, WebhookEvent
-from tg_workbench.storage import Blobs
+from tg_workbench.storage import Blobs, LeftBlobs
 from tg_workbench.storage.database import now
 
 MOST_FAILURES = 3

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlmodel import Session, col
 
-from tg_workbench.federation.rounds.left_blobs import LeftBlobs
 from tg_workbench.federation.rounds.tables import UpdateUpload
-from tg_workbench.storage import Blobs
+from tg_workbench.storage import Blobs, LeftBlobs
 
 
 def forget_unfinished(session: Session, blobs: Blobs, *which: sa.ColumnElement[bool]) -> None:
