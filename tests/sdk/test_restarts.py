@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import pytest
 
 from tests.sdk.conftest import NewClient, Rows
 from tests.workbench_server import WorkbenchServer
-from tg_workbench import JobNotRestartable, Workbench
+from tg_workbench import CallFailed, JobNotRestartable, Workbench
 from tg_workbench.sdk import Dataset, Event
+from tg_workbench.sdk.address import Address
+from tg_workbench.sdk.connection import Body, Connection
 
 KERNEL = """
 import os, sys
@@ -157,3 +160,30 @@ def stored(server: WorkbenchServer) -> int:
     """How many checkpoints are in the database."""
     with sqlite3.connect(server.home / "tgsp.db", timeout=10) as database:
         return int(database.execute("SELECT count(*) FROM artifacts").fetchone()[0])
+
+
+@contextmanager
+def suspended(server: WorkbenchServer) -> Iterator[None]:
+    """The API takes what comes, and says nothing while the block runs."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_what_a_suspended_workbench_was_asked_often_is_done_once(
+    workbench_server: WorkbenchServer, workbench: Workbench, public_dataset: Dataset
+) -> None:
+    asked = Body.of_json({"dataset_id": public_dataset.id, "model_type": "linear", "name": "asked often"})
+    address = Address.find(None, workbench_server.api_key, socket=str(workbench_server.socket))
+    impatient = Connection(address, patience=1.5)
+    with suspended(workbench_server), pytest.raises(CallFailed, match=r"gives no answer.*before you ask"):
+        impatient.post("/workbench/v1/jobs", asked, answer_seconds=0.5)
+    impatient.close()
+    deadline = time.monotonic() + 30
+    while not (made := [job for job in workbench.jobs.list() if job.name == "asked often"]):
+        assert time.monotonic() < deadline, "it was not done"
+        time.sleep(0.1)
+    made[0].wait(timeout=60, progress=False)
+    assert len([job for job in workbench.jobs.list() if job.name == "asked often"]) == 1

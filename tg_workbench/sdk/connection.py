@@ -35,6 +35,7 @@ ANSWER_SECONDS = 30.0
 """How long a call that waits for nothing may take before it is tried again."""
 
 DOWNLOAD_SECONDS = 300.0
+IS_OPEN = ". What was asked may be done already, or yet be: look what is there before you ask for it again"
 MOST_AWAITED = 64
 """How many answers one process can `await` at once; more wait for their turn."""
 
@@ -182,12 +183,13 @@ class Connection:
 
     def _answered(self, call: Call, take: Callable[[Answer], object] = Answer.read) -> Answer | None:
         """A good answer, taken in. None: what was to be deleted is gone, by a try whose answer was lost."""
-        patience, again, turns = Patience(self.patience), False, 0
+        patience, again, sent, turns = Patience(self.patience), False, False, 0
         while True:
             try:
                 answer = self.answer(call, take)
             except WireBroken as failure:
-                away = self.unreachable(failure)
+                sent = sent or failure.sent
+                away = self.unreachable(failure, is_open=sent and call.method == "POST")
                 self.on_call(away)
                 patience.wait_after(away)
                 again = True
@@ -261,12 +263,20 @@ class Connection:
             raise CallFailed("this Workbench was closed: make another one to go on") from failure
         return await waiting
 
-    def unreachable(self, failure: Exception) -> CallFailed:
-        """What to tell when the workbench does not answer."""
-        return CallFailed(
-            f"the workbench at {self.address} does not answer ({failure}); is it "
-            "running? `make lab` or `tg-workbench serve` starts it. What it had accepted is kept"
-        )
+    def unreachable(self, failure: Exception, *, is_open: bool = False) -> CallFailed:
+        """What to tell when the workbench does not answer. `is_open`: what was asked may have been done."""
+        if isinstance(failure, WireBroken) and failure.silent:
+            told = (
+                f"the workbench at {self.address} takes calls and gives no answer ({failure}): it is "
+                "suspended, stuck or has too much to do. If that lasts, end it and start it again with "
+                "`make lab` or `tg-workbench serve`. What it had accepted is kept"
+            )
+        else:
+            told = (
+                f"the workbench at {self.address} does not answer ({failure}); is it "
+                "running? `make lab` or `tg-workbench serve` starts it. What it had accepted is kept"
+            )
+        return CallFailed(told + (IS_OPEN if is_open else ""))
 
     def close(self) -> None:
         """Close every connection."""

@@ -28,7 +28,7 @@ PIECE_BYTES, MOST_PIECE_BYTES = 4 << 20, 32 << 20
 """The first one, and the largest: every piece costs a way there and back, and to be brought to the disk."""
 QUICK_SECONDS = 1.0
 """What took longer is followed by nothing larger: progress is told of with each piece."""
-LAST_PIECE_SECONDS = 300.0
+PIECE_SECONDS, LAST_PIECE_SECONDS = 60.0, 300.0
 """With the last piece the workbench reads the whole file once, to know that it came as it was sent."""
 LEAST_PIECE_BYTES, READ_BYTES = 256 << 10, 256 << 10
 PASSING = (UploadBusy, UploadTooSlow, RateLimited, QuotaExceeded)
@@ -154,12 +154,13 @@ class Sending:
     def _send_piece(self, path: str, offset: int) -> dict[str, Any]:
         """Send what follows; nothing, where all has arrived and only its end was not heard of."""
         size = max(0, min(self._next, self._size - offset))
+        is_last = offset + size >= self._size
         call = Call(
             "PATCH",
             path,
             body=StreamedBody(_Piece(self._file, offset, size), OCTETS, size),
             headers={"Upload-Offset": str(offset)},
-            answer_seconds=LAST_PIECE_SECONDS,
+            answer_seconds=LAST_PIECE_SECONDS if is_last else PIECE_SECONDS,
         )
         return self._connection.send_once(call)
 

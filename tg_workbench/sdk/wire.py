@@ -27,7 +27,15 @@ Content = bytes | Iterable[bytes]
 
 
 class WireBroken(Exception):
-    """A request was not answered, or not to its end."""
+    """A request was not answered, or not to its end.
+
+    `sent`: it may have arrived, and be done or yet be done. `silent`: whoever took it just says nothing.
+    """
+
+    def __init__(self, told: str, *, sent: bool = False, silent: bool = False) -> None:
+        super().__init__(told)
+        self.sent = sent
+        self.silent = silent
 
 
 class Answer:
@@ -101,19 +109,20 @@ class Wire:
 
         `seconds` is the longest silence, now and while the body is read. Raises WireBroken.
         """
-        line = self._idle_line()
+        line, sent = self._idle_line(), False
         try:
             if line is None:
                 line = self._new_line()
                 line.connect()
             socket_ = line.sock
             socket_.settimeout(seconds)
+            sent = True
             with suppress(BrokenPipeError):  # who refuses a body may hang up on it: the answer says why
                 line.request(method, self.prefix + target, content, {"Host": self.host, **headers})
             return Answer(self, line, socket_, line.getresponse())
         except (OSError, HTTPException) as failure:
             _drop(line)
-            raise _broken(failure) from failure
+            raise _broken(failure, sent=sent) from failure
         except BaseException:  # a KeyboardInterrupt midway: what comes on this line answers nobody
             _drop(line)
             raise
@@ -181,5 +190,6 @@ def _drop(line: HTTPConnection | None) -> None:
         line.close()
 
 
-def _broken(failure: Exception) -> WireBroken:
-    return WireBroken(f"{type(failure).__name__}: {failure}")
+def _broken(failure: Exception, *, sent: bool = True) -> WireBroken:
+    silent = sent and isinstance(failure, TimeoutError)
+    return WireBroken(f"{type(failure).__name__}: {failure}", sent=sent, silent=silent)

@@ -31,7 +31,7 @@ from tg_workbench.errors import (
     Unauthenticated,
 )
 from tg_workbench.sdk.address import Address
-from tg_workbench.sdk.connection import Body, Connection
+from tg_workbench.sdk.connection import Body, Call, Connection
 
 GOOD = answer({"fine": True})
 
@@ -294,3 +294,27 @@ def test_a_closed_connection_says_so_when_awaited(server: ScriptedServer, connec
     connection.close()
     with pytest.raises(CallFailed, match="closed"):
         asyncio.run(connection.off_loop(lambda: None))
+
+
+def test_who_takes_a_call_and_says_nothing_is_told_from_one_who_is_away(
+    server: ScriptedServer, connection: Connection
+) -> None:
+    server.script = [keep_silent]
+    with pytest.raises(
+        CallFailed, match=r"takes calls and gives no answer.*suspended, stuck.*make lab"
+    ) as told:
+        connection.send(Call("GET", "/x", answer_seconds=0.1))
+    assert "before you ask for it again" not in str(told.value)
+
+
+def test_that_it_may_be_done_yet_is_said_of_what_may_have_arrived(
+    server: ScriptedServer, connection: Connection
+) -> None:
+    for fault in (keep_silent, hang_up):
+        server.script = [fault]
+        with pytest.raises(CallFailed, match="may be done already, or yet be: look what is there before you"):
+            connection.post("/do", answer_seconds=0.1)
+    nobody = Connection(Address("http://workbench", str(server.path.with_name("nobody.sock"))), patience=0.1)
+    with pytest.raises(CallFailed) as away:
+        nobody.post("/do")
+    assert "may be done" not in str(away.value)
