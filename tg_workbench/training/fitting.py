@@ -373,8 +373,8 @@ class Fit:
         """The job is completed, with all that is known of it."""
         job = job_of(session, self.operator.client.id)
         if job.attempt == 1:
-            seen = self.dataset.size * self.step / self.course.steps_per_epoch
-            Paces(session).learn(job.tenant_id, job.model_type, self.seconds, seen)
+            epochs = self.step / self.course.steps_per_epoch
+            Paces(session).learn(job.tenant_id, self.spec, self.dataset, self.seconds, epochs)
         models = Models(session, self.operator.blobs, self.operator.home)
         model = models.register(self.learned, self.shelved)
         end_job(

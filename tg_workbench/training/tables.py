@@ -156,12 +156,13 @@ class Job(SQLModel, table=True):
 
 
 class JobPace(SQLModel, table=True):
-    """How long a tenant's jobs with one type of model have taken, for each example and epoch."""
+    """How many seconds a tenant's jobs of one kind have taken for each second that was guessed."""
 
     __tablename__ = "job_paces"
 
     tenant_id: str = Field(primary_key=True)
     model_type: str = Field(primary_key=True)
+    """And whether they are private, and about how long."""
     seconds: float
     jobs: int = 1
 
