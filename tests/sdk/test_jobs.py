@@ -145,6 +145,25 @@ def test_a_job_stops_when_it_is_told_and_goes_on_from_there(workbench: Workbench
         workbench.jobs.submit("mlp", endless, epochs=1, batch_size=500).wait(timeout=120).restart()
 
 
+def test_a_job_whose_dataset_was_deleted_says_so_when_it_is_restarted(workbench: Workbench) -> None:
+    points = np.arange(400, dtype=np.float32).reshape(100, 4)
+    dataset = workbench.datasets.upload("gone", features=points, targets=[0, 1] * 50, privacy="public")
+    job = workbench.jobs.submit("linear", dataset, epochs=10_000, batch_size=1)
+    while not job.progress.step:
+        time.sleep(0.1)
+    assert job.stop(wait=30).status == "cancelled"
+    workbench.datasets.delete(dataset)
+    with pytest.raises(JobNotRestartable, match="its dataset was deleted: submit one on a dataset that is"):
+        job.restart()
+
+
+def test_a_model_that_there_is_not_is_refused_before_the_dataset_is_read(workbench: Workbench) -> None:
+    frame = pl.DataFrame({"age": list(range(70)), "sick": ["yes" if n > 40 else "no" for n in range(70)]})
+    dataset = workbench.datasets.upload(frame, "not yet", target="sick", privacy="public", wait=False)
+    with pytest.raises(UnknownModel, match="use one of linear"):
+        workbench.jobs.submit("gpt-9", dataset)
+
+
 def test_a_job_that_fails_says_why(workbench: Workbench, endless: Dataset) -> None:
     job = workbench.jobs.submit("mlp", endless, epochs=10_000, batch_size=10, timeout_seconds=1)
     with pytest.raises(JobFailed, match="was given 1 seconds") as failure:

@@ -86,6 +86,8 @@ def test_a_model_is_found_by_id_name_version_and_alias(workbench: Workbench, mod
     assert models[model.id] == model
     assert models[f"{model.family}:{model.version}"].id == model.id
     assert models[model.name].family == model.family
+    with pytest.raises(InvalidRequest, match="an alias is 1 to 64 of small letters"):
+        model.alias("pro/duction")
     model.alias("production")
     assert model.aliases == ["production"]
     assert models[f"{model.family}@production"].id == model.id

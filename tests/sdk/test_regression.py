@@ -73,6 +73,14 @@ def test_private_numbers_are_learned_by_the_range_that_was_declared(workbench: W
     assert (job.privacy.spent_epsilon or 9.0) <= 3.0
 
 
+def test_a_job_says_that_private_numbers_have_no_range(workbench: Workbench) -> None:
+    people = workbench.datasets.upload(houses(3).head(100), "no range", target="price", progress=False)
+    job = workbench.jobs.submit("linear", people, epochs=1)
+    (warning,) = job.warnings
+    assert warning.startswith("column price is learned as it is, for no range was declared")
+    assert warning in [line.message for line in job.logs()]
+
+
 def test_a_training_client_learns_them_on_the_same_scale(
     new_client: NewClient, public_houses: Dataset
 ) -> None:

@@ -70,7 +70,9 @@ class RawColumn:
     def _one(self, value: Any, number: int) -> float:
         if is_missing(value):
             if not self.optional:
-                raise InvalidBatch(f"row {number}, column {self.name}: is missing")
+                raise InvalidBatch(
+                    f"row {number}, column {self.name}: is missing, and no row that was learned lacks it"
+                )
             return math.nan
         place = self.place_of(value)
         if place is None:
@@ -89,7 +91,7 @@ class Number(RawColumn):
     low: float | None = None
     high: float | None = None
     type: ClassVar[str] = "number"
-    asked: ClassVar[str] = "a finite number"
+    asked: ClassVar[str] = "a finite number, such as 1234.5, and no text"
 
     @classmethod
     def within(cls, name: str, low: float, high: float, *, optional: bool = True) -> Number:

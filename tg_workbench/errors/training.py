@@ -91,15 +91,19 @@ class ResultsNotFound(NotFound):
 
 
 class JobNotRestartable(Refused):
-    """Only a job that failed or was cancelled can go on, and only as long as its checkpoint is kept."""
+    """Only a job that failed or was cancelled can go on, while its checkpoint and its dataset are kept."""
 
-    def __init__(self, status: str, kept_days: int | None = None) -> None:
-        super().__init__(
-            f"this job is {status}: only a failed or cancelled job can be restarted"
-            if kept_days is None
-            else f"this job was {status} more than {kept_days} days ago, and its last checkpoint is not kept "
-            "for longer: submit it again, to begin anew"
-        )
+    def __init__(self, status: str, kept_days: int | None = None, *, is_dataset_gone: bool = False) -> None:
+        if is_dataset_gone:
+            told = f"this job is {status}, and its dataset was deleted: submit one on a dataset that is there"
+        elif kept_days is not None:
+            told = (
+                f"this job was {status} more than {kept_days} days ago, and its last checkpoint is not kept "
+                "for longer: submit it again, to begin anew"
+            )
+        else:
+            told = f"this job is {status}: only a failed or cancelled job can be restarted"
+        super().__init__(told)
         self.status = status
 
 

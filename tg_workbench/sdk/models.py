@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from tg_workbench.errors import DeadlineExceeded, ModelFailed
+from tg_workbench.errors import DeadlineExceeded, InvalidRequest, ModelFailed
 from tg_workbench.sdk.connected import Connected
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.downloads import fetch_archive
@@ -27,6 +27,7 @@ SERVICES = "/api/v1/inference/services"
 SERVICE = "/workbench/v1/services"
 INFERENCE = "/workbench/v1/inference"
 Form = Literal["safetensors", "onnx", "hf"]
+_ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 
 
 class Card(str):
@@ -121,7 +122,14 @@ class Model(Connected):
 
     # ------------------------------------------------------------------------- keep
     def alias(self, alias: str) -> Self:
-        """Have an alias of its name point here and nowhere else: `wb.models["name@production"]` finds it."""
+        """Have an alias of its name point here and nowhere else: `wb.models["name@production"]` finds it.
+
+        Raises InvalidRequest for what can be none.
+        """
+        if not _ALIAS.fullmatch(alias):
+            raise InvalidRequest(
+                "an alias is 1 to 64 of small letters, digits and . _ -, beginning with a letter"
+            )
         self._take(self._connected().put(f"{MODELS}/{self.id}/aliases/{alias}"))
         return self
 

@@ -36,10 +36,15 @@ def check(spec: ClientSpec, dataset: Dataset | None) -> None:
         _check_noise(spec, spec.dp, dataset)
 
 
-def _check_model(spec: ClientSpec) -> None:
-    is_folder = Path(spec.model_ref).is_absolute()
-    if spec.model_ref not in MODEL_REFS and not (is_folder and _is_model_folder(Path(spec.model_ref))):
+def require_known(model_ref: str) -> None:
+    """Raise UnknownModel for what is neither a name of a model nor a folder that holds one."""
+    is_folder = Path(model_ref).is_absolute()
+    if model_ref not in MODEL_REFS and not (is_folder and _is_model_folder(Path(model_ref))):
         raise UnknownModel(list(MODEL_REFS))
+
+
+def _check_model(spec: ClientSpec) -> None:
+    require_known(spec.model_ref)
     if spec.model_ref in ROW_MODELS and spec.architecture is None and spec.dataset_id is None:
         raise InvalidRequest(
             f"{spec.model_ref} needs an 'architecture' (input_shape, output_size), or a 'dataset_id' "

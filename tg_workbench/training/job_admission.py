@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tg_workbench.datasets import Dataset
 from tg_workbench.errors import InvalidField, PrivacyRefused
-from tg_workbench.training.admission import check
+from tg_workbench.training.admission import check, require_known
 from tg_workbench.training.job_specs import BALANCED, JobSpec
 from tg_workbench.training.specs import LANGUAGE_MODELS, ROW_MODELS
 
@@ -43,9 +43,23 @@ def check_job(spec: JobSpec, dataset: Dataset) -> list[str]:
     watched = "" if spec.early_stopping is None else spec.early_stopping.monitor
     if not is_protected and watched == "noisy_loss" and not spec.asks_for_privacy:
         raise InvalidField("early_stopping.monitor", "There is no noisy_loss without differential privacy")
+    require_known(spec.model_type)
     if dataset.is_ready:
         _check_rows(spec, dataset)
-    return [NOISY_STOP, LAST_STEP] if is_private and spec.early_stopping is not None else []
+    stopping = [NOISY_STOP, LAST_STEP] if is_private and spec.early_stopping is not None else []
+    return [*stopping, *_target_warnings(dataset)]
+
+
+def _target_warnings(dataset: Dataset) -> list[str]:
+    """A protected set tells nobody how large the numbers are that are to be predicted."""
+    encoding = dataset.encoding or {}
+    if encoding.get("task") != "regression" or encoding.get("target_number") is not None:
+        return []
+    return [
+        f"column {encoding.get('target')} is learned as it is, for no range was declared for it: numbers far "
+        "from 0, or much larger than 1, are learned badly. Upload the dataset again, with the column's "
+        "smallest and largest value in ranges"
+    ]
 
 
 def _check_rows(spec: JobSpec, dataset: Dataset) -> None:

@@ -160,14 +160,17 @@ class Jobs:
     def restart(self, owner: Principal, job_id: str) -> Job:
         """Let a failed or cancelled job go on from its last checkpoint, as long as that is kept.
 
-        Raises JobNotFound, JobNotRestartable, DatasetNotFound, TooManyJobs.
+        Raises JobNotFound, JobNotRestartable, TooManyJobs.
         """
         job = self.get(owner, job_id)
         if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             raise JobNotRestartable(job.status)
         if job.state.get(SWEPT) or (job.ended_at or 0.0) < ended_before(self.kept_days):
             raise JobNotRestartable(job.status, self.kept_days)
-        dataset = self._dataset(owner, job.dataset_id)
+        try:
+            dataset = self._dataset(owner, job.dataset_id)
+        except DatasetNotFound:
+            raise JobNotRestartable(job.status, is_dataset_gone=True) from None
         check_job(JobSpec.from_json(job.spec), dataset)
         self._require_room(owner)
         client = self.session.get_one(TrainingClient, job.client_id)

@@ -154,6 +154,14 @@ def test_few_values_that_are_known_are_told_and_many_are_not() -> None:
         many.features([{"ward": SECRET}])
 
 
+def test_what_a_number_is_to_look_like_is_told() -> None:
+    for wrong in ("1,5", "1.5", SECRET, 10**400, float("inf")):
+        with pytest.raises(
+            InvalidBatch, match=r"column age: must be a finite number, such as 1234.5, and no text"
+        ):
+            TABLE.features([ROW | {"age": wrong}])
+
+
 def test_a_column_too_many_is_told_with_those_that_are_read() -> None:
     with pytest.raises(InvalidBatch, match=r"row 1: .* it reads age, income, smokes") as failure:
         TABLE.features([{**ROW, SECRET: SECRET}])
