@@ -473,6 +473,40 @@ def test_a_killed_workers_job_goes_on_and_nothing_of_it_is_doubled(
     assert len(workshop.ledger(job.client_id)) >= job.progress["total_steps"]
 
 
+def test_no_checkpoint_of_a_killed_worker_is_left_unheard_of(tmp_path: Path, two_moons: Rows) -> None:
+    def files() -> set[str]:
+        return {path.name for path in (tmp_path / "blobs").glob("??/*")}
+
+    def named(shop: Workshop, table: str) -> set[str]:
+        column = "name" if table == "left_blobs" else "blob"
+        with shop.database.read() as session:
+            found = session.connection().exec_driver_sql(f"SELECT {column} FROM {table}")  # noqa: S608
+            return set(found.scalars())
+
+    def killed_at_a_file(shop: Workshop, client: str) -> None:
+        pid, before = shop.worker(client), files()
+        shop.until(lambda: bool(files() - before), every=0.0)
+        shop.kill_worker(client)
+        shop.until(lambda: shop.worker(client) != pid)
+
+    with opened(tmp_path) as shop:
+        dataset = shop.dataset(*two_moons, privacy="public")
+        job_id = submitted(shop, dataset.id, epochs=5000, checkpoint_every_steps=1, hidden_sizes=(64,))
+        job = job_of(shop, job_id)
+        left: set[str] = set()
+        for _ in range(8):  # until it dies between the file and its row
+            shop.until(lambda: bool(checkpoints_of(shop, job)))
+            killed_at_a_file(shop, job.client_id)
+            steered(shop, "stop", job_id)
+            ended(shop, job_id)
+            left = files() - named(shop, "artifacts") - named(shop, "datasets")
+            if left:
+                break
+            steered(shop, "restart", job_id)
+        assert left, "it was never killed in between"
+        assert left <= named(shop, "left_blobs")
+
+
 def test_a_job_that_kills_three_workers_fails_and_says_so(workshop: Workshop, public: str) -> None:
     features = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
     slow = workshop.dataset(features, (features[:, 0] > 0).astype(np.int64), privacy="public")

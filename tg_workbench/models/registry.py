@@ -14,8 +14,8 @@ from tg_workbench.identity import Principal
 from tg_workbench.models.learned import Learned
 from tg_workbench.models.shelf import ONNX, WEIGHTS, Shelf, Shelved
 from tg_workbench.models.tables import Model, ModelAlias
-from tg_workbench.storage import Blobs
-from tg_workbench.storage.database import after_commit, now
+from tg_workbench.storage import Blobs, LeftBlobs
+from tg_workbench.storage.database import now
 
 SortBy = Literal["created_at", "accuracy", "name"]
 MOST_ALIASES = 100
@@ -71,6 +71,7 @@ class Models:
 
     def __init__(self, session: Session, blobs: Blobs, home: Path) -> None:
         self.session = session
+        self.left = LeftBlobs(session, blobs)
         self.shelf = Shelf(blobs, home)
 
     def register(self, learned: Learned, shelved: Shelved | None = None) -> Model:
@@ -82,9 +83,10 @@ class Models:
         known = self._of_job(learned.job_id)
         if known is not None:
             if shelved is not None:
-                after_commit(self.session, lambda: self.shelf.drop(shelved.blobs))
+                self.left.forget(shelved.blobs)
             return known
         kept = shelved or self.shelf.put(self.session, learned)
+        self.left.named(kept.blobs)
         version = self._next_version(learned)
         told = learned.told()
         accuracy = told["performance"].get("accuracy")
@@ -158,8 +160,7 @@ class Models:
         model.deleted_at = now()
         self.session.add(model)
         self.session.flush()
-        blobs = tuple(blob for blob in (model.weights_blob, model.onnx_blob, model.hub_blob) if blob)
-        after_commit(self.session, lambda: self.shelf.drop(blobs))
+        self.left.forget(blob for blob in (model.weights_blob, model.onnx_blob, model.hub_blob) if blob)
 
     # ------------------------------------------------------------------------- aliases
     def aliases_of(self, models: list[Model]) -> dict[str, list[str]]:

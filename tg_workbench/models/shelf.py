@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlmodel import Session
@@ -17,7 +18,7 @@ from sqlmodel import Session
 from tg_workbench.models.learned import Learned
 from tg_workbench.models.tables import Model
 from tg_workbench.security import DataKey, Vault
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs, Database, LeftBlobs
 
 WEIGHTS, ONNX, HUB = "weights", "onnx", "hub"
 """The parts of a model."""
@@ -49,11 +50,12 @@ class Shelf:
     def put_apart(self, database: Database, learned: Learned) -> Shelved:
         """Store a model's bytes before it is registered, so that nobody waits for a lock meanwhile.
 
-        What is put here and never registered is to be dropped with `drop`. Raises StorageFull.
+        What is put here and not registered is to be dropped with `drop`; of who is killed before, it goes in
+        an hour. Raises StorageFull.
         """
         with database.write() as session:
             key = self.vault.key_for(session, learned.tenant_id)
-        return self._put(key, learned)
+        return self._put(key, learned, partial(LeftBlobs.announce, database, self.vault.blobs))
 
     def put(self, session: Session, learned: Learned) -> Shelved:
         """The same inside a writing session: for what is small. Raises StorageFull."""
@@ -81,11 +83,14 @@ class Shelf:
         told: dict[str, str] = json.loads(self.read(session, model, HUB))
         return {name: base64.b64decode(text) for name, text in told.items()}
 
-    def _put(self, key: DataKey, learned: Learned) -> Shelved:
+    def _put(
+        self, key: DataKey, learned: Learned, announce: Callable[[str], object] | None = None
+    ) -> Shelved:
         model_id = f"mdl-{uuid.uuid4()}"
 
         def stored(part: str, content: bytes) -> str:
-            return self.vault.put(key, (content,), _context(model_id, learned.tenant_id, part))
+            context = _context(model_id, learned.tenant_id, part)
+            return self.vault.put(key, (content,), context, announce)
 
         return Shelved(
             model_id=model_id,

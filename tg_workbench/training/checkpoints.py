@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tg_workbench.errors import ArtifactNotFound, NotFound, SealBroken, Workbenc
 from tg_workbench.events import CheckpointSaved, Events
 from tg_workbench.execution import Fence
 from tg_workbench.security import Vault
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs, Database, LeftBlobs
 from tg_workbench.training.sealed import Context, opened, put
 from tg_workbench.training.tables import Artifact, TrainingClient
 
@@ -73,7 +74,8 @@ class Checkpoints:
         context = Context(artifact_id, self.client.tenant_id, self.client.id)
         with self.database.write() as session:
             key = self.vault.key_for(session, self.client.tenant_id)
-        blob = put(self.vault, key, context, head, body)
+        announce = partial(LeftBlobs.announce, self.database, self.blobs, hold=self.fence.hold)
+        blob = put(self.vault, key, context, (head, body), announce)
         artifact = Artifact(
             id=artifact_id,
             client_id=self.client.id,
@@ -138,7 +140,7 @@ class Checkpoints:
             if artifact is None or artifact.client_id != self.client.id:
                 return
             session.delete(artifact)
-        self.blobs.delete(artifact.blob)
+            LeftBlobs(session, self.blobs).forget([artifact.blob])
 
     def forget_all_but(self, newest: int, *, keep: str | None = None) -> None:
         """Drop the older ones of those that are not automatic, and not the one to `keep`. Raises Fenced."""
@@ -163,14 +165,15 @@ class Checkpoints:
             replaced = _automatic(session, self.client.id) if artifact.automatic else []
             for old in replaced:
                 session.delete(old)
+            left = LeftBlobs(session, self.blobs)
+            left.named([artifact.blob])
+            left.forget(old.blob for old in replaced)
             session.add(artifact)
             client = session.get_one(TrainingClient, self.client.id)
             client.last_checkpoint = summary
             session.add(client)
             if not artifact.automatic:
                 Events(session).record(self.client.id, CheckpointSaved(artifact.id, artifact.step, False))
-        for old in replaced:
-            self.blobs.delete(old.blob)
 
 
 def forget_automatic(database: Database, blobs: Blobs, fence: Fence) -> None:
@@ -184,8 +187,7 @@ def forget_automatic(database: Database, blobs: Blobs, fence: Fence) -> None:
         if client.last_checkpoint is not None and client.last_checkpoint["automatic"]:
             client.last_checkpoint = None
             session.add(client)
-    for artifact in forgotten:
-        blobs.delete(artifact.blob)
+        LeftBlobs(session, blobs).forget(artifact.blob for artifact in forgotten)
 
 
 def _automatic(session: Session, client_id: str) -> list[Artifact]:

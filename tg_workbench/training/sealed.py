@@ -7,7 +7,7 @@ client: an edited, swapped or foreign file does not open.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +41,20 @@ class Context:
         return f"artifact={self.artifact_id}|tenant={self.tenant_id}|client={self.client_id}".encode()
 
 
-def put(vault: Vault, key: DataKey, context: Context, head: Mapping[str, Any], tensors: bytes) -> str:
-    """Store JSON and tensors under one seal, and return the blob's name. Raises StorageFull."""
+def put(
+    vault: Vault,
+    key: DataKey,
+    context: Context,
+    content: tuple[Mapping[str, Any], bytes],
+    announce: Callable[[str], object] | None = None,
+) -> str:
+    """Store JSON and tensors under one seal; the blob's name, which `announce` is told before.
+
+    Raises StorageFull.
+    """
+    head, tensors = content
     line = json.dumps({"format": FORMAT, **head}).encode() + b"\n"
-    return vault.put(key, (line, tensors), context.as_bytes())
+    return vault.put(key, (line, tensors), context.as_bytes(), announce)
 
 
 def opened(session: Session, vault: Vault, artifact: Artifact) -> Opened:

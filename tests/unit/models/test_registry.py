@@ -12,7 +12,7 @@ from tests.unit.models.conftest import ALICE, BOB, Learn
 from tg_workbench.errors import InvalidRequest, ModelInUse, ModelNotFound, NotFound, SealBroken, StorageFull
 from tg_workbench.models import Model, ModelQuery, Models, Shelf
 from tg_workbench.models.registry import MOST_ALIASES
-from tg_workbench.storage import Blobs, Database
+from tg_workbench.storage import Blobs, Database, LeftBlobs
 
 
 @pytest.fixture
@@ -55,6 +55,22 @@ def test_bytes_put_apart_are_dropped_when_the_job_has_its_model(
         with database.write() as session:
             Models(session, blobs, tmp_path).register(learned, shelved)
     assert blobs_of(blobs) == 1
+
+
+def test_bytes_put_apart_and_never_registered_go_in_an_hour(
+    database: Database, blobs: Blobs, tmp_path: Path, learn: Learn
+) -> None:
+    shelf, learned = Shelf(blobs, tmp_path), learn(onnx=b"graph", job_id="job-1")
+    kept = shelf.put_apart(database, learned)
+    with database.write() as session:
+        Models(session, blobs, tmp_path).register(learned, kept)
+    shelf.put_apart(database, learn(onnx=b"graph", job_id="job-2"))  # and its worker is killed
+    assert blobs_of(blobs) == 4
+    with database.write() as session:
+        session.connection().exec_driver_sql("UPDATE left_blobs SET due_at = 0")
+        LeftBlobs(session, blobs).sweep()
+    assert blobs_of(blobs) == 2
+    assert blobs.path(kept.weights_blob)
 
 
 def test_weights_lie_sealed_and_open_in_their_own_place_only(

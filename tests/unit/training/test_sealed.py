@@ -41,7 +41,7 @@ def artifact(key: DataKey, blob: str, artifact_id: str = "art-1") -> Artifact:
 
 def test_a_checkpoint_opens_in_its_own_place_only(session: Session, vault: Vault) -> None:
     key = vault.key_for(session, "acme")
-    blob = put(vault, key, CONTEXT, HEAD, TENSORS)
+    blob = put(vault, key, CONTEXT, (HEAD, TENSORS))
     found = opened(session, vault, artifact(key, blob))
     assert (found.metadata, found.tensors) == (HEAD["metadata"], TENSORS)
     with pytest.raises(SealBroken):
