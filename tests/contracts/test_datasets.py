@@ -457,6 +457,12 @@ def test_downloads_and_uploads_are_in_the_audit_log(alice: Person) -> None:
     ]
 
 
+def test_an_upload_that_is_refused_at_the_end_is_not_told_as_done(alice: Person) -> None:
+    assert upload(alice.http, table(), f"{OURS}/files", name="  ").status_code == 422
+    newest = alice.http.get("/workbench/v1/audit", params={"limit": 1}).json()["entries"][0]
+    assert (newest["action"], newest["outcome"]) == ("workbench.upload_dataset_file", "failed")
+
+
 def test_deleting_takes_the_file_too_unless_another_has_it(
     dora: Person, workbench_server: WorkbenchServer
 ) -> None:

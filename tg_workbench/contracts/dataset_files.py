@@ -28,6 +28,7 @@ from tg_workbench.datasets import Dataset, Datasets, FileSpec, is_named
 from tg_workbench.errors import InvalidRequest
 from tg_workbench.identity import Principal
 from tg_workbench.storage import BlobWriter, LeftBlobs
+from tg_workbench.storage.database import passes_by
 
 NUMBERS, OBJECTS = ("delta", "epsilon_cap"), ("classes", "ranges", "categories")
 POPULATION = (
@@ -151,6 +152,7 @@ async def receiving(
 def _forget_unless_named(premises: Premises, digest: str) -> None:
     """A blob that was kept for a dataset that then could not be stored goes again."""
     with premises.database.write() as session:
+        passes_by(session)
         if not is_named(session, digest):
             premises.blobs.delete(digest)
 

@@ -37,7 +37,7 @@ from tg_workbench.identity import LOCAL_PRINCIPAL, Organization, Principal
 from tg_workbench.identity.gifts import gift_of
 from tg_workbench.security import AuditLog, Deed, WrappedDataKey
 from tg_workbench.security.audit.entries import PLAIN, Outcome
-from tg_workbench.storage.database import after_commit, changed_in, made_in
+from tg_workbench.storage.database import after_commit, changed_in, is_passing_by, made_in
 
 log = structlog.get_logger("tg_workbench.audit")
 NOT_ALLOWED = (PermissionDenied, RateLimited, Unauthenticated)
@@ -197,7 +197,9 @@ def aims(tenant_id: str, user_id: str) -> None:
 def write_trail(session: Session) -> None:
     """Called by the database before each commit: the entry of the request that commits, if it needs one."""
     trail = _CURRENT.get()
-    if trail is not None and trail.actor is not None and not trail.is_written:
+    if trail is None or trail.actor is None or is_passing_by(session):
+        return
+    if not trail.is_written:
         trail.write(session)
 
 

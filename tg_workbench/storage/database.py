@@ -27,7 +27,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 15.0
 LOCK_LOOK_SECONDS = 0.0001
 AFTER_COMMIT = "after_commit_calls"
-MADE, CHANGED = "made_rows", "changed_rows"
+MADE, CHANGED, PASSES_BY = "made_rows", "changed_rows", "passes_by"
 _SIGNS_OF_ABSENCE = (
     "unable to open",
     "database is locked",
@@ -166,6 +166,16 @@ def after_commit(session: Session, call: Callable[[], None]) -> None:
 def is_durable(session: Session) -> bool:
     """Whether what `session` writes will survive a power cut: it is that of `write(durable=True)`."""
     return bool(session.connection().get_execution_options().get("tg_durable", False))
+
+
+def passes_by(session: Session) -> None:
+    """Say that `session` does nothing of what was asked: it gets ready for that, or clears up after it."""
+    session.info[PASSES_BY] = True
+
+
+def is_passing_by(session: Session) -> bool:
+    """Whether `session` said so."""
+    return PASSES_BY in session.info
 
 
 def made_in(session: Session) -> list[Any]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from tg_workbench.storage.blobs import Blobs
-from tg_workbench.storage.database import Database, after_commit, now
+from tg_workbench.storage.database import Database, after_commit, now, passes_by
 from tg_workbench.storage.partial_files import PartialFile
 from tg_workbench.storage.statements import Statement
 
@@ -73,7 +73,8 @@ class LeftBlobs:
         self._note(names, 0.0)
 
     def expect(self, names: Iterable[str]) -> None:
-        """These files will be here in a moment, and a transaction is to name them soon."""
+        """These files will be here in a moment, and a transaction is to name them soon: another than this."""
+        passes_by(self.session)
         self._note(names, now() + GRACE_SECONDS)
 
     def named(self, names: Iterable[str]) -> None:
