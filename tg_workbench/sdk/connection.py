@@ -189,9 +189,8 @@ class Connection:
                 answer = self.answer(call, take)
             except WireBroken as failure:
                 sent = sent or failure.sent
-                away = self.unreachable(failure, is_open=sent and call.method == "POST")
-                self.on_call(away)
-                patience.wait_after(away)
+                self.on_call(self.unreachable(failure))
+                patience.wait_after(self.unreachable(failure, is_open=sent and call.method == "POST"))
                 again = True
                 continue
             if answer.status_code not in AWAY:
