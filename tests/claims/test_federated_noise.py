@@ -59,7 +59,8 @@ def test_one_more_device_is_as_hard_to_tell_as_the_accountant_says() -> None:
 
 
 def test_adaptive_rounds_draw_both_noises_that_make_up_the_charge() -> None:
-    clip, nobody = AdaptiveClip(CLIP, count_noise=2.0, learning_rate=0.01), ClippedDeltas(SIZE, CLIP).finish()
+    clip = AdaptiveClip(CLIP, count_noise=2.0, learning_rate=0.01)
+    nobody = ClippedDeltas(3 * SIZE, CLIP).finish()  # so many that a noise smaller by 6 % never passes
     mean, _ = clip.release(nobody, NOISE, DEVICES)
     drawn_with = (NOISE**-2 - (2 * 2.0) ** -2) ** -0.5
     assert stats.kstest(mean / (drawn_with * CLIP / DEVICES), "norm").pvalue > RARE

@@ -267,9 +267,9 @@ class Device:
         if (took := self._deliver_kept()) is not None:
             return took
         joined: list[TakingPart] = []
-        offers = [offered for offered in self.rounds(wait) if offered["id"] not in self._left]
+        offers = self.rounds(wait)
         self._said = {said for said in self._said if said[0] in {offered["id"] for offered in offers}}
-        for offered in offers:
+        for offered in (each for each in offers if each["id"] not in self._left):
             self._say_once(offered, f"of campaign {offered['campaign_id']} is offered: this device joins it")
             part = self._part(offered["id"])
             try:
