@@ -6,7 +6,6 @@ version: a name may hold colons.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -14,12 +13,12 @@ from tg_workbench.errors import DatasetNotFound
 from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.datasets import DATASETS, Dataset
 from tg_workbench.sdk.paths import path_of_one
+from tg_workbench.sdk.versions import name_and_version
 from tg_workbench.sdk.wire_errors import rebuilt
 
 ID = "ds-"
 LONGEST_NAME = 200
 PAGE = 100
-_VERSION = re.compile(r"(.+)(?::|_v)([0-9]{1,9})", re.DOTALL)
 
 
 def dataset_of(connection: Connection, key: str) -> Dataset:
@@ -33,9 +32,10 @@ def dataset_of(connection: Connection, key: str) -> Dataset:
             pass
     for dataset in _versions(connection, key, 1):
         return dataset
-    if parts := _VERSION.fullmatch(key):
-        for dataset in _versions(connection, parts[1]):
-            if dataset.version == int(parts[2]):
+    if parts := name_and_version(key):
+        name, version = parts
+        for dataset in _versions(connection, name):
+            if dataset.version == version:
                 return dataset
     raise _missing(key)
 

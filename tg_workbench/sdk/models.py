@@ -27,7 +27,7 @@ SERVICES = "/api/v1/inference/services"
 SERVICE = "/workbench/v1/services"
 INFERENCE = "/workbench/v1/inference"
 Form = Literal["safetensors", "onnx", "hf"]
-_ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,63}")
+ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 
 
 class Card(str):
@@ -126,7 +126,7 @@ class Model(Connected):
 
         Raises InvalidRequest for what can be none.
         """
-        if not _ALIAS.fullmatch(alias):
+        if not ALIAS.fullmatch(alias):
             raise InvalidRequest(
                 "an alias is 1 to 64 of small letters, digits and . _ -, beginning with a letter"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,11 +9,11 @@ from tg_workbench.errors import ModelNotFound
 from tg_workbench.sdk.connection import Connection
 from tg_workbench.sdk.dataset_names import dataset_id_of
 from tg_workbench.sdk.datasets import Dataset
-from tg_workbench.sdk.models import MODELS, Model
+from tg_workbench.sdk.models import ALIAS, MODELS, Model
 from tg_workbench.sdk.paths import path_of_one
+from tg_workbench.sdk.versions import name_and_version
 from tg_workbench.sdk.wire_errors import rebuilt
 
-_ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 PAGE, MOST_SEARCHED = 100, 2_000
 Order = Literal["created_at", "accuracy", "name"]
 
@@ -74,18 +73,19 @@ class Models:
         if key.startswith("mdl-"):
             return self.get(key)
         name, at, alias = key.rpartition("@")
-        if at and not _ALIAS.fullmatch(alias):
+        if at and not ALIAS.fullmatch(alias):
             raise _missing(f"{key} (an alias is in small letters; a version is {name}:1, for one)")
         if at:
             return self._first(key, self.list(family=name, alias=alias, limit=1))
         newest = self.list(family=key, limit=1)
         if newest:
             return newest[0]
-        parts = re.fullmatch(r"(.+)(?::|_v)([0-9]{1,9})", key)
+        parts = name_and_version(key)
         if parts is None:
             raise _missing(key)
-        named = self._first(key, self.list(family=parts[1], limit=1))
-        return self._first(key, [model for model in named.versions() if model.version == int(parts[2])])
+        name, version = parts
+        named = self._first(key, self.list(family=name, limit=1))
+        return self._first(key, [model for model in named.versions() if model.version == version])
 
     def _first(self, key: str, found: Sequence[Model]) -> Model:
         if not found:

@@ -165,9 +165,9 @@ MUTATIONS = {
     "a protected number to predict is scaled by the rows": Mutation(
         "tg_workbench.datasets.files.tables",
         """    if request.is_public:
-        return Number(found.name, False""",
+        return Number(found.name, optional""",
         """    if True:
-        return Number(found.name, False""",
+        return Number(found.name, optional""",
         "tests/unit/datasets/files/test_tables.py"
         "::test_of_a_protected_number_to_predict_only_what_was_declared_is_known",
     ),

@@ -94,7 +94,7 @@ def _plan(table: Table, request: FileRequest, limits: Limits) -> Plan:
     columns, warnings = _columns(profile, request, names, limits)
     if not columns:
         raise DatasetInvalid("has no column left to learn from")
-    number = _target_number(profile.columns[name], request) if target.class_names is None else None
+    number = _scaled(profile.columns[name], request, optional=False) if target.class_names is None else None
     encoding = Encoding("table", target.task, columns, target.class_names, target=name, target_number=number)
     if target.class_names is None and number is None:
         warnings.append(
@@ -175,12 +175,8 @@ def _column(found: Found, request: FileRequest, limits: Limits, *, optional: boo
     name, declared = found.name, request.categories.get(found.name)
     if declared is not None:
         return Named(name, optional, tuple(text_of(value) or "" for value in declared))
-    if found.type == "number" and name in request.ranges:
-        return Number.within(name, *request.ranges[name], optional=optional)
-    if found.type == "number" and request.is_public:
-        return Number(name, optional, "standard", found.mean, found.deviation or 1.0)
     if found.type == "number":
-        return Number(name, optional)
+        return _scaled(found, request, optional=optional) or Number(name, optional)
     if found.type == "boolean":
         return Switch(name, optional)
     if found.type == "date":
@@ -192,12 +188,12 @@ def _column(found: Found, request: FileRequest, limits: Limits, *, optional: boo
     return Bucketed(name, optional)
 
 
-def _target_number(found: Found, request: FileRequest) -> Number | None:
-    """How the number to predict is scaled. Of a protected set only a range that was declared counts."""
+def _scaled(found: Found, request: FileRequest, *, optional: bool) -> Number | None:
+    """How numbers are scaled; None: nothing is known. Of a protected set only a declared range counts."""
     if found.name in request.ranges:
-        return Number.within(found.name, *request.ranges[found.name], optional=False)
+        return Number.within(found.name, *request.ranges[found.name], optional=optional)
     if request.is_public:
-        return Number(found.name, False, "standard", found.mean, found.deviation or 1.0)
+        return Number(found.name, optional, "standard", found.mean, found.deviation or 1.0)
     return None
 
 
