@@ -35,6 +35,25 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     return value
 
 
+def listening_port(process: subprocess.Popen[bytes], runtime: Path, log: Path) -> int:
+    """The port of a Jupyter Server that was started, once it takes connections.
+
+    Jupyter writes its `jpserver-*.json` before its event loop runs and binds the port only then: who reads
+    the file in between is refused. Raises `AssertionError` when it ends, with the end of its log, or when it
+    does not listen in time.
+    """
+
+    def listening() -> int | None:
+        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, ConnectionRefusedError):
+            port = int(json.loads((runtime / f"jpserver-{process.pid}.json").read_text())["port"])
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return port
+        return None
+
+    return int(wait_until(listening, START_SECONDS))
+
+
 class Jupyter:
     """One running Jupyter Server: its own home, runtime folder and token."""
 
@@ -62,7 +81,7 @@ class Jupyter:
         }
         (self.home / "config.json").write_text(json.dumps(config))
         self.process = self._spawn(environ)
-        self.port, self.pid = self._wait_until_up()
+        self.port = listening_port(self.process, self.runtime, self.log)
 
     def _spawn(self, environ: dict[str, str]) -> subprocess.Popen[bytes]:
         variables = {
@@ -84,17 +103,6 @@ class Jupyter:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-
-    def _wait_until_up(self) -> tuple[int, int]:
-        def info() -> dict[str, Any] | None:
-            assert self.process.poll() is None, self.log.read_text()
-            for file in self.runtime.glob(f"jpserver-{self.process.pid}.json"):
-                with contextlib.suppress(json.JSONDecodeError):
-                    return dict(json.loads(file.read_text()))
-            return None
-
-        found = wait_until(info, START_SECONDS)
-        return found["port"], found["pid"]
 
     # ------------------------------------------------------------------------------- ways in
     @property

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ import psutil
 from jupyter_client.blocking.client import BlockingKernelClient
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-START_SECONDS = 60.0
+from tests.server_extension.jupyter import START_SECONDS, listening_port
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_OPTIONS = [
     "--no-sandbox",
@@ -97,16 +97,7 @@ class Lab:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.port = self._wait_until_up(runtime)
-
-    def _wait_until_up(self, runtime: Path) -> int:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            for file in runtime.glob(f"jpserver-{self._process.pid}.json"):
-                with contextlib.suppress(json.JSONDecodeError):
-                    return int(json.loads(file.read_text())["port"])
-            time.sleep(0.05)
-        raise RuntimeError(f"JupyterLab did not start:\n{self.log}")
+        self.port = listening_port(self._process, runtime, self._log)
 
     @property
     def log(self) -> str:
