@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tg_workbench import __version__
 from tg_workbench.errors import InvalidSetting, WorkbenchError
+from tg_workbench.home import ALL_BUT_OWNER
 from tg_workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace, Settings], int]
 SCOPES = ("read", "train", "datasets", "devices", "keys", "webhooks", "audit", "monitoring", "admin")
-ALL_BUT_OWNER = 0o077
 DEATH_SECONDS = 20.0
 MIGRATION_SECONDS = 30.0
 AUDIT_ARGUMENTS = {

@@ -14,6 +14,8 @@ from tg_workbench.errors import InvalidSetting
 
 MARK = "database"
 LONGEST_PATH = 4096
+ALL_BUT_OWNER = 0o077
+"""The umask of every process that writes in a home: its user alone can read what is there."""
 
 
 def database_of(home: Path) -> Path | None:

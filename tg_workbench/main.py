@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 
 from tg_workbench.app import create_app
+from tg_workbench.home import ALL_BUT_OWNER
 from tg_workbench.observability import logs
 from tg_workbench.settings import Settings
 
-os.umask(0o077)  # as `tg-workbench serve`: what is written, its user alone can read
+os.umask(ALL_BUT_OWNER)
 _settings = Settings.from_environment()
 logs.configure(_settings.home / "logs")
 app = create_app(_settings)
