@@ -13,12 +13,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from tg_workbench.crypto.keyring import Keyring
 from tg_workbench.datasets import Dataset, require_ready
-from tg_workbench.engine.trainer import Trainer
 from tg_workbench.errors import (
     ClientFailed,
     DatabaseUnavailable,
@@ -36,20 +34,17 @@ from tg_workbench.storage import Blobs, Database
 from tg_workbench.training.audits import Audit
 from tg_workbench.training.budget import RunBudget
 from tg_workbench.training.checkpoints import forget_automatic
-from tg_workbench.training.courses import Course, class_weights_of, noisy_loss_bound
 from tg_workbench.training.fitting import Fit, JobTimedOut
-from tg_workbench.training.job_admission import check_job
 from tg_workbench.training.job_specs import JobSpec
 from tg_workbench.training.operating import NOTES, Operator
-from tg_workbench.training.plan import Plan, choose_plan
+from tg_workbench.training.outfits import Outfit
+from tg_workbench.training.plan import Plan
 from tg_workbench.training.preparing import Preparing
 from tg_workbench.training.provenance import Provenance
 from tg_workbench.training.queue import WorkQueue
-from tg_workbench.training.rows import architecture_of, classes_of_texts, with_target_scale
 from tg_workbench.training.runs import Leaving, Run
-from tg_workbench.training.specs import ENDED, ROW_MODELS, ClientSpec, OperationKind, Status
+from tg_workbench.training.specs import ENDED, OperationKind, Status
 from tg_workbench.training.tables import Job, Operation, TrainingClient
-from tg_workbench.training.trainers import trainer_spec
 from tg_workbench.training.verbs import Verbs
 
 log = logging.getLogger(__name__)
@@ -155,42 +150,15 @@ class Worker:
     def _load(self, client: TrainingClient) -> Operator:
         """Build the model, or take it up from the last checkpoint."""
         Keyring.open(self.settings.home)  # without keys nothing could ever be saved: said now, not then
-        spec = ClientSpec.from_json(client.config)
         dataset = self._dataset(client)
         job = self._job(client)
         self._preparing = None if job is None else Preparing(time.monotonic(), job.timeout_seconds)
-        if spec.architecture is None and spec.model_ref in ROW_MODELS and dataset is not None:
-            hidden_sizes = job.hidden_sizes if job is not None else ()
-            found = architecture_of(dataset, self.blobs)
-            spec = replace(spec, architecture=replace(found, hidden_sizes=hidden_sizes))
-        elif job is not None and dataset is not None:
-            spec = replace(spec, architecture=spec.architecture or classes_of_texts(dataset, self.blobs))
-        if dataset is not None:
-            spec = with_target_scale(spec, dataset)
-        members: int | None = None
-        if job is not None and dataset is not None:
-            check_job(job, dataset)
-            course = Course.of(job, dataset.members)
-            spec, members = replace(spec, max_steps=course.total_steps), len(course.learned)
-        plan = (
-            Plan(**client.plan)
-            if client.plan
-            else choose_plan(spec, dataset, members=members, go_on=self._go_on)
-        )
-        if job is not None and plan is not None and plan.noisy_loss_bound is None:
-            plan = replace(plan, noisy_loss_bound=noisy_loss_bound(spec))
-        if plan is not None and dataset is not None and plan.population is None:  # planned before 0003
-            plan = replace(plan, population=dataset.population)
-        made = trainer_spec(spec, plan, dataset, self.settings, members=members)
-        if job is not None and dataset is not None:
-            weights = class_weights_of(job, dataset, self.blobs)
-            made = replace(made, class_weights=weights, seed=job.seed or 0)
-        trainer = Trainer(made)
-        client.plan = plan.as_json() if plan else None
+        outfit = Outfit.of(client, dataset, job, blobs=self.blobs, settings=self.settings, go_on=self._go_on)
+        client.plan = outfit.plan.as_json() if outfit.plan else None
         operator = Operator(
             client,
-            trainer,
-            plan,
+            outfit.trainer,
+            outfit.plan,
             self.queue,
             self.database,
             self.blobs,
@@ -210,7 +178,7 @@ class Worker:
             Status.READY,
             reason,
             plan=client.plan,
-            config=spec.as_json(),
+            config=outfit.spec.as_json(),
             **operator.client_values(),
         )
         return operator
