@@ -70,11 +70,24 @@ def test_adaptive_rounds_draw_both_noises_that_make_up_the_charge() -> None:
     assert stats.kstest(counted / 2.0, "norm").pvalue > RARE
 
 
-def test_one_device_moves_the_count_by_a_half() -> None:
+def counted(*vectors: Vector) -> float:
+    """What the round's devices come to in the count, but for its noise."""
     clip = AdaptiveClip(CLIP, count_noise=1e-6)
-    norms = [clip.after(adding(v).finish(), 10.0).clip_norm for v in ([], deltas(1, 0.0), deltas(1, 9.0))]
-    counted = [-math.log(norm / CLIP) / 0.2 * 10.0 for norm in norms]
-    assert counted == pytest.approx([0.0, 0.5, -0.5], abs=1e-3)
+    return -math.log(clip.after(adding(list(vectors)).finish(), 10.0).clip_norm / CLIP) / 0.2 * 10.0
+
+
+def test_one_device_moves_the_count_by_a_half() -> None:
+    short, long = deltas(1, 1e-9), deltas(1, 9.0)
+    assert [counted(), counted(*short), counted(*long)] == pytest.approx([0.0, 0.5, -0.5], abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 9.0])
+def test_a_delta_and_none_at_all_are_as_far_apart_as_is_charged(scale: float) -> None:
+    """`zero_out_one`: what is hidden of a delta is that it was not zeros."""
+    others, one, zeros = deltas(3, 9.0), deltas(1, scale), deltas(1, 0.0)
+    assert abs(counted(*others, *one) - counted(*others, *zeros)) <= 0.5 + 1e-3
+    sums = [adding([*others, *each]).finish().tensors["delta"].numpy() for each in (one, zeros)]
+    assert np.linalg.norm(sums[0] - sums[1]) <= CLIP
 
 
 def test_a_prefix_of_a_tree_carries_the_noise_of_its_nodes_and_shares_them() -> None:

@@ -2,8 +2,9 @@
 
 Andrew, Thakkar, McMahan and Ramaswamy 2021, Algorithm 1. Each round a second sum is released: of bᵢ - ½, bᵢ
 being whether device i was not clipped, with noise σ_b. One device moves it by ½ (shifted so; the sum of bᵢ
-alone would move by 1). The round as a whole is one Gaussian release of noise multiplier z when the deltas get
-(Theorem 1)
+alone would move by 1). A delta of zeros adds nothing, no more than one that never came: ε is about a delta
+against zeros, and counted as short these would be a whole 1 from one that was clipped. The round as a whole
+is one Gaussian release of noise multiplier z when the deltas get (Theorem 1)
 
     z_Δ = (z⁻² - (2 σ_b)⁻²)^(-½),
 
@@ -77,7 +78,8 @@ class AdaptiveClip:
         """The norm of the next round, from a noisy count of those that this round did not clip."""
         require_public_count(expected_devices)
         self._require_mine(clipped)
-        balance = clipped.count - clipped.num_clipped - _HALF * clipped.count  # Σ (bᵢ - ½)
+        counted = int((clipped.norms > 0.0).sum())
+        balance = counted - clipped.num_clipped - _HALF * counted  # Σ (bᵢ - ½)
         noise = float(secure_gaussian((1,), generator=generator, hardened=True)[0])
         below = (balance + self.count_noise * noise) / expected_devices + 0.5
         below = min(1.0, max(0.0, below))  # it is a part of the devices; cutting costs nothing

@@ -205,9 +205,15 @@ MUTATIONS = {
     ),
     "a device moves the count by one": Mutation(
         "tg_workbench.privacy.adaptive_clipping",
-        " - _HALF * clipped.count",
+        " - _HALF * counted",
         "",
         "tests/claims/test_federated_noise.py::test_one_device_moves_the_count_by_a_half",
+    ),
+    "a delta of zeros is one that was not clipped": Mutation(
+        "tg_workbench.privacy.adaptive_clipping",
+        "int((clipped.norms > 0.0).sum())",
+        "clipped.count",
+        "tests/claims/test_federated_noise.py::test_a_delta_and_none_at_all_are_as_far_apart_as_is_charged",
     ),
     "a node's noise forgets the clipping norm": Mutation(
         "tg_workbench.privacy.tree_noise",

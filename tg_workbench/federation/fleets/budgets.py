@@ -157,7 +157,7 @@ class FleetBudget:
         return Charged(
             epsilon=row.epsilon,
             round_epsilon=row.round_epsilon,
-            fleet_epsilon=row.fleet_epsilon,
+            fleet_epsilon=max(row.fleet_epsilon, fleet.spent_epsilon),  # others may have spent since
             delta=fleet.delta,
             accountant=row.accountant,
             noise_multiplier=release.noise_multiplier,

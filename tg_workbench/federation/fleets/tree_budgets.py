@@ -49,7 +49,7 @@ class TreeBudget:
         return PaidTree(
             epsilon=row.epsilon,
             round_epsilon=row.round_epsilon,
-            fleet_epsilon=row.fleet_epsilon,
+            fleet_epsilon=max(row.fleet_epsilon, fleet.spent_epsilon),  # others may have spent since
             delta=fleet.delta,
             number=row.number,
             expected_devices=float(release.quorum),

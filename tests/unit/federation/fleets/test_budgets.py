@@ -163,6 +163,16 @@ def test_rounds_of_every_campaign_add_up_on_the_fleet(
     assert others.fleet_epsilon == pytest.approx(gaussian_epsilon(1 / 2.0, 1e-5))
 
 
+def test_what_others_have_spent_meanwhile_is_told_when_a_crash_has_a_round_asked_for_again(
+    database: Database, vault: Vault, release: Release
+) -> None:
+    first = charge(database, vault, release)
+    others = charge(database, vault, replace(release, round_id="round_2", campaign_id="camp_2"))
+    again = charge(database, vault, release)
+    assert (again.epsilon, again.seed) == (first.epsilon, first.seed)
+    assert again.fleet_epsilon == others.fleet_epsilon > first.fleet_epsilon
+
+
 def test_the_round_that_would_pass_the_cap_is_refused_and_nothing_is_written(
     database: Database, vault: Vault, release: Release
 ) -> None:

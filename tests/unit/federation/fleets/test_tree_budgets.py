@@ -11,6 +11,7 @@ from sqlmodel import select
 from tg_workbench.datasets import LedgerEvent
 from tg_workbench.errors import BudgetExhausted, PrivacyRefused
 from tg_workbench.federation.fleets import Fleets
+from tg_workbench.federation.fleets.budgets import FleetBudget
 from tg_workbench.federation.fleets.privacy_settings import PrivacySettings
 from tg_workbench.federation.fleets.releases import PaidTree, Release
 from tg_workbench.federation.fleets.tables import NoiseTree
@@ -76,6 +77,20 @@ def test_rounds_grow_trees_that_are_each_charged_once(
         first, second = session.exec(select(NoiseTree).order_by(NoiseTree.number))  # type: ignore[arg-type]
     assert (first.sealed, first.step, second.step, second.done_at) == (None, 4, 2, None)
     assert first.joined == {"dev_a": [1, 3], "dev_b": [2, 4]}
+
+
+def test_what_others_spend_while_a_tree_grows_is_told_with_its_next_round(
+    database: Database, vault: Vault, release: Release
+) -> None:
+    one = of_round(release, 1, "dev_a")
+    first = charge(database, vault, one)
+    finish(database, vault, one, made(first)[1])
+    with database.write(durable=True) as session:
+        theirs = replace(release, round_id="round_of_theirs", campaign_id="camp_2")
+        others = FleetBudget(session, vault).charge(theirs)
+    second = charge(database, vault, of_round(release, 2, "dev_b"))
+    assert second.epsilon == first.epsilon
+    assert second.fleet_epsilon == others.fleet_epsilon > first.fleet_epsilon
 
 
 def test_the_same_round_with_other_updates_has_other_noise(
