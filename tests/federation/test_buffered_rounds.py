@@ -406,6 +406,31 @@ def test_who_comes_to_nothing_leaves_its_place_in_a_round_to_another(
     cancel(mortal, campaign)
 
 
+def test_a_device_that_joins_and_dies_leaves_its_place_to_another_and_is_heard_if_it_comes_back(
+    mortal: Fleet, trio: tuple[Device, Device, Device]
+) -> None:
+    quick, steady, _ = trio
+    campaign, dead = started(mortal, max_participants=2), mortal.enroll("one that dies")
+    first = training(mortal, campaign, 1)
+    hand_in(mortal, quick, first)
+    dead.join(first)
+    with pytest.raises(RoundNotOpen, match="2 devices take part"):
+        steady.join(first)
+    silence = "UPDATE devices SET last_seen = 1.0, is_online = 0 WHERE id = ?"
+    asked(mortal.server.home, silence, dead.id)
+    with pytest.raises(RoundNotOpen, match="2 devices take part"):
+        steady.join(first)  # it has only just joined, and owes a sign of life in ten minutes
+    asked(mortal.server.home, "UPDATE participations SET joined_at = 1.0 WHERE device_id = ?", dead.id)
+    assert first in [each["id"] for each in steady.rounds()]
+    hand_in(mortal, steady, first)
+    second = training(mortal, campaign, 2)
+    assert mortal.round(first)["progress"]["completed_devices"] == 2
+    hand_in(mortal, dead, first)
+    assert mortal.parts(second)[dead.id]["round_id"] == first
+    cancel(mortal, campaign)
+    nothing_is_left(mortal, campaign)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

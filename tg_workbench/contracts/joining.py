@@ -14,7 +14,7 @@ from tg_workbench.contracts.route import PRINCIPAL
 from tg_workbench.contracts.waiting import Waiting
 from tg_workbench.errors import DeviceNotFound
 from tg_workbench.execution import ring
-from tg_workbench.federation.devices import DeviceChange, Devices, DeviceSignIn, SignedDevice
+from tg_workbench.federation.devices import DeviceChange, Devices, DeviceSignIn, ServerKeys, SignedDevice
 from tg_workbench.federation.rounds import (
     Assignments,
     Campaign,
@@ -24,7 +24,9 @@ from tg_workbench.federation.rounds import (
     Phase,
     Round,
     Rounds,
+    Signer,
 )
+from tg_workbench.federation.rounds.farewells import farewell_of, over_for
 from tg_workbench.federation.rounds.turns import topic_of
 from tg_workbench.identity import Principal
 
@@ -95,13 +97,15 @@ class JoinDesk:
         waiting = Waiting(self.premises, topic_of(self.principal.tenant_id), LOOK_SECONDS)
         return await waiting.settled(found, wait, look=look, is_settled=bool)
 
-    def over(self, campaign_ids: list[str]) -> list[str]:
-        """Those of these campaigns of which the device need not remember anything any more."""
+    def farewell(self, campaign_ids: list[str]) -> dict[str, Any] | None:
+        """The signed word of which of these campaigns no round comes any more; None: of none."""
         if not campaign_ids:
-            return []
+            return None
         with self.premises.database.read() as session:
             device = self._device(session).device
-            return Rounds(session, self.premises.folder, self.premises.blobs).over_for(device, campaign_ids)
+            if not (over := over_for(session, device, campaign_ids)):
+                return None
+            return farewell_of(device, over, Signer.of(ServerKeys(session, self.premises.settings.home)))
 
     def _joined(self, session: Session, round_id: str) -> Joining:
         """Joining twice is joining once: so each later look is a look, and writes nothing."""

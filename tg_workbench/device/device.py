@@ -26,6 +26,7 @@ from tg_workbench.device.signing_in import DeviceCredential
 from tg_workbench.device.taking_part import TakingPart, TookPart
 from tg_workbench.device.trust import Trust
 from tg_workbench.errors import (
+    AssignmentInvalid,
     DeviceFolderUnusable,
     DeviceUnfit,
     InvalidRequest,
@@ -37,6 +38,7 @@ from tg_workbench.errors import (
     UpdateAlreadySubmitted,
     WorkbenchError,
 )
+from tg_workbench.federation.updates.bindings import FAREWELL_CONTEXT
 from tg_workbench.sdk.address import Address
 from tg_workbench.sdk.connection import Body, Call, Connection
 
@@ -160,13 +162,15 @@ class Device:
         """Say that it is there; its configuration, and the rounds that it may join now.
 
         `wait`: for how many seconds the answer may be held back while there is no such round. What the folder
-        holds of campaigns that are over, as the workbench says, is deleted.
+        holds of campaigns that are over, as the workbench has signed, is deleted. Raises AssignmentInvalid
+        when somebody else says that they are.
         """
         memories = Memories(self._folder)
         campaigns = memories.campaigns()
         said = Body.of_json({"campaigns": campaigns}) if campaigns else None
         told = self._connection.post(f"/workbench/v1/devices/{self.id}/heartbeat", said, wait=wait)
-        memories.forget(set(campaigns).intersection(told.get("campaigns_over", ())))
+        if isinstance(farewell := told.get("campaigns_over"), dict):
+            memories.forget(set(campaigns) & self._over(farewell))
         if told["rotate_keys"]:
             self.rotate_keys()
         return told
@@ -258,6 +262,14 @@ class Device:
     def close(self) -> None:
         """Close every connection."""
         self._connection.close()
+
+    def _over(self, farewell: Mapping[str, Any]) -> set[str]:
+        """The campaigns that the workbench says are over, to this device. Raises AssignmentInvalid."""
+        self._trust.require_signed(farewell, FAREWELL_CONTEXT)
+        expected = {"v": 1, "organization_id": self.organization_id, "device_id": self.id}
+        if any(farewell.get(name) != value for name, value in expected.items()):
+            raise AssignmentInvalid("it tells another device which campaigns are over")
+        return set(farewell["campaigns"])
 
     def _take_one(self, rows: Rows, evaluation: Rows | None, wait: float) -> TookPart | None:
         """Serve whichever of the offered rounds trains first: none that never fills up is waited for.

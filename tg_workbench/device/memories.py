@@ -1,7 +1,7 @@
 """What a device remembers of a campaign from one of its rounds to the next, and until when.
 
-It goes with its campaign, and only the workbench knows when that is over: however long a device was away,
-what a round that may still come is to begin with is there.
+It goes with its campaign, and only the workbench knows when that is over, which it signs: however long a
+device was away, what a round that may still come is to begin with is there.
 """
 
 from __future__ import annotations

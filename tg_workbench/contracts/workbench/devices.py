@@ -102,8 +102,9 @@ class HeartbeatView(View):
     rotate_keys: bool
     rotate_by: str
     rounds: list[RoundOffered]
-    campaigns_over: list[str]
-    """Of those that it has named: no round of them comes any more, or there is none of that name."""
+    campaigns_over: dict[str, Any] | None
+    """Of those that it has named: no round of them comes any more, or there is none of that name. Signed, as
+    assignments are, for this device (context `tg-fl-farewell-v1`); null when none is over."""
 
 
 class Revoke(ExactForm):
@@ -146,12 +147,12 @@ async def beat(
     change = DeviceChange(capabilities=said.model_dump(exclude_unset=True)) if said is not None else None
     signed_in = desk.beat(device_id, change)
     offered = await desk.offers(wait)
-    over = desk.over(body.campaigns) if body is not None else []
+    over = desk.farewell(body.campaigns) if body is not None else None
     return _heartbeat(signed_in, endpoint, offered, over)
 
 
 def _heartbeat(
-    signed_in: SignedDevice, endpoint: str, offered: list[Round], over: list[str]
+    signed_in: SignedDevice, endpoint: str, offered: list[Round], over: dict[str, Any] | None
 ) -> HeartbeatView:
     device, key = signed_in.device, signed_in.key
     ends = (key.expires_at, key.certificate_expires_at, key.retires_at)

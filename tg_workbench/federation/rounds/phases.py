@@ -56,11 +56,6 @@ class Counts:
         """Those who take part, whatever became of their update."""
         return self.joined + self.submitted + self.accepted + self.rejected
 
-    @property
-    def places(self) -> int:
-        """Those who have a share in the model, or may still have one."""
-        return self.joined + self.submitted + self.accepted
-
 
 @dataclass(frozen=True, slots=True)
 class Turn:

@@ -14,6 +14,7 @@ from tg_workbench.federation.rounds.campaigns import ask_for_worker
 from tg_workbench.federation.rounds.lateness import Lateness, drop, is_served, why_not
 from tg_workbench.federation.rounds.parts import counts_of, parts_in, where_it_counts
 from tg_workbench.federation.rounds.phases import ACTIVE, COUNTED, OPEN, Counts, Part, Phase
+from tg_workbench.federation.rounds.places import places_taken
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round, UpdateUpload
 from tg_workbench.federation.rounds.turns import advance, spec_of
@@ -95,16 +96,6 @@ class Rounds:
             if (spec := CampaignSpec.from_json(told)).criteria.admits(device.capabilities) is None
             and (_may_be_served(round_, spec) if is_mine else self._may_join(device, round_, spec))
         ][:MOST_OFFERED]
-
-    def over_for(self, device: Device, campaign_ids: list[str]) -> list[str]:
-        """Those of these campaigns of which no round comes any more: over, or unknown to its organisation."""
-        under_way = select(Campaign.id).where(
-            Campaign.tenant_id == device.organization_id,
-            Campaign.status == "active",
-            col(Campaign.id).in_(campaign_ids),
-        )
-        known = set(self.session.exec(under_way))
-        return [campaign_id for campaign_id in campaign_ids if campaign_id not in known]
 
     def join(self, device: Device, round_id: str) -> tuple[Round, Participation]:
         """Have a device take part. Joining twice is joining once; whoever takes part may always ask again.
@@ -202,14 +193,15 @@ class Rounds:
     def _why_not(self, device: Device, round_: Round, spec: CampaignSpec) -> str | None:
         """Why a device may not join a round that takes devices; None: it may.
 
-        Where devices come while it trains, one whose update came to nothing leaves its place to another.
+        Where devices come while it trains, one whose update came to nothing, or that gives no sign of life,
+        leaves its place to another.
         """
         if spec.secure_aggregation and (number := self._spoilt_by(device, round_)) is not None:
             return f"round {number} of this campaign came to nothing by what this device had sealed"
         if not spec.is_asynchronous:
             return None
         most = spec.criteria.max_participants
-        if most is not None and self.counts([round_])[round_.id].places >= most:
+        if most is not None and places_taken(self.session, round_) >= most:
             return f"{most} devices take part in this round, and no more may"
         return why_not(self.session, device, round_)
 

@@ -9,6 +9,7 @@ from typing import Any
 ASSIGNMENT_CONTEXT = b"tg-fl-assignment-v1"
 RECEIPT_CONTEXT = b"tg-fl-receipt-v1"
 SERVER_KEY_CONTEXT = b"tg-fl-server-key-v1"
+FAREWELL_CONTEXT = b"tg-fl-farewell-v1"
 
 
 def canonical(told: Mapping[str, Any]) -> bytes:
