@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from tests.federation.attacking import asked
 from tests.federation.conftest import Fleet, rows_of
 from tg_workbench.crypto.signatures import SigningKey
 from tg_workbench.device.folder import DeviceFolder
@@ -68,3 +72,44 @@ def test_a_device_does_nothing_for_a_stranger_with_keys_of_their_own(fleet: Flee
     fooled.close()
     assert fleet.parts(started["id"])[device.id]["status"] == "joined"
     fleet.http.delete(f"/workbench/v1/federation/campaigns/{started['campaign_id']}")
+
+
+@contextmanager
+def answers_lost(device: Device) -> Iterator[None]:
+    """A block in which a device dies when it should hear that its new keys were certified."""
+    carried = device._connection.post
+
+    def post(path: str, *rest: Any, **more: Any) -> dict[str, Any]:
+        told = carried(path, *rest, **more)
+        if path.endswith("/keys"):
+            raise ConnectionError
+        return told
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device._connection, "post", post)
+        yield
+
+
+@pytest.mark.parametrize("is_back", ["at once", "when its last keys are too old"])
+def test_a_device_that_dies_as_its_new_keys_are_certified_is_not_locked_out(
+    fleet: Fleet, is_back: str
+) -> None:
+    device = fleet.enroll("one that dies and rotates")
+    for _ in range(3):  # each time it offers the same ones, and those it has stay good
+        with answers_lost(device), pytest.raises(ConnectionError):
+            device.rotate_keys()
+    if is_back != "at once":
+        over = "UPDATE device_keys SET retires_at = 1.0 WHERE device_id = ? AND status = 'rotating'"
+        asked(fleet.server.home, over, device.id)
+    back = Device(device._folder.path)
+    back.heartbeat()
+    assert [path.name for path in device._folder.path.iterdir()] == ["device.json"]
+    asked(
+        fleet.server.home,
+        "UPDATE device_keys SET retires_at = 1.0 WHERE device_id = ? AND status != 'active'",
+        device.id,
+    )
+    again = Device(device._folder.path)
+    assert again.heartbeat()["key_version"] == back._identity.key_version
+    for each in (back, again):
+        each.close()

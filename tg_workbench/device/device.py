@@ -20,6 +20,7 @@ from tg_workbench.device.capabilities import own_capabilities
 from tg_workbench.device.folder import DeviceFolder, Identity
 from tg_workbench.device.masked_part import MaskedPart
 from tg_workbench.device.memories import Memories
+from tg_workbench.device.next_keys import NextKeys
 from tg_workbench.device.rows import Rows
 from tg_workbench.device.sealed_updates import SealedUpdates
 from tg_workbench.device.signing_in import DeviceCredential
@@ -35,6 +36,7 @@ from tg_workbench.errors import (
     RoundNotFound,
     RoundNotOpen,
     SecureAggregationRefused,
+    Unauthenticated,
     UpdateAlreadySubmitted,
     WorkbenchError,
 )
@@ -165,6 +167,7 @@ class Device:
         holds of campaigns that are over, as the workbench has signed, is deleted. Raises AssignmentInvalid
         when somebody else says that they are.
         """
+        self._go_by_next_keys()
         memories = Memories(self._folder)
         campaigns = memories.campaigns()
         said = Body.of_json({"campaigns": campaigns}) if campaigns else None
@@ -178,19 +181,19 @@ class Device:
     def rotate_keys(self) -> str:
         """Make new keys, have them certified and use them; their version. The last stay good for a while.
 
-        A heartbeat does it when it is due. Raises DeviceRevoked.
+        A heartbeat does it when it is due, and when the device died as it did. Raises DeviceRevoked.
         """
-        opening, signing = OpeningKey.generate(), SigningKey.generate()
-        offered = _offer(opening, signing)
-        told = self._connection.post(f"/workbench/v1/devices/{self.id}/keys", Body.of_json(offered))
+        keys = NextKeys.of(self._folder)
+        told = self._certified(keys)
         identity = replace(
             self._identity,
-            opening_key=opening,
-            signing_key=signing,
+            opening_key=keys.opening,
+            signing_key=keys.signing,
             key_version=told["key_version"],
             certificate=told["certificate"],
         )
         self._folder.write(identity)
+        NextKeys.forget(self._folder)
         self._be(identity)
         return identity.key_version
 
@@ -263,6 +266,31 @@ class Device:
         """Close every connection."""
         self._connection.close()
 
+    def _certified(self, keys: NextKeys) -> dict[str, Any]:
+        """What the workbench says to new keys, also to those that it has certified before."""
+        path, offered = (
+            f"/workbench/v1/devices/{self.id}/keys",
+            Body.of_json(_offer(keys.opening, keys.signing)),
+        )
+        try:
+            return self._connection.post(path, offered)
+        except (
+            Unauthenticated
+        ):  # the last keys are too old by now: then these are the newest, if any are good
+            last = self._connection.credential
+            as_next = replace(self._identity, signing_key=keys.signing)
+            self._connection.credential = DeviceCredential(self._connection, as_next)
+            try:
+                return self._connection.post(path, offered)
+            except WorkbenchError:
+                self._connection.credential = last
+                raise
+
+    def _go_by_next_keys(self) -> None:
+        """End what a device had begun that died as its new keys were certified."""
+        if NextKeys.find(self._folder) is not None:
+            self.rotate_keys()
+
     def _over(self, farewell: Mapping[str, Any]) -> set[str]:
         """The campaigns that the workbench says are over, to this device. Raises AssignmentInvalid."""
         self._trust.require_signed(farewell, FAREWELL_CONTEXT)
@@ -276,6 +304,7 @@ class Device:
 
         An update whose receipt has not come yet goes before all.
         """
+        self._go_by_next_keys()
         if (took := self._deliver_kept()) is not None:
             return took
         joined: list[TakingPart] = []

@@ -68,7 +68,7 @@ async def rotate_own_keys(
 ) -> RotatedKeys:
     """Bring new keys, or the same again for a new certificate. The last ones stay good for a week."""
     pairs = body.as_offer().pairs(must_bring=_must_bring(signed_in, premises))
-    key = keys.rotate(signed_in.device, pairs, premises.certificates)
+    key = keys.rotate(signed_in.device, pairs, premises.certificates, by=signed_in.key)
     answer.headers.update(UNSTORED)
     current = server.current()
     return RotatedKeys(

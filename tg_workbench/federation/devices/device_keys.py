@@ -97,8 +97,23 @@ class DeviceKeys:
         self.session.flush()
         return key
 
-    def rotate(self, device: Device, pairs: KeyPairs, office: CertificateOffice) -> DeviceKey:
-        """New keys for a device that has some; those that it had last stay good for a time of grace."""
+    def rotate(
+        self, device: Device, pairs: KeyPairs, office: CertificateOffice, *, by: DeviceKey | None = None
+    ) -> DeviceKey:
+        """New keys for a device that has some; those that it had last stay good for a time of grace.
+
+        A device that signs in `by` older ones has not heard that these were certified: they stay as they are,
+        or those it signs in by would not be good any more.
+        """
+        newest = self.newest(device.id)
+        if (
+            newest is not None
+            and newest.status == KeyStatus.ACTIVE
+            and (newest.signing_key, newest.encryption_key) == (pairs.signing.raw, pairs.encryption)
+            and by is not None
+            and by.id != newest.id
+        ):
+            return newest
         self._begin_grace(now() + GRACE_SECONDS, col(DeviceKey.device_id) == device.id)
         key = self.add(device, pairs, office)
         self._forget_oldest(device.id)

@@ -46,6 +46,18 @@ def test_the_same_keys_again_are_a_new_certificate(
     assert key.thumbprint != enrolled.key.thumbprint
 
 
+def test_who_signs_in_by_older_keys_and_offers_the_newest_again_loses_none(
+    session: Session, enrolled: Enrolled, office: CertificateOffice
+) -> None:
+    keys, pairs, device = DeviceKeys(session), KeyPairs.made(), enrolled.device
+    first = keys.rotate(device, pairs, office, by=enrolled.key)
+    assert keys.rotate(device, pairs, office, by=enrolled.key).id == first.id
+    assert versions(session, device) == [("v2.0", "active"), ("v1.0", "rotating")]
+    assert keys.rotate(device, pairs, office, by=first).version == "v2.1"
+    keys.force(LOCAL_PRINCIPAL, device.id, 3600)
+    assert keys.rotate(device, pairs, office, by=first).version == "v2.2"
+
+
 @pytest.mark.parametrize("end", ["retires_at", "expires_at", "certificate_expires_at"])
 def test_a_version_is_good_until_the_first_of_its_ends(enrolled: Enrolled, end: str) -> None:
     assert is_good(enrolled.key, now())
