@@ -53,8 +53,8 @@ class MultiKrum:
 
     @property
     def fewest(self) -> int:
-        """2f + 3, and as many as are to be selected."""
-        return max(2 * self.malicious + 3, self.selected or 1)
+        """2f + 3, and f more than are to be selected: of fewer, a lie would be among them for sure."""
+        return max(2 * self.malicious + 3, (self.selected or 1) + self.malicious)
 
     def begin(self, parameters: Vector, state: State) -> Aggregation:
         """A round that keeps its updates until it finishes."""

@@ -112,6 +112,13 @@ def test_krum_takes_more_than_twice_its_liars_and_two(malicious: int) -> None:
     assert round_of("multi-krum", honest(2 * malicious + 3, 5), malicious=malicious).figures["selected"] >= 1
 
 
+def test_krum_averages_no_more_updates_than_can_be_honest() -> None:
+    deltas = [*honest(6, 5), np.full(5, 1e6, np.float32)]
+    with pytest.raises(TooFewUpdates):
+        round_of("multi-krum", deltas, malicious=1, selected=7)
+    assert np.abs(round_of("multi-krum", deltas, malicious=1, selected=6).parameters).max() < 1e3
+
+
 def test_a_long_update_is_scaled_to_the_bound_or_left_out() -> None:
     short, long = np.array([0.3, 0.4], np.float32), np.array([30.0, 40.0], np.float32)
     scaled = round_of("norm-bound", [short, long], bound=1.0)
