@@ -11,6 +11,8 @@ import shutil
 import sys
 import tempfile
 
+import hypothesis
+
 sys.dont_write_bytecode = False  # many processes are started, and each would compile all of this anew
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _home = tempfile.mkdtemp(prefix="tgw-test-home-")
@@ -36,5 +38,11 @@ os.environ.update(
     JUPYTER_RUNTIME_DIR=f"{_home}/jupyter/runtime",
     IPYTHONDIR=f"{_home}/ipython",
 )
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "ours", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ours")
 
 pytest_plugins = ["tests.workbench_server", "tests.contracts.compatibility", "tests.told"]
