@@ -19,6 +19,7 @@ import pytest
 from tests.contracts.envelopes import refusal
 from tests.contracts.people import Person
 from tests.contracts.test_datasets import BOUNDARY, FILE_PART, OURS, asked, ended, files_of, table, upload
+from tests.held_writes import held
 from tests.workbench_server import WorkbenchServer
 from tg_workbench import Workbench
 
@@ -60,6 +61,14 @@ def send(wire: httpx.Client, upload_id: str, offset: int, piece: bytes | Iterato
     return wire.patch(f"{UPLOADS}/{upload_id}", content=piece, headers=headers)
 
 
+def until(is_so: Callable[[], bool], otherwise: str, every: float = 0.05) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(every)
+
+
 def slowly(pieces: int) -> Iterator[bytes]:
     """A form whose file goes on and on."""
     yield FILE_PART[:-2]
@@ -73,9 +82,7 @@ def slowly(pieces: int) -> Iterator[bytes]:
 def test_too_large_a_file_is_refused_before_it_is_read(
     server: WorkbenchServer, wire: httpx.Client, path: str, contract: str
 ) -> None:
-    began = time.monotonic()
-    answer = promised(server, path, MOST + 1, FORM["Content-Type"])
-    assert time.monotonic() - began < 0.5
+    answer = promised(server, path, MOST + 1, FORM["Content-Type"])  # of the body nothing is ever sent
     assert refusal(answer, contract).status == 413
     whole = wire.post(path, content=slowly(MOST // (64 << 10) + 2), headers=FORM)
     assert refusal(whole, contract).status == 413
@@ -84,39 +91,42 @@ def test_too_large_a_file_is_refused_before_it_is_read(
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[WorkbenchServer]:
-    """One that lets a file drip for a second only."""
-    started = WorkbenchServer(TG_UPLOAD_GRACE_SECONDS="1")
+    """One that lets a file drip for a few seconds only."""
+    started = WorkbenchServer(TG_UPLOAD_GRACE_SECONDS="4")
     yield started
     started.stop()
 
 
-def drops(first: bytes = b"", seconds: float = 4.0) -> Iterator[bytes]:
+def drops(first: bytes, is_over: threading.Event) -> Iterator[bytes]:
     """A body that comes ten bytes at a time."""
     yield first
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while not is_over.wait(0.1):
         yield b"x" * 10
-        time.sleep(0.1)
 
 
 def test_whoever_lets_files_drip_gives_the_place_back(impatient: WorkbenchServer) -> None:
     answers: dict[str, httpx.Response] = {}
+    is_over = threading.Event()
 
     def drip(path: str) -> None:
         with impatient.client() as other:
-            answers[path] = other.post(path, content=drops(FILE_PART[:-2]), headers=FORM)
+            answers[path] = other.post(path, content=drops(FILE_PART[:-2], is_over), headers=FORM)
+
+    def taken() -> int:
+        return sum(".new-" in path for path in files_of(impatient))
+
+    def came(wire: httpx.Client, name: str) -> httpx.Response:
+        said = {"name": name, "dataset_type": "x"}
+        return wire.post("/datasets/upload", files={"file": ("rows.csv", table())}, data=said)
 
     dripping = [threading.Thread(target=drip, args=(path,)) for path, _ in WAYS]
     for thread in dripping:
         thread.start()
     with impatient.client() as wire:
-        time.sleep(0.5)
-        files = {"file": ("rows.csv", table())}
-        full = wire.post("/datasets/upload", files=files, data={"name": "soon", "dataset_type": "x"})
-        assert refusal(full, "deep_learning").status == 429
-        time.sleep(1.5)  # their grace is over; they themselves go on
-        later = wire.post("/datasets/upload", files=files, data={"name": "later", "dataset_type": "x"})
-    assert later.status_code == 201, later.text
+        until(lambda: taken() == len(WAYS), "they have no places")
+        assert refusal(came(wire, "soon"), "deep_learning").status == 429
+        until(lambda: came(wire, "later").status_code == 201, "they keep their places")
+    is_over.set()
     for thread in dripping:
         thread.join(20)
     for path, contract in WAYS:
@@ -126,7 +136,7 @@ def test_whoever_lets_files_drip_gives_the_place_back(impatient: WorkbenchServer
 
 
 def test_what_dripped_into_an_upload_is_kept_and_gone_on_with(impatient: WorkbenchServer) -> None:
-    content = table(200)
+    content = table(70)
     with impatient.client() as wire:
         upload = begun(wire, len(content))
         slow = send(wire, upload, 0, (content[at : at + 9] for at in timed(range(0, len(content), 9))))
@@ -194,19 +204,25 @@ def test_three_hundred_megabytes_take_little_memory(
 
 
 def test_others_are_served_while_a_file_arrives(server: WorkbenchServer, wire: httpx.Client) -> None:
+    is_over = threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        yield FILE_PART[:-2]
+        while not is_over.wait(0.01):
+            yield b"x" * (4 << 10)
+
     def upload() -> None:
         with server.client() as other, contextlib.suppress(httpx.HTTPError):
-            other.post("/datasets/upload", content=slowly(100), headers=FORM)
+            other.post("/datasets/upload", content=endless(), headers=FORM)
 
     uploading = threading.Thread(target=upload)
     uploading.start()
-    slowest = 0.0
-    while uploading.is_alive():
-        began = time.monotonic()
+    until(lambda: any(".new-" in path for path in files_of(server)), "nothing arrives")
+    for _ in range(20):
         assert wire.get("/datasets").status_code == 200
-        slowest = max(slowest, time.monotonic() - began)
-        time.sleep(0.02)
-    assert slowest < 1.0
+    assert uploading.is_alive(), "they were answered before it had come"
+    is_over.set()
+    uploading.join(20)
 
 
 # ----------------------------------------------------------------------------- what is lost on the way
@@ -248,35 +264,30 @@ def mortal() -> Iterator[WorkbenchServer]:
 
 @pytest.mark.parametrize("way", ["form", "pieces"])
 def test_no_file_that_came_whole_is_left_unheard_of(mortal: WorkbenchServer, way: str) -> None:
-    def hand_over(content: bytes) -> None:
+    content = table(50)
+    digest = hashlib.sha256(content).hexdigest()
+    blob = mortal.home / "blobs" / digest[:2] / digest
+    with mortal.client() as wire:
+        upload_id = begun(wire, len(content))
+
+    def hand_over() -> None:
         with mortal.client() as leaving, contextlib.suppress(httpx.HTTPError):
             if way == "form":
                 upload(leaving, content, "/workbench/v1/datasets/files")
             else:
-                send(leaving, begun(leaving, len(content)), 0, content)
+                send(leaving, upload_id, 0, content)
 
-    for _ in range(8):  # until it dies between the file and the dataset
-        content = table(50)
-        digest = hashlib.sha256(content).hexdigest()
-        blob = mortal.home / "blobs" / digest[:2] / digest
-        handing = threading.Thread(target=hand_over, args=(content,))
+    with held(mortal.home / "tgsp.db", "INSERT ON audit_entries"):  # the last of the dataset's transaction
+        handing = threading.Thread(target=hand_over)
         handing.start()
-        deadline = time.monotonic() + 20
-        while not blob.exists() and time.monotonic() < deadline:
-            pass
-        mortal.kill()
+        until(blob.exists, "no file comes")
+        mortal.kill()  # between the file and the dataset
         handing.join(20)
-        assert blob.exists()
-        is_between = not asked(mortal, "SELECT id FROM datasets WHERE source = ?", digest)
-        asked(mortal, "UPDATE left_blobs SET due_at = 0")  # an hour passes
-        mortal.restart()
-        if is_between:
-            break
-    assert is_between, "it was never killed in between"
-    deadline = time.monotonic() + 20
-    while blob.exists():
-        assert time.monotonic() < deadline, "the file is left"
-        time.sleep(0.1)
+    assert blob.exists()
+    assert not asked(mortal, "SELECT id FROM datasets WHERE source = ?", digest)
+    asked(mortal, "UPDATE left_blobs SET due_at = 0")  # an hour passes
+    mortal.restart()
+    until(lambda: not blob.exists(), "the file is left")
     kept = asked(mortal, "SELECT source FROM datasets WHERE deleted_at IS NULL AND source IS NOT NULL")
     assert all((mortal.home / "blobs" / source[:2] / source).exists() for (source,) in kept)
 
@@ -286,17 +297,12 @@ def test_no_rows_are_left_of_a_file_that_is_deleted_under_a_killed_worker(mortal
     with mortal.client() as wire:
         answer = upload(wire, table(200_000), f"{OURS}/files", privacy="public")
         dataset_id = answer.json()["dataset_id"]
-        deadline = time.monotonic() + 30
-        while not list(scratch.glob("*/*")):
-            assert time.monotonic() < deadline, "nobody looks at it"
-        for (pid,) in asked(mortal, "SELECT pid FROM work WHERE id = ?", dataset_id):
+        until(lambda: bool(list(scratch.glob("*/*"))), "nobody looks at it", every=0.0)
+        for (pid,) in asked(mortal, "SELECT pid FROM work WHERE id = ? AND pid IS NOT NULL", dataset_id):
             psutil.Process(pid).kill()
         assert wire.delete(f"{OURS}/{dataset_id}").status_code == 200
     mortal.restart()
-    deadline = time.monotonic() + 20
-    while list(scratch.glob("*")):
-        assert time.monotonic() < deadline, "its rows are left"
-        time.sleep(0.1)
+    until(lambda: not list(scratch.glob("*")), "its rows are left")
 
 
 # ----------------------------------------------------------------------------- in pieces
@@ -335,7 +341,7 @@ def test_a_piece_that_is_cut_off_is_gone_on_from(server: WorkbenchServer) -> Non
     with server.client() as leaving, pytest.raises(ConnectionAbortedError):
         send(leaving, upload_id, 0, breaks_off())
     with server.client() as wire:
-        time.sleep(0.3)
+        until(lambda: "upload-offset" in send(wire, upload_id, 1 << 40, b"").headers, "it is busy")
         offset = wire.get(f"{UPLOADS}/{upload_id}").json()["offset"]
         assert 0 <= offset <= 20 * 10_000
         wrong = send(wire, upload_id, offset + 1, content[offset + 1 :])

@@ -17,6 +17,7 @@ import pytest
 
 from tests.federation.attacking import Attacker, asked, blobs
 from tests.federation.conftest import CLASSES, SIDE, Fleet, until
+from tests.held_writes import held
 from tg_workbench.sdk.device import Device
 
 ROUNDS = 2
@@ -221,18 +222,22 @@ def test_who_is_killed_at_any_moment_changes_no_bit_of_the_model(
 @pytest.mark.timeout(300)
 def test_a_private_round_that_is_interrupted_is_charged_once(mortal: Fleet, trio: list[Device]) -> None:
     everything = Killer(mortal, "all", {(1, "aggregating")})
-    worker = Killer(mortal, "worker", {(2, "aggregating")})
+    worker = Killer(mortal, "worker", {(number, "aggregating") for number in (1, 2)})
     counts = "SELECT count(*), sum(released_at IS NULL), count(DISTINCT round_id) FROM round_charges"
     spent = "SELECT spent_epsilon FROM fleets WHERE tenant_id = 'local'"
-    unreleased = []
+    unreleased, release = [], contextlib.ExitStack()
 
     def hook(moment: Moment) -> None:
         number, where = moment
+        if where == "training":
+            write = "UPDATE OF released_at ON round_charges"
+            release.enter_context(held(mortal.server.home / "tgsp.db", write))
         if where == "aggregating":  # not before it is paid for, and before its model is out
             until(lambda: asked(mortal.server.home, counts)[0][0] == ROUNDS + number)
-            everything(moment)
             worker(moment)
             unreleased.append(asked(mortal.server.home, counts)[0][1])
+            release.close()
+            everything(moment)
 
     privacy = {"differential_privacy": True, "noise_level": 20.0}
     learned(mortal, trio, lambda _: None, privacy_settings=privacy)
@@ -242,7 +247,7 @@ def test_a_private_round_that_is_interrupted_is_charged_once(mortal: Fleet, trio
     assert status(mortal, spent) < 2.5 * once
     assert everything.killed == everything.moments
     assert worker.killed == worker.moments
-    assert 1 in unreleased, "nobody was interrupted between the charge and the model"
+    assert unreleased == [1, 1], "nobody was interrupted between the charge and the model"
 
 
 def test_no_file_of_a_worker_that_is_killed_is_left_unheard_of(mortal: Fleet) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import sqlalchemy as sa
 from sqlmodel import col, select
 
+from tests.held_writes import held
 from tests.workers.conftest import CALM_SECONDS, Workshop, opened
 from tg_workbench.datasets import Content, Dataset, Datasets, DatasetSpec
 from tg_workbench.errors import (
@@ -483,27 +485,20 @@ def test_no_checkpoint_of_a_killed_worker_is_left_unheard_of(tmp_path: Path, two
             found = session.connection().exec_driver_sql(f"SELECT {column} FROM {table}")  # noqa: S608
             return set(found.scalars())
 
-    def killed_at_a_file(shop: Workshop, client: str) -> None:
-        pid, before = shop.worker(client), files()
-        shop.until(lambda: bool(files() - before), every=0.0)
-        shop.kill_worker(client)
-        shop.until(lambda: shop.worker(client) != pid)
-
     with opened(tmp_path) as shop:
         dataset = shop.dataset(*two_moons, privacy="public")
         job_id = submitted(shop, dataset.id, epochs=5000, checkpoint_every_steps=1, hidden_sizes=(64,))
         job = job_of(shop, job_id)
-        left: set[str] = set()
-        for _ in range(8):  # until it dies between the file and its row
-            shop.until(lambda: bool(checkpoints_of(shop, job)))
-            killed_at_a_file(shop, job.client_id)
-            steered(shop, "stop", job_id)
-            ended(shop, job_id)
-            left = files() - named(shop, "artifacts") - named(shop, "datasets")
-            if left:
-                break
-            steered(shop, "restart", job_id)
-        assert left, "it was never killed in between"
+        shop.until(lambda: bool(checkpoints_of(shop, job)))
+        with held(tmp_path / "tgsp.db", "INSERT ON artifacts"):
+            known = named(shop, "artifacts") | named(shop, "datasets")
+            shop.until(lambda: bool(files() - known))
+            pid = shop.kill_worker(job.client_id)  # between the file and its row
+            shop.until(lambda: not psutil.pid_exists(pid))
+        steered(shop, "stop", job_id)
+        ended(shop, job_id)
+        left = files() - named(shop, "artifacts") - named(shop, "datasets")
+        assert left, "it was not killed in between"
         assert left <= named(shop, "left_blobs")
 
 
