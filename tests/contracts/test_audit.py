@@ -200,13 +200,22 @@ def test_accounts_leave_their_entries_in_the_log_of_their_organisation(
     dora = people.register("dora")
     wrong = people.client().post("/workbench/v1/sessions", json={"login": dora.name, "password": "x" * 12})
     assert wrong.status_code == 401
-    log = dora.http.get("/api/v1/security/audit").json()
-    told = [(entry["action"], entry["object_kind"], entry["actor"]) for entry in log["entries"]]
+    deadline = time.monotonic() + 30
+    while True:
+        log = dora.http.get("/api/v1/security/audit").json()
+        told = [(entry["action"], entry["object_kind"], entry["actor"]) for entry in log["entries"]]
+        told = [entry for entry in told if entry[0] != "qflare.read_audit_log"]
+        if len(told) > 2:
+            break
+        assert time.monotonic() < deadline, "whose password was tried is told a second later"
+        time.sleep(0.2)
     assert told == [
+        ("workbench.sign_in", "user", None),
         ("workbench.sign_in", "user_session", dora.user_id),
         ("deep_learning.register", "user", dora.user_id),
     ]
-    assert log["pagination"] == {"page": 1, "size": 20, "total": 2, "pages": 1}
+    total = len(log["entries"])
+    assert log["pagination"] == {"page": 1, "size": 20, "total": total, "pages": 1}
     refused = entries(api, action="workbench.sign_in")[0]
     assert (refused["outcome"], refused["actor_kind"]) == ("refused", "unknown")
     assert dora.user_id not in json.dumps(entries(api)), "another organisation's log is not in ours"
@@ -290,7 +299,7 @@ def test_whose_password_was_tried_is_in_the_log_of_their_organisation(
     for _ in range(2):
         body = {field: erin.email if field == "email" else erin.name, "password": "wrong-horse"}
         assert people.client().post(path, json=body).status_code == 401
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(told := of_user(dora, erin.user_id, action)) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
     assert told == [(None, "refused", "WrongPassword")] * 2
