@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from tests.ports import free_port
 
 
 class MailServer:
@@ -31,7 +32,7 @@ class MailServer:
         self._controller = Controller(
             self,
             hostname=host,
-            port=_free_port(),
+            port=free_port(),
             authenticator=self._authenticate,
             auth_require_tls=False,
             **more,
@@ -75,9 +76,3 @@ class MailServer:
         assert isinstance(data, LoginPassword)
         self.logins.append((data.login, data.password))
         return AuthResult(success=data.password == b"p@ss/word", handled=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from tests.contracts.envelopes import refusal
+from tests.ports import free_port
 from tests.workbench_server import WorkbenchServer
 
 RESOURCE = Path(__file__).parent / "resources" / "limited.py"
@@ -58,12 +59,6 @@ class LimitedServer:
         """End it."""
         self.process.terminate()
         self.process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(url: str, seconds: float = 60) -> None:

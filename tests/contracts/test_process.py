@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import psutil
 import pytest
 
 from tests.contracts import document
+from tests.ports import free_port
 from tests.workbench_server import WorkbenchServer
 from tg_workbench import Workbench, __main__
 from tg_workbench.settings import Settings
@@ -137,9 +137,7 @@ def test_the_api_fits_into_136_megabytes() -> None:
 
 
 def test_it_serves_a_port_from_the_environment(home: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with serving(home, PORT=str(port)), httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
         assert answers(http, "/ready", 200).json() == {"ready": True}
 

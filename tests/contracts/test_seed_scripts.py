@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 
 from tests.contracts.seeds import script
 from tests.contracts.test_process import answers, serving
+from tests.ports import free_port
 from tg_workbench.crypto import passwords
 
 PRELUDE = """
@@ -43,9 +44,7 @@ def site() -> Iterator[httpx.Client]:
 
     It is too short for a new account: theirs is older than that rule.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="tgw-") as name:
         url = f"http://localhost:{port}"
         with serving(Path(name), PORT=str(port)), httpx.Client(base_url=url, timeout=60) as http:
@@ -72,7 +71,9 @@ def newest_job(site: httpx.Client) -> dict[str, Any]:
     """What the program has started; it is stopped, for it is larger than a test."""
     job = site.get("/workbench/v1/jobs", params={"limit": 1}).json()["jobs"][0]
     view: dict[str, Any] = site.get(f"/workbench/v1/jobs/{job['id']}").json()
-    assert site.post(f"/training/stop/{job['id']}").json()["status"] == "stopped"
+    deadline = time.monotonic() + 60
+    while site.post(f"/training/stop/{job['id']}").json()["status"] != "stopped":
+        assert time.monotonic() < deadline, "it goes on"
     return view
 
 

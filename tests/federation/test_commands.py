@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from tests.contracts.test_process import answers, serving
 from tests.federation.conftest import CLASSES, SIDE, Fleet, rows_of
+from tests.ports import free_port
 from tg_workbench import Workbench
 from tg_workbench.device.commands import ADDRESSES
 
@@ -160,9 +160,7 @@ def test_a_folder_that_cannot_be_written_uses_no_token_up(fleet: Fleet, tmp_path
 
 
 def test_a_device_that_waits_for_ever_waits_for_the_workbench_too(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     url, folder, rows = f"http://127.0.0.1:{port}", str(tmp_path / "ward"), rows_of(3)
     np.savez(tmp_path / "rows.npz", features=rows["features"], targets=rows["targets"])
     with (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import pytest
 
 from tests.contracts.test_process import answers, serving
 from tests.federation.conftest import CLASSES, SIDE, rows_of
+from tests.ports import free_port
 from tg_workbench import (
     CallFailed,
     DeadlineExceeded,
@@ -60,9 +60,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (
         tempfile.TemporaryDirectory(prefix="tgw-") as name,
