@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,13 @@ class Visit:
         png = base64.b64encode(part.screenshot()).decode()
         coloured, light = self.page.evaluate(_COUNT_COLOURED, png)
         return int(coloured), float(light)
+
+    def sees(self, part: Locator, fits: Callable[[int, float], bool], seconds: float = 20.0) -> None:
+        """Wait until its coloured pixels and its lightness fit: what is drawn comes bit by bit."""
+        deadline = time.monotonic() + seconds
+        while not fits(*(seen := self.picture(part))):
+            assert time.monotonic() < deadline, f"coloured pixels and lightness: {seen}"
+            self.page.wait_for_timeout(100)
 
     def close(self) -> None:
         """Leave."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.widgets.conftest import EVIL
 from tests.widgets.lab import Lab, Visit
@@ -58,13 +58,11 @@ def test_what_there_is_to_know_is_on_the_page_and_follows_the_reader_into_the_da
     logged_by_keyboard(visit, row)
     assert visit.page.title() == "cards", "a name is text, and nothing else"
     names = ("jobs-card", "dataset-card", "model-card", "predict-box")
-    light = [visit.picture(card(visit, name)) for name in names]
+    for name in names:
+        visit.sees(card(visit, name), lambda coloured, light: coloured > 200 and light > 0.75)
     visit.page.emulate_media(color_scheme="dark")
-    visit.page.wait_for_timeout(800)
-    dark = [visit.picture(card(visit, name)) for name in names]
-    assert min(coloured for coloured, _ in [*light, *dark]) > 200
-    assert min(lightness for _, lightness in light) > 0.75
-    assert max(lightness for _, lightness in dark) < 0.3
+    for name in names:
+        visit.sees(card(visit, name), lambda coloured, light: coloured > 200 and light < 0.3)
 
 
 def predicted_by_keyboard(visit: Visit, box: Locator) -> None:
@@ -77,7 +75,7 @@ def predicted_by_keyboard(visit: Visit, box: Locator) -> None:
     age.fill("75")
     age.press("Enter")
     box.locator(".tgw-label").wait_for(timeout=60_000)
-    assert box.locator(".tgw-bars li").count() == 2
+    expect(box.locator(".tgw-bars li")).to_have_count(2)
     assert age.input_value() == "75", "what was filled in stays"
 
 

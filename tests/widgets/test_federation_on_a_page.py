@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.widgets.conftest import EVIL
 from tests.widgets.lab import Lab, Visit
@@ -60,25 +60,23 @@ def test_a_federation_and_its_keys_are_on_the_page_and_follow_the_reader_into_th
     board, keys = visit.page.locator(".tgw-federation"), visit.page.locator(".tgw-key-status")
     rounds = board.get_by_role("table", name="Rounds, the newest first")
     rounds.wait_for(timeout=150_000)
-    assert rounds.locator("tbody tr").count() == 3
+    expect(rounds.locator("tbody tr")).to_have_count(3)
     tiles = board.get_by_role("list", name="Devices").locator("li")
-    assert tiles.filter(has_text="accepted").count() == 2
+    expect(tiles.filter(has_text="accepted")).to_have_count(2)
     tiles.filter(has_text="img src=x").get_by_text("revoked").wait_for()
     board.get_by_text("no guarantee").wait_for()
-    assert board.get_by_role("list", name="Rounds").locator("li").count() == 3
+    expect(board.get_by_role("list", name="Rounds").locator("li")).to_have_count(3)
     visit.page.locator(".tgw-readout", has_text="round 3").first.wait_for()
-    assert keys.locator("tbody tr").count() == 3
+    expect(keys.locator("tbody tr")).to_have_count(3)
     keys.get_by_text("New ones due").wait_for()
     keys.get_by_role("button", name="Rotate the keys of ward 5").click()
     keys.locator("tbody tr", has_text="ward 5").get_by_text("New ones due").wait_for()
     assert visit.page.title() == "federation", "a name is text, and nothing else"
-    light = [visit.picture(each) for each in (board, keys)]
+    for each in (board, keys):
+        visit.sees(each, lambda coloured, light: coloured > 200 and light > 0.75)
     visit.page.emulate_media(color_scheme="dark")
-    visit.page.wait_for_timeout(800)
-    dark = [visit.picture(each) for each in (board, keys)]
-    assert min(coloured for coloured, _ in [*light, *dark]) > 200
-    assert min(lightness for _, lightness in light) > 0.75
-    assert max(lightness for _, lightness in dark) < 0.3
+    for each in (board, keys):
+        visit.sees(each, lambda coloured, light: coloured > 200 and light < 0.3)
 
 
 def test_the_dashboard_opens_and_finds_its_workbench(lab: Lab, visit: Visit) -> None:
@@ -88,4 +86,5 @@ def test_the_dashboard_opens_and_finds_its_workbench(lab: Lab, visit: Visit) -> 
     board, keys = visit.page.locator(".tgw-federation"), visit.page.locator(".tgw-key-status")
     board.get_by_text("offline", exact=True).wait_for(timeout=90_000)
     keys.get_by_text("Interval").wait_for()
-    assert board.get_by_text("Not connected").count() == keys.get_by_text("Not connected").count() == 0
+    for part in (board, keys):
+        expect(part.get_by_text("Not connected")).to_have_count(0)

@@ -174,6 +174,12 @@ class Workshop:
         with self.database.read() as session:
             return session.get_one(Work, client_id).pid
 
+    def stands_still(self, client_id: str) -> bool:
+        """Whether a client takes no step for a while."""
+        before = len(self.ledger(client_id))
+        time.sleep(0.3)
+        return len(self.ledger(client_id)) == before
+
     def kill_worker(self, client_id: str) -> int:
         pid = self.worker(client_id)
         assert pid is not None

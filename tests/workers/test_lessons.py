@@ -115,8 +115,9 @@ def test_a_held_run_shows_every_step_it_took(workshop: Workshop, two_moons: Rows
     workshop.submit(client, "train", {"steps": 5000})
     workshop.until(lambda: workshop.client(client).step > 5)
     workshop.steer("pause", client)
-    time.sleep(0.4)
-    assert workshop.client(client).step == len(workshop.ledger(client))
+    workshop.until(
+        lambda: workshop.stands_still(client) and workshop.client(client).step == len(workshop.ledger(client))
+    )
     workshop.steer("terminate", client)
 
 
