@@ -132,6 +132,12 @@ def refusals(fleet: Fleet, device_id: str) -> list[str]:
     return [str(row[0]) for row in asked(fleet.server.home, question, device_id)]
 
 
+def left(fleet: Fleet, before: set[str]) -> set[str]:
+    """What lies in the store and did not before, but for checkpoints: others save theirs when they like."""
+    found = blobs(fleet) - before
+    return found - {row[0] for row in asked(fleet.server.home, "SELECT blob FROM artifacts")}
+
+
 def blobs(fleet: Fleet) -> set[str]:
     """The files that lie in the store, also those that are only half there."""
     return {path.name for path in (fleet.server.home / "blobs").rglob("*") if path.is_file()}

@@ -568,7 +568,7 @@ def test_a_buffer_that_is_due_is_aggregated_with_its_quorum(
 ) -> None:
     told = mortal.start(
         strategy="fedbuff",
-        training_seconds=3.0,
+        training_seconds=6.0,
         participant_criteria={"min_participants": 1, "target_participants": 3, "quorum": 1},
     )
     round_id = training(mortal, told["campaign_id"], 1)

@@ -103,7 +103,7 @@ def test_the_documents_example_starts_a_round_without_its_privacy(fleet: Fleet) 
 def test_a_round_without_enough_devices_fails_at_its_deadline(
     fleet: Fleet, pair: tuple[Device, Device]
 ) -> None:
-    started = fleet.start(participant_criteria={"min_participants": 3}, recruiting_seconds=2.0)
+    started = fleet.start(participant_criteria={"min_participants": 3}, recruiting_seconds=4.0)
     fleet.recruiting(started["id"])
     for device in pair:
         device.join(started["id"])
@@ -132,7 +132,7 @@ def test_the_dead_are_not_waited_for(fleet: Fleet, pair: tuple[Device, Device]) 
 
 
 def test_without_a_quorum_a_round_fails(fleet: Fleet, pair: tuple[Device, Device]) -> None:
-    started = fleet.start(training_seconds=3.0)
+    started = fleet.start(training_seconds=6.0)
     fleet.recruiting(started["id"])
     for device in pair:
         device.join(started["id"])
