@@ -67,8 +67,10 @@ def test_a_large_batch_costs_no_more_than_the_standard_library() -> None:
     rows = json.dumps([[row / 7 + column for column in range(30)] for row in range(10_000)]).encode()
 
     def seconds(read: object) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         read(rows)  # type: ignore[operator]
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
-    assert min(seconds(parse) for _ in range(3)) < 2 * min(seconds(json.loads) for _ in range(3))
+    pairs = [(seconds(parse), seconds(json.loads)) for _ in range(7)]
+    ours, theirs = zip(*pairs, strict=True)
+    assert min(ours) < 2 * min(theirs)

@@ -124,10 +124,10 @@ def test_what_looks_like_a_secret_is_struck_out(record: dict[str, Any], shown: d
 
 def test_redaction_is_bounded_however_long_the_text_is() -> None:
     text = "://" * 100_000 + "token" * 100_000 + "Bearer " * 100_000
-    began = time.perf_counter()
+    began = time.process_time()
     (shown,) = redact(None, "", {"x": text}).values()
     assert len(shown) < 10_000
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_no_line_raises_whatever_it_holds() -> None:

@@ -128,7 +128,7 @@ def test_patience_ends_with_words_that_say_what_to_do(server: ScriptedServer, co
     began = time.monotonic()
     with pytest.raises(CallFailed, match=r"does not answer.*make lab"):
         connection.get("/x")
-    assert 0.3 < time.monotonic() - began < 2.0
+    assert 0.3 < time.monotonic() - began < 10.0
 
 
 def test_patience_ends_with_the_last_thing_that_was_said(
@@ -203,12 +203,16 @@ def test_the_key_is_sent_and_the_waiting_time_asked_for(
 
 
 def test_threads_share_a_connection(server: ScriptedServer, connection: Connection) -> None:
-    server.script = [later(0.1, GOOD)]
-    began = time.monotonic()
+    all_there = threading.Barrier(32, timeout=30)
+
+    def together(peer: socket.socket) -> None:
+        all_there.wait()
+        GOOD(peer)
+
+    server.script = [together]
     with ThreadPoolExecutor(32) as threads:
         answers = list(threads.map(lambda n: connection.get(f"/{n}"), range(32)))
     assert answers == [{"fine": True}] * 32
-    assert time.monotonic() - began < 1.5
 
 
 def test_a_look_is_taken_once(server: ScriptedServer, connection: Connection) -> None:
@@ -232,12 +236,16 @@ def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again(
         hang_up(peer)
 
     server.script = [answer_and_leave]
-    began = time.monotonic()
-    for _ in range(5):
-        assert connection.get("/x") == {"fine": True}
-        time.sleep(0.01)
-    assert len(server.seen) == 5, "no request was sent twice"
-    assert time.monotonic() - began < 0.5
+
+    def seconds_for_five() -> float:
+        before, began = len(server.seen), time.monotonic()
+        for _ in range(5):
+            assert connection.get("/x") == {"fine": True}
+            time.sleep(0.01)
+        assert len(server.seen) == before + 5, "no request was sent twice"
+        return time.monotonic() - began
+
+    assert any(seconds_for_five() < 0.5 for _ in range(5))  # others may be at work on the machine
 
 
 def test_a_call_that_is_interrupted_leaves_nothing_for_the_next(
@@ -248,11 +256,14 @@ def test_a_call_that_is_interrupted_leaves_nothing_for_the_next(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def get_for_a_moment() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        connection.get("/x")
+
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
         with pytest.raises(KeyboardInterrupt):
-            connection.get("/x")
+            get_for_a_moment()
     finally:
         signal.signal(signal.SIGALRM, before)
     time.sleep(0.4)

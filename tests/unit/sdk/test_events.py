@@ -95,7 +95,7 @@ def test_closing_ends_a_subscription_that_waits(server: ScriptedServer, connecti
     began = time.monotonic()
     feed.close()
     assert not feed.alive
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0, "the server holds the line for ten seconds"
     assert feed.last_event_id == 1
 
 

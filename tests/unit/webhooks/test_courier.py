@@ -87,7 +87,7 @@ def test_a_receiver_that_hangs_keeps_nobody_else_waiting(office: Office) -> None
             office.tell()
         began = time.monotonic()
         deliver(office, lambda: len(quick.received) == 10 and all_of(office, webhook)())
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < postman_module.SECONDS, "so long a try at the hanging ones takes"
         hanging.until(lambda received: len(received) == 10)  # one try each: their own messages wait behind
 
 
@@ -100,7 +100,7 @@ def test_the_event_loop_waits_for_no_lock(office: Office) -> None:
             working = asyncio.create_task(office.courier().run())
             longest = 0.0
             with office.database.write():
-                ends = time.monotonic() + 2
+                ends = time.monotonic() + 4
                 while (began := time.monotonic()) < ends:
                     await asyncio.sleep(0.01)
                     longest = max(longest, time.monotonic() - began)
@@ -108,7 +108,7 @@ def test_the_event_loop_waits_for_no_lock(office: Office) -> None:
             await asyncio.gather(working, return_exceptions=True)
             return longest
 
-        assert asyncio.run(longest_pause()) < 1
+        assert asyncio.run(longest_pause()) < 2
         deliver(office, all_of(office, webhook))
 
 
@@ -132,7 +132,7 @@ def test_what_is_old_is_forgotten_until_none_is_left(office: Office, monkeypatch
         with office.database.write() as session:
             session.add(delivery_of(webhook, PING, {}, at=0.0, message_id="msg-1"))
     office.late += queue.KEPT_SECONDS + 1
-    deliver(office, lambda: not office.deliveries(webhook), seconds=5)
+    deliver(office, lambda: not office.deliveries(webhook))
 
 
 def test_two_couriers_share_the_work_and_deliver_nothing_twice(office: Office) -> None:

@@ -208,9 +208,9 @@ def test_a_target_that_answers_drop_by_drop_is_left_in_time(monkeypatch: pytest.
 
 
 def test_what_is_not_there_is_said_in_our_own_words() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert post(f"http://127.0.0.1:{port}/").problem == "it could not be connected to"
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and nobody listens there
+        assert post(f"http://127.0.0.1:{deaf.getsockname()[1]}/").problem == "it could not be connected to"
 
     async def no_name(host: str, port: int) -> Sequence[str]:
         raise socket.gaierror(-2, "Name or service not known")

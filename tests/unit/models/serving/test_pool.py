@@ -97,7 +97,8 @@ def test_questions_go_to_whoever_has_the_least_to_do(home: Path) -> None:
 
         replicas = [await Replica(folder, number, slow).open() for number in range(2)]
         asking = [asyncio.create_task(pool.ask(TARGET, Frame({"n": number}))) for number in range(6)]
-        await asyncio.sleep(0.2)
+        while sum(replica.asked for replica in replicas) < 6:
+            await asyncio.sleep(0.01)
         assert [replica.asked for replica in replicas] == [3, 3]
         may_end.set()
         assert [answer.header["n"] for answer in await asyncio.gather(*asking)] == list(range(6))
@@ -135,13 +136,16 @@ def test_a_worker_that_leaves_has_not_read_the_question(home: Path) -> None:
 def test_whoever_leaves_hangs_up(home: Path) -> None:
     async def test(pool: Pool, folder: Path) -> None:
         async def wait(frame: Frame) -> Frame:
-            await asyncio.sleep(0.2)
+            await may_end.wait()
             return frame
 
+        may_end = asyncio.Event()
         replica = await Replica(folder, 0, wait).open()
         asking = asyncio.create_task(pool.ask(TARGET, Frame({"n": 1})))
-        await asyncio.sleep(0.1)
+        while not replica.asked:
+            await asyncio.sleep(0.01)
         asking.cancel()
+        may_end.set()
         await asyncio.gather(asking, return_exceptions=True)
         assert (await pool.ask(TARGET, Frame({"n": 2}))).header == {"n": 2}  # and not the answer to the first
         assert replica.connections == 2
