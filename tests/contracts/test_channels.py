@@ -342,14 +342,18 @@ def test_an_alert_is_a_security_event_for_its_tenant(
         dial("/ws/dashboard"),
         dial("/ws/security", key_of(EVE)[1]),
     )
+
+    def of_the_disk(message: dict[str, Any]) -> bool:  # others may fire where much is done
+        return message["type"] == "security_alert" and message["data"]["rule"] == "disk_nearly_full"
+
     hear(security), hear(dashboard), hear(eves)
     rule = "/workbench/v1/alert_rules/disk_nearly_full"
     api.post(rule, json={"threshold": 1e-9})
     for websocket in (security, dashboard):
-        fired = hear(websocket, "security_alert")["data"]
-        assert (fired["rule"], fired["state"], fired["subject"]) == ("disk_nearly_full", "firing", "disk")
+        fired = wait_for(websocket, of_the_disk, 30)["data"]
+        assert (fired["state"], fired["subject"]) == ("firing", "disk")
     api.post(rule, json={"threshold": 0.999999})
-    assert hear(security, "security_alert")["data"]["state"] == "resolved"
+    assert wait_for(security, of_the_disk, 30)["data"]["state"] == "resolved"
     with pytest.raises(TimeoutError):
         hear(eves, seconds=1)
 

@@ -154,7 +154,7 @@ def finished_job(person: Person) -> str:
     dataset = person.http.post("/workbench/v1/datasets", params=query, content=rows, headers=headers).json()
     body = {"dataset_id": dataset["dataset_id"], "model_type": "mlp", "learning": {"epochs": 1}}
     job = person.http.post("/workbench/v1/jobs", json=body).json()["id"]
-    for _ in range(600):
+    for _ in range(1200):
         if person.http.get(f"/training/status/{job}").json()["status"] == "completed":
             return str(job)
         time.sleep(0.1)
@@ -163,7 +163,7 @@ def finished_job(person: Person) -> str:
 
 def first_notification(person: Person) -> str:
     """What somebody was told first; it comes a moment after what it tells of."""
-    for _ in range(100):
+    for _ in range(600):
         if told := person.http.get("/workbench/v1/notifications").json()["notifications"]:
             return str(told[-1]["notification_id"])
         time.sleep(0.1)

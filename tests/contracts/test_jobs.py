@@ -119,7 +119,8 @@ def like(found: Any, documented: Any) -> None:
 @pytest.mark.operation("S1-08", "S1-09", "S1-11")
 def test_aitips_own_example_is_a_job(dora: Person) -> None:
     asked, answered = examples("aitip", "Create Training Job")
-    made = dora.http.post("/api/v1/training/jobs", json={**asked, "dataset_id": dataset(dora, "protected")})
+    many = dataset(dora, "protected", 20_000)  # it is not done before it is stopped
+    made = dora.http.post("/api/v1/training/jobs", json={**asked, "dataset_id": many})
     assert (made.status_code, made.json()["data"]["status"]) == (201, "pending")
     like(made.json(), answered)
     job = made.json()["data"]
@@ -174,7 +175,8 @@ def test_another_framework_is_refused(dora: Person) -> None:
 @pytest.mark.operation("S3-09", "S3-10", "S3-12")
 def test_the_platforms_own_example_is_a_job(dora: Person) -> None:
     asked, answered = examples("deep_learning", "POST /training/start")
-    started = dora.http.post("/training/start", json={**asked, "dataset_id": dataset(dora, "protected")})
+    many = dataset(dora, "protected", 20_000)  # it is not done before it is stopped
+    started = dora.http.post("/training/start", json={**asked, "dataset_id": many})
     assert (started.status_code, started.json()["status"]) == (201, "queued")
     like(started.json(), answered)
     job = started.json()["job_id"]
