@@ -34,8 +34,8 @@ def seen(*, canaries: int = 2000, sample_rate: float = 1.0, **privacy: Any) -> S
     )
 
 
-def bound(found: SeenCanaries) -> float:
-    return one_run_epsilon(found.scores, found.present, delta=DELTA, confidence=SURE).epsilon
+def bound(found: SeenCanaries, confidence: float = SURE) -> float:
+    return one_run_epsilon(found.scores, found.present, delta=DELTA, confidence=confidence).epsilon
 
 
 CLAIM = epsilon(noise_multiplier=SIGMA, sample_rate=1.0, steps=STEPS, delta=DELTA)
@@ -58,10 +58,10 @@ def test_the_canaries_are_there_by_their_coins_and_move_by_the_bound() -> None:
 
 
 def test_sampling_and_a_noisy_loss_hide_more() -> None:
-    whole, part = bound(seen(canaries=4000)), bound(seen(canaries=4000, sample_rate=0.2))
+    whole, part = seen(canaries=4000), seen(canaries=4000, sample_rate=0.2)
     charged = epsilon(noise_multiplier=SIGMA, sample_rate=0.2, steps=STEPS, delta=DELTA)
-    assert part <= charged < CLAIM
-    assert part < whole
+    assert bound(part, 1 - 1e-7) <= charged < CLAIM  # one in 25,000 bounds of 0.95 is above so small a claim
+    assert bound(part) < bound(whole)
     assert bound(seen(noisy_loss_bound=2.0, hardened_noise=True)) <= CLAIM
 
 
