@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace, Settings], int]
 SCOPES = ("read", "train", "datasets", "devices", "keys", "webhooks", "audit", "monitoring", "admin")
 DEATH_SECONDS = 20.0
+REST_SECONDS = 20
+"""How long a connection may rest. Clients let go of it first (httpx after 5 s, aiohttp after 15 s): if both
+did at the same time, a request would meet the end of its connection, and get no answer.
+"""
 MIGRATION_SECONDS = 30.0
 AUDIT_ARGUMENTS = {
     "--database": "the database's file (that of DATABASE_URL)",
@@ -82,6 +86,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         log_config=None,
         server_header=False,
         proxy_headers=False,  # ours knows Unix sockets
+        timeout_keep_alive=REST_SECONDS,
         timeout_graceful_shutdown=2,
         ws="websockets-sansio",
         ws_max_size=LONGEST_MESSAGE,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
@@ -134,6 +137,19 @@ def test_the_api_fits_into_136_megabytes() -> None:
     taken = psutil.Process(server.pid).memory_info().rss
     server.stop()
     assert taken < MOST_BYTES
+
+
+def test_a_line_that_rests_longer_than_clients_keep_it_is_answered(workbench_server: WorkbenchServer) -> None:
+    """Else a request may meet the end of its line: httpx keeps one for five seconds, as uvicorn would."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(60)
+        line.connect(str(workbench_server.socket))
+        for seconds in (0, 7):
+            time.sleep(seconds)
+            line.sendall(b"GET /live HTTP/1.1\r\nHost: workbench\r\n\r\n")
+            answer = HTTPResponse(line)
+            answer.begin()
+            assert json.loads(answer.read()) == {"alive": True}
 
 
 def test_it_serves_a_port_from_the_environment(home: Path) -> None:
