@@ -18,7 +18,7 @@ from PIL import Image
 from tg_workbench.datasets.encoding import Encoding
 from tg_workbench.datasets.files.archives import Archive, Entry
 from tg_workbench.datasets.files.limits import Limits
-from tg_workbench.datasets.files.targets import task_of
+from tg_workbench.datasets.files.targets import check_public_names, task_of
 from tg_workbench.datasets.files.tensors import Shapes, TensorFile, digests_of
 from tg_workbench.datasets.files.values import FileRequest, Inspection, Prepared
 from tg_workbench.errors import DatasetInvalid, InvalidRequest
@@ -64,6 +64,7 @@ def prepare_images(archive: Archive, request: FileRequest, into: Path, limits: L
     _check_request(request)
     pictures = _pictures(archive, limits)
     names = _class_names(pictures, request, limits)
+    check_public_names(names, len(pictures), request, "class folders")
     shape = _shape(archive, pictures, limits)
     count, size = len(pictures), int(np.prod(shape))
     if count * (size + 8) > limits.decoded_bytes:

@@ -17,7 +17,7 @@ from tg_workbench.datasets.files.cells import numbers_of, places_of
 from tg_workbench.datasets.files.frames import Table, few
 from tg_workbench.datasets.files.limits import Limits
 from tg_workbench.datasets.files.profile import Found, Profile, require_columns
-from tg_workbench.datasets.files.targets import Target, guessed, target_of
+from tg_workbench.datasets.files.targets import Target, guessed, has_names_of_rows, target_of
 from tg_workbench.datasets.files.tensors import Shapes, TensorFile, digests_of
 from tg_workbench.datasets.files.units import Units
 from tg_workbench.datasets.files.values import FileRequest, Inspection, Prepared
@@ -101,6 +101,11 @@ def _plan(table: Table, request: FileRequest, limits: Limits) -> Plan:
             f"column {name} is to be predicted and no range was declared for it, so it is learned as it is: "
             "numbers far from 0, or much larger than 1, are learned badly. Give its smallest and largest "
             "value in ranges"
+        )
+    if request.is_public and has_names_of_rows(len(target.class_names or ()), profile.rows):
+        warnings.append(
+            f"column {name} has a class for every one or two rows: if these are names, ids or dates, choose "
+            "another target"
         )
     warnings += _written_otherwise(profile, request, [*names, name])
     return Plan(table, profile, encoding, target, request.unit_column, (*table.warnings, *warnings))

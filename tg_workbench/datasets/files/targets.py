@@ -76,10 +76,31 @@ def target_of(profile: Profile, request: FileRequest, name: str, limits: Limits)
     if problems:
         raise DatasetInvalid.of(problems)
     if not is_value:
-        return _classes(found, request, limits)
+        target = _classes(found, request, limits)
+        check_public_names(target.class_names or (), profile.rows, request, f"column {name}")
+        return target
     if request.classes is not None:
         raise InvalidRequest("regression has no classes: leave classes out, or choose classification")
     return Target(name)
+
+
+def has_names_of_rows(classes: int, rows: int) -> bool:
+    """Whether classes are so many that most are of one row: that is how ids, people's names or dates look."""
+    return classes > 2 and 2 * classes > rows
+
+
+def check_public_names(names: Sequence[str], rows: int, request: FileRequest, where: str) -> None:
+    """Refuse to take for classes of a protected set what looks like names of its rows. Raises DatasetInvalid.
+
+    What classes are called counts as public: it is in the model, its export and its answers.
+    """
+    if request.is_public or request.classes is not None or not has_names_of_rows(len(names), rows):
+        return
+    raise DatasetInvalid(
+        "has a class for every one or two rows, as names, ids and dates of people have, and what classes are "
+        "called counts as public: choose another target, or declare the names of its classes",
+        where,
+    )
 
 
 def _is_few(found: Found, rows: int) -> bool:

@@ -86,6 +86,15 @@ def test_an_image_that_cannot_be_is_told_by_its_file(
     assert problem in found["problem"]
 
 
+def test_a_folder_for_each_image_names_people_not_classes(desk: Desk) -> None:
+    data = archive([(f"person {n}/1.png", image()) for n in range(4)])
+    (found,) = desk.refuse("t.zip", data)
+    assert found["where"] == "class folders"
+    assert "counts as public" in found["problem"]
+    assert desk.take("t.zip", data, classes=tuple(f"person {n}" for n in range(4))).prepared.size == 4
+    assert desk.take("t.zip", data, privacy="public").prepared.size == 4
+
+
 def test_folders_are_held_to_what_was_declared(desk: Desk) -> None:
     assert desk.take("t.zip", archive(GOOD), classes=("dog", "cat", "cow")).tensors["targets"].tolist() == [
         1,

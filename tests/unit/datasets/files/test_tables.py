@@ -65,6 +65,26 @@ PRICES = "size,price\n" + "".join(f"{40 + n},{1000 * n + 0.5}\n" for n in range(
 DEARER = "size,price\n" + "".join(f"{50 + n},{3000 * n + 700.5}\n" for n in range(30))
 
 
+VISITS = "age,patient,ill\n" + "".join(f"{20 + n},Anna {n:02},{n % 2}\n" for n in range(30))
+
+
+@pytest.mark.parametrize("values", ["Anna {}", "2024-01-{:02}"], ids=["names", "dates"])
+def test_names_of_people_do_not_become_classes_of_a_protected_set(desk: Desk, values: str) -> None:
+    text = "age,who\n" + "".join(f"{n},{values.format(n)}\n" for n in range(10, 30))
+    (problem,) = desk.refuse("t.csv", text)
+    assert problem["where"] == "column who"
+    assert "what classes are called counts as public" in problem["problem"]
+    assert desk.refuse("t.csv", text, target="who")
+    declared = tuple(values.format(n) for n in range(10, 30))
+    assert desk.take("t.csv", text, classes=declared).prepared.encoding.class_names == declared
+
+
+def test_of_a_public_set_a_class_for_every_row_is_warned_of(desk: Desk) -> None:
+    for target, warned in (("patient", True), ("ill", False)):
+        said = desk.take("t.csv", VISITS, target=target, privacy="public").prepared.inspection.warnings
+        assert any("a class for every one or two rows" in warning for warning in said) is warned
+
+
 @pytest.mark.parametrize("ranges", [{}, {"price": (0.0, 200_000.0)}])
 def test_of_a_protected_number_to_predict_only_what_was_declared_is_known(
     desk: Desk, ranges: dict[str, Any]
