@@ -76,6 +76,14 @@ def test_what_is_not_in_a_table_or_row_is_named() -> None:
         rows_to_ask(pl.DataFrame({"id": [1], "text": ["a"]}), TEXTS)
 
 
+def test_a_picture_is_shown_upright_and_on_white_as_it_was_learned() -> None:
+    drawing = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    drawing.putpixel((0, 0), (0, 0, 0, 255))
+    drawing.getexif()[0x0112] = 6  # held so that its left side is above
+    upright = Reading(inputs=("image",), shape=(1, 2, 1), takes_bytes=True)
+    assert rows_to_ask(drawing, upright) == [[[[0], [255]]]]
+
+
 def test_values_are_told_as_json_has_them() -> None:
     row = [datetime.date(2026, 1, 2), Decimal("1.5"), float("nan"), np.datetime64("2026-01-02T03:04:05")]
     assert rows_to_ask([row], TABLE) == [["2026-01-02", 1.5, None, "2026-01-02T03:04:05"]]

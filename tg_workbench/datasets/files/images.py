@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tg_workbench.datasets.encoding import Encoding
 from tg_workbench.datasets.files.archives import Archive, Entry
@@ -28,6 +28,8 @@ ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 GREY = {"1", "L"}
 COLOUR = {"RGB", "RGBA", "P", "LA", "PA", "CMYK", "YCbCr", "RGBX"}
 AT_ONCE = 64
+ORIENTATION, UPRIGHT, ON_ITS_SIDE = 0x0112, 1, {5, 6, 7, 8}
+"""What a camera says of how it was held (EXIF)."""
 BROKEN = (
     OSError,
     ValueError,
@@ -71,10 +73,12 @@ def prepare_images(archive: Archive, request: FileRequest, into: Path, limits: L
         raise DatasetInvalid(f"would become more than {limits.decoded_bytes:,} bytes of pixels")
     shapes: Shapes = {"features": ("U8", (count, *shape)), "targets": ("I64", (count,))}
     number = {name: n for n, name in enumerate(names)}
+    see_through = 0
     with TensorFile(into, shapes) as file:
         file.add("targets", np.array([number[picture.class_name] for picture in pictures], dtype=np.int64))
-        for pixels in _pixels(archive, pictures, shape, limits):
+        for pixels, count_see_through in _pixels(archive, pictures, shape, limits):
             file.add("features", pixels)
+            see_through += count_see_through
     digests = digests_of(into, shapes)
     counts = Counter(picture.class_name for picture in pictures)
     return Prepared(
@@ -85,7 +89,7 @@ def prepare_images(archive: Archive, request: FileRequest, into: Path, limits: L
             task="classification",
             target="folder",
             class_counts={name: counts[name] for name in names},
-            warnings=_warnings(pictures),
+            warnings=_warnings(pictures, see_through),
         ),
         encoding=Encoding("images", "classification", class_names=names, image_shape=shape, target="folder"),
         path=into,
@@ -175,26 +179,28 @@ def _head(data: bytes, limits: Limits) -> tuple[tuple[int, int], int]:
             raise _Refusal("moves: an image must have one frame")
         if image.mode not in GREY | COLOUR:
             raise _Refusal("has more than 8 bits for a pixel's channel")
-        return (width, height), 1 if image.mode in GREY else 3
+        size = (height, width) if _orientation(image) in ON_ITS_SIDE else (width, height)
+        return size, 1 if image.mode in GREY else 3
 
 
 def _pixels(
     archive: Archive, pictures: list[Picture], shape: tuple[int, int, int], limits: Limits
-) -> Iterator[npt.NDArray[np.uint8]]:
-    """Some images at a time, each channels × height × width."""
+) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
+    """Some images at a time, each channels × height × width, and how many of them are see-through."""
     mode = "L" if shape[0] == 1 else "RGB"
     for start in range(0, len(pictures), AT_ONCE):
         part = pictures[start : start + AT_ONCE]
         pixels = np.empty((len(part), *shape), dtype=np.uint8)
+        see_through = 0
         for place, picture in enumerate(part):
             try:
                 with _opened(archive.read(picture.entry, limits.entry_bytes)) as image:
-                    pixels[place] = (
-                        _decoded(image, mode).reshape(shape[1], shape[2], shape[0]).transpose(2, 0, 1)
-                    )
+                    decoded, is_see_through = _decoded(image, mode)
+                    pixels[place] = decoded.reshape(shape[1], shape[2], shape[0]).transpose(2, 0, 1)
+                    see_through += is_see_through
             except _Refusal as refusal:
                 raise DatasetInvalid(str(refusal), picture.where) from None
-        yield pixels
+        yield pixels, see_through
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -206,13 +212,38 @@ def _opened(data: bytes) -> Image.Image:
         raise _Refusal("is no image that can be read, or is far too large") from failure
 
 
-def _decoded(image: Image.Image, mode: str) -> npt.NDArray[np.uint8]:
+def _orientation(image: Image.Image) -> int:
+    """As the file's head says it. Some PNG say it after their pixels: those stay as they lie."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return UPRIGHT
     try:
-        return np.asarray(image.convert(mode), dtype=np.uint8)
+        return int(image.getexif().get(ORIENTATION, UPRIGHT))
+    except BROKEN as failure:
+        raise _Refusal("says in no way that can be read how it is to be turned") from failure
+
+
+def _decoded(image: Image.Image, mode: str) -> tuple[npt.NDArray[np.uint8], bool]:
+    """The pixels as people see them, upright and on white, and whether the white is seen.
+
+    What lies under see-through pixels is mostly black: a black drawing would be gone. `Model.predict` and
+    the PredictBox read a picture in the same way.
+    """
+    is_upright = _orientation(image) == UPRIGHT
+    try:
+        upright = image if is_upright else ImageOps.exif_transpose(image)
+        if not upright.has_transparency_data:
+            return np.asarray(upright.convert(mode), dtype=np.uint8), False
+        layer = upright.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, "white")
+        is_see_through = np.asarray(layer.getchannel("A")).min() < 255
+        return np.asarray(Image.alpha_composite(paper, layer).convert(mode), np.uint8), bool(is_see_through)
     except BROKEN as failure:
         raise _Refusal("is damaged or cut off") from failure
 
 
-def _warnings(pictures: list[Picture]) -> tuple[str, ...]:
+def _warnings(pictures: list[Picture], see_through: int) -> tuple[str, ...]:
     above = {str(picture.entry.path.parent.parent) for picture in pictures}
-    return (f"the class folders of {len(above)} folders are read as one set",) if len(above) > 1 else ()
+    said = [f"the class folders of {len(above)} folders are read as one set"] if len(above) > 1 else []
+    if see_through:
+        said.append(f"{see_through} image(s) are see-through in places: they are laid on white")
+    return tuple(said)

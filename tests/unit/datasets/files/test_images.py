@@ -86,6 +86,48 @@ def test_an_image_that_cannot_be_is_told_by_its_file(
     assert problem in found["problem"]
 
 
+def on_its_side(kind: str) -> bytes:
+    """The same picture as a camera that was turned writes it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = Image.fromarray(PIXELS).transpose(Image.Transpose.ROTATE_90)
+    file = io.BytesIO()
+    lying.save(file, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_an_image_of_a_turned_camera_is_stood_upright(desk: Desk, kind: str) -> None:
+    data = archive([*GOOD, (f"dog/3.{kind.lower()}", on_its_side(kind))])
+    read = desk.take("t.zip", data).tensors["features"]
+    assert read.shape == (3, 3, 6, 5)
+    if kind != "JPEG":  # which loses a little
+        assert np.array_equal(read[2], read[0])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_see_through_is_laid_on_white_and_told(desk: Desk, mode: str) -> None:
+    drawing = Image.new("RGBA", (5, 6), (0, 0, 0, 0))
+    drawing.putpixel((2, 3), (0, 0, 0, 255))
+    file = io.BytesIO()
+    drawing.convert(mode).save(file, "PNG")
+    found = desk.take("t.zip", archive([*GOOD, ("dog/3.png", file.getvalue())]))
+    seen = found.tensors["features"][2]
+    assert seen[:, 3, 2].tolist() == [0, 0, 0]
+    assert int((seen == 255).sum()) == 3 * (5 * 6 - 1)
+    assert found.prepared.inspection.warnings == (
+        "1 image(s) are see-through in places: they are laid on white",
+    )
+
+
+def test_an_image_that_hides_nothing_is_read_as_it_is(desk: Desk) -> None:
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).convert("RGBA").save(file, "PNG")
+    found = desk.take("t.zip", archive([*GOOD, ("dog/3.png", file.getvalue())]))
+    assert np.array_equal(found.tensors["features"][2], PIXELS.transpose(2, 0, 1))
+    assert not found.prepared.inspection.warnings
+
+
 def test_a_folder_for_each_image_names_people_not_classes(desk: Desk) -> None:
     data = archive([(f"person {n}/1.png", image()) for n in range(4)])
     (found,) = desk.refuse("t.zip", data)
