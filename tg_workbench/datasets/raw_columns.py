@@ -28,6 +28,8 @@ MISSING_WORDS = frozenset(
     {"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "none", "<NA>", "#N/A"}
 )
 WHOLE = re.compile(r"-?\d+\.0+")
+POINTED = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})(?:,? ([0-9]{1,2})(:[0-9]{2}(?::[0-9]{2})?))?")
+"""A date as it is written where points are between its parts: the day, the month, the year."""
 TRUE_WORDS, FALSE_WORDS = frozenset({"true", "yes"}), frozenset({"false", "no"})
 
 
@@ -139,7 +141,7 @@ class Dated(RawColumn):
     """A date: in decades from 2000 on, and where in the year. Nothing of it is learned."""
 
     type: ClassVar[str] = "date"
-    asked: ClassVar[str] = "a date as YYYY-MM-DD, or with a time after it"
+    asked: ClassVar[str] = "a date as YYYY-MM-DD or DD.MM.YYYY, or with a time after it"
 
     @property
     def width(self) -> int:
@@ -283,12 +285,27 @@ def switch_of(text: str) -> float | None:
 
 
 def days_of(text: str) -> float | None:
-    """Days since 1970 of an ISO date; a time without a zone is in UTC."""
+    """Days since 1970 of a date; a time without a zone is in UTC."""
+    moment = moment_of(text)
+    return None if moment is None else moment.timestamp() / DAY
+
+
+def moment_of(text: str) -> datetime | None:
+    """A date in UTC: 2024-12-31 or 31.12.2024, maybe with a time after it. None: it is none.
+
+    With points the day comes first wherever they are used; what 1/2/2024 means depends on the country.
+    """
     word = text.strip()
+    if turned := POINTED.fullmatch(word):
+        day, month, year, hour, minutes = turned.groups()
+        word = f"{year}-{month:0>2}-{day:0>2}" + (f"T{hour:0>2}{minutes}" if hour else "")
     if len(word) < 10 or word[4] != "-" or word[7] != "-":
         return None
     try:
         moment = datetime.fromisoformat(word)
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() / DAY
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:  # a zone that leads out of the years 1 to 9999
+        return None

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tg_workbench.datasets.files.cells import mapped
+from tg_workbench.datasets.raw_columns import moment_of
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -41,6 +42,9 @@ class CellsDigest:
 
 
 def _of_word(word: str) -> int:
+    moment = moment_of(word)
+    if moment is not None:  # 31.12.2024, 2024-12-31 and 2024-12-31T00:00:00 are one
+        word = moment.isoformat().removesuffix("+00:00").removesuffix("T00:00:00")
     folded = word.casefold().encode(errors="surrogatepass")  # True and true are one
     return int.from_bytes(hashlib.blake2b(folded, digest_size=8).digest(), "little")
 

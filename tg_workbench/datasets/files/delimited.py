@@ -22,7 +22,7 @@ import polars as pl
 from tg_workbench.datasets.files.formats import LOOK_BYTES, bom_of
 from tg_workbench.datasets.files.frames import check_names, few
 from tg_workbench.datasets.files.limits import Limits
-from tg_workbench.datasets.files.notation import comma_columns, with_points
+from tg_workbench.datasets.files.notation import comma_columns, grouped_columns, with_points
 from tg_workbench.datasets.raw_columns import is_missing
 from tg_workbench.errors import DatasetInvalid
 
@@ -64,7 +64,11 @@ class CsvTable:
             self._header_bytes = head[start : self._data_start].strip()
         self.header = tuple(name.strip() for name in header)
         self._check_header()
-        self._with_comma = () if self._delimiter == "," else self._comma_columns(text)
+        self._with_comma: tuple[int, ...] = ()
+        self._grouped: tuple[int, ...] = ()
+        self._maybe_grouped: tuple[int, ...] = ()
+        if self._delimiter != ",":
+            self._look_at_numbers(text, is_all=len(head) < LOOK_BYTES)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,12 +77,20 @@ class CsvTable:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was left out, and which numbers have a decimal comma."""
-        left_out = ("column 1 has no name: it is left out as an index of the rows",) * self._left_out
-        named = [self.header[place] for place in self._with_comma]
-        if not named:
-            return left_out
-        return (*left_out, f"numbers have a decimal comma in {few(named)}: 1,5 is read as 1.5")
+        """What was left out, and how numbers were read that can be read in two ways."""
+        said = ["column 1 has no name: it is left out as an index of the rows"] * self._left_out
+        for places, read in (
+            (self._with_comma, "numbers have a decimal comma in {}: 1,5 is read as 1.5"),
+            (self._grouped, "points are between thousands in {}: 1.234 is read as 1234"),
+            (
+                self._maybe_grouped,
+                "in {} the points may be between thousands, and are read as decimal points: 1.234 is read as "
+                "1.234. If it means 1234, write it without a point",
+            ),
+        ):
+            if places:
+                said.append(read.format(few([self.header[place] for place in places])))
+        return tuple(said)
 
     @property
     def _left_out(self) -> int:
@@ -198,8 +210,8 @@ class CsvTable:
                     for name, values in zip(columns, zip(*held, strict=True), strict=True)
                 ]
             )
-        if self._with_comma:
-            frame = with_points(frame, self._with_comma)
+        if written := (*self._with_comma, *self._grouped):
+            frame = with_points(frame, written)
         if self._left_out:
             frame = frame.select(pl.nth(number).alias(str(number - 1)) for number in range(1, frame.width))
         return frame
@@ -208,13 +220,19 @@ class CsvTable:
         lines = _lines(data.decode())
         return [values for values in csv.reader(lines, delimiter=self._delimiter, strict=True) if values]
 
-    def _comma_columns(self, text: str) -> tuple[int, ...]:
-        """Those in which the file's beginning has decimal commas."""
+    def _look_at_numbers(self, text: str, *, is_all: bool) -> None:
+        """In which columns the file's beginning, or all of it, shows decimal commas or grouped thousands."""
         try:
             rows = [row for row in csv.reader(_lines(text), delimiter=self._delimiter) if row]
         except csv.Error:
-            return ()
-        return comma_columns(rows[1:-1] or rows[1:], len(self.header))
+            return
+        whole, width = rows[1:-1] or rows[1:], len(self.header)  # the last row may be cut off
+        self._with_comma = comma_columns(whole, width)
+        grouped = grouped_columns(rows[1:] if is_all else whole, width)
+        certain = {place for place, is_certain in grouped.items() if is_certain or self._with_comma}
+        kept = {place for place in grouped if place >= self._left_out} - {*self._with_comma}
+        self._grouped = tuple(sorted(kept & certain))
+        self._maybe_grouped = tuple(sorted(kept - certain))
 
     # ---------------------------------------------------------------------------------------- header
     def _first(self, file: IO[bytes], start: int, before: int) -> tuple[list[str], int, int]:

@@ -96,6 +96,8 @@ class ParquetTable:
 
 def _plain(place: int, kind: pl.DataType) -> pl.Expr:
     column = pl.nth(place).alias(str(place))
+    if isinstance(kind, pl.Datetime) and kind.time_zone:
+        column = column.dt.convert_time_zone("UTC")  # as dates with a zone are read wherever they are texts
     if kind in (pl.Date, pl.Datetime):
         form = "%Y-%m-%d" if kind == pl.Date else "%Y-%m-%dT%H:%M:%S%.f"
         return column.dt.to_string(form)

@@ -88,6 +88,12 @@ class Found:
         return self.type == "category" and self.wanted is None and is_mostly
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether it is read as words, and half of it or more are numbers."""
+        is_words = self.type in ("category", "text") and self.wanted is None
+        return is_words and self.numbers >= ENOUGH and 2 * self.numbers >= self.count
+
+    @property
     def is_written_otherwise(self) -> bool:
         """Whether it is read as words, and all of them look like numbers or dates."""
         is_words = self.type in ("category", "text") and self.count - self.numbers >= ENOUGH

@@ -108,6 +108,11 @@ def _plan(table: Table, request: FileRequest, limits: Limits) -> Plan:
             "another target"
         )
     warnings += _written_otherwise(profile, request, [*names, name])
+    if mixed := [column for column in names if profile.columns[column].is_mixed]:
+        warnings.append(
+            f"column(s) {few(mixed)} hold numbers and words, so all of it is read as words, 7 no nearer to 8 "
+            "than to 800: leave the cell empty where there is no number"
+        )
     return Plan(table, profile, encoding, target, request.unit_column, (*table.warnings, *warnings))
 
 

@@ -103,3 +103,21 @@ def test_one_long_text_said_a_thousand_times_takes_no_memory(
     monkeypatch.setattr(ParquetTable, "frames", seen)
     assert desk.take("t.parquet", data, dataset_type="text_classification").prepared.size == 1_000
     assert max(heights) <= Limits().chunk_bytes // 100_000
+
+
+def test_a_moment_is_read_alike_with_its_zone_and_as_a_text(desk: Desk) -> None:
+    moments = pl.Series(["2024-06-01T00:30:00+02:00", "2024-12-31T00:00:00+01:00"]).str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%z", time_zone="Europe/Berlin"
+    )
+    texts = "t,y\n" + "".join(f"{moment.isoformat()},{n}\n" for n, moment in enumerate(moments))
+    table = desk.take("t.parquet", parquet({"t": moments, "y": [0, 1]})).prepared
+    words = desk.take("t.csv", texts).prepared
+    assert (table.rows_digest, table.cells_digest) == (words.rows_digest, words.cells_digest)
+
+
+def test_days_are_one_table_as_dates_as_moments_and_as_texts(desk: Desk) -> None:
+    days = [date(2024, 12, 31), date(2023, 2, 1)]
+    moments = [datetime(day.year, day.month, day.day) for day in days]
+    known = desk.take("t.csv", "t,y\n2024-12-31,0\n2023-02-01,1\n").prepared.cells_digest
+    for values in (days, moments):
+        assert desk.take("t.parquet", parquet({"t": values, "y": [0, 1]})).prepared.cells_digest == known
