@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace, Settings], int]
 SCOPES = ("read", "train", "datasets", "devices", "keys", "webhooks", "audit", "monitoring", "admin")
 DEATH_SECONDS = 20.0
-REST_SECONDS = 20
-"""How long a connection may rest. Clients let go of it first (httpx after 5 s, aiohttp after 15 s): if both
-did at the same time, a request would meet the end of its connection, and get no answer.
+REST_SECONDS = 75
+"""How long a connection may rest. Clients and proxies let go of it first (httpx after 5 s, nginx after 60 s):
+if both did at the same time, a request would meet the end of its connection, and get no answer.
 """
 MIGRATION_SECONDS = 30.0
 AUDIT_ARGUMENTS = {
