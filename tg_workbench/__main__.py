@@ -411,6 +411,16 @@ def _add_device(commands: Any) -> None:
     running.add_argument(
         "--idle", type=_idle, default=60.0, help="end when no round came for so many seconds (60); 0: never"
     )
+    running.add_argument(
+        "--only-masked",
+        action="store_true",
+        help="take part only in rounds with secure aggregation, whatever the workbench asks",
+    )
+    running.add_argument(
+        "--least-devices",
+        type=_rounds,
+        help="and only where at least so many devices mask their updates against one another (3)",
+    )
     add("status", show_device)
 
 

@@ -112,6 +112,26 @@ def test_a_device_that_waits_for_ever_says_why_an_update_was_rejected_and_goes_o
     fleet.campaign_over(once["campaign_id"])
 
 
+def test_a_device_with_terms_says_which_rounds_it_stays_away_from(
+    fleet: Fleet, ward: Path, tmp_path: Path
+) -> None:
+    own = rows_of(3)
+    np.savez(tmp_path / "rows.npz", features=own["features"], targets=own["targets"])
+    started = fleet.start(participant_criteria={"min_participants": 1})
+    fleet.recruiting(started["id"])
+    rows = ("--rows", str(tmp_path / "rows.npz"), "--idle", "2")
+    done = device("run", "--folder", str(ward), *rows, "--only-masked", "--least-devices", "5")
+    assert done.returncode == 0, done.stderr
+    *_, away, last = done.stdout.splitlines()
+    assert away == "round 1 is without secure aggregation, which this device's terms forbid"
+    assert last == "It took part in 0 rounds."
+    assert fleet.parts(started["id"]) == {}
+    few = device("run", "--folder", str(ward), *rows, "--least-devices", "2")
+    assert (few.returncode, few.stdout) == (2, "")
+    assert "least_devices must be 3 or more" in few.stderr
+    assert device("run", "--folder", str(ward), *rows, "--rounds", "1").returncode == 0  # else it stays
+
+
 def test_nothing_to_do_is_no_failure(ward: Path, tmp_path: Path) -> None:
     rows = rows_of(3, 5)
     columns = [f"x{number}" for number in range(SIDE)]

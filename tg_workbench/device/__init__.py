@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from tg_workbench.device.device import Device
 from tg_workbench.device.rows import Rows
 from tg_workbench.device.taking_part import TookPart
+from tg_workbench.device.terms import Terms
 
 if TYPE_CHECKING:
     from tg_workbench.device.simulation import Simulated, SimulatedRound, Simulation, simulate
 
-__all__ = ["Device", "Rows", "Simulated", "SimulatedRound", "Simulation", "TookPart", "simulate"]
+__all__ = ["Device", "Rows", "Simulated", "SimulatedRound", "Simulation", "Terms", "TookPart", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,9 @@ from tg_workbench.device.diary import Diary
 from tg_workbench.device.row_files import rows_in
 from tg_workbench.device.rows import Rows
 from tg_workbench.device.taking_part import TookPart
+from tg_workbench.device.terms import Terms
 from tg_workbench.errors import CallFailed, UpdateRejected
+from tg_workbench.federation.updates.secure_aggregation import LEAST_DEVICES
 
 log = logging.getLogger("tg_workbench.device")
 LONGEST_TOKEN = 1000
@@ -51,7 +53,8 @@ def run(options: Namespace) -> int:
     evaluation = None if options.evaluation is None else rows_in(Path(options.evaluation), options.target)
     import_module("tg_workbench.device.learning")  # torch: now, and not while a round waits for it
     diary = Diary()
-    device = Device(options.folder, on_call=diary.called)
+    terms = Terms(options.only_masked, options.least_devices or LEAST_DEVICES)
+    device = Device(options.folder, terms=terms, on_call=diary.called)
     log.setLevel(logging.INFO)
     log.addHandler(diary)
     try:

@@ -25,6 +25,7 @@ from tg_workbench.device.rows import Rows
 from tg_workbench.device.sealed_updates import SealedUpdates
 from tg_workbench.device.signing_in import DeviceCredential
 from tg_workbench.device.taking_part import TakingPart, TookPart
+from tg_workbench.device.terms import Terms
 from tg_workbench.device.trust import Trust
 from tg_workbench.errors import (
     AssignmentInvalid,
@@ -36,6 +37,7 @@ from tg_workbench.errors import (
     RoundNotFound,
     RoundNotOpen,
     SecureAggregationRefused,
+    TermsNotMet,
     Unauthenticated,
     UpdateAlreadySubmitted,
     WorkbenchError,
@@ -49,6 +51,8 @@ PATIENCE_SECONDS = 60.0
 RECRUITING_SECONDS = 3600.0
 WAIT_SECONDS = 25.0
 LOOK_SECONDS = 3.0
+ANY_TERMS = Terms()
+"""Those of whoever trusts the workbench to protect updates as its campaigns say."""
 
 
 class Device:
@@ -58,13 +62,16 @@ class Device:
         self,
         folder: Path | str,
         *,
+        terms: Terms = ANY_TERMS,
         patience: float = PATIENCE_SECONDS,
         on_call: Callable[[WorkbenchError | None], object] | None = None,
     ) -> None:
         """The device that lives in `folder`. Raises DeviceFolderUnusable.
 
+        `terms` are its own, whatever the workbench asks: it takes no part in rounds that do not meet them.
         `on_call` is told of each call that nobody answered, and that is tried again; with None, of an answer.
         """
+        self.terms = terms
         self._folder = DeviceFolder(folder)
         identity = self._folder.read()
         address = Address(identity.base_url, identity.socket)
@@ -89,6 +96,7 @@ class Device:
         kind: str = "computer",
         capabilities: Mapping[str, Any] | None = None,
         socket: str | None = None,
+        terms: Terms = ANY_TERMS,
         patience: float = PATIENCE_SECONDS,
     ) -> Device:
         """Make keys, have them certified, and be a device. The token is used up only if all goes well.
@@ -134,7 +142,7 @@ class Device:
                 server_key_version=told["server_keys"]["key_version"],
             )
         )
-        return cls(folder)
+        return cls(folder, terms=terms)
 
     def _be(self, identity: Identity) -> None:
         """Sign in with these keys from here on."""
@@ -217,7 +225,7 @@ class Device:
         """Join a round, learn in it and submit; None when it ended before it began to train.
 
         An update whose receipt has not come, because this device died, is sent as it is, without learning
-        again. `wait`: for how long it may recruit, in seconds. Raises what each step does.
+        again. `wait`: for how long it may recruit, in seconds. Raises what each step does, and TermsNotMet.
         """
         part = self._part(round_id)
         if (update := part.kept()) is not None:
@@ -225,8 +233,9 @@ class Device:
         assignment = part.await_assignment(wait)
         if assignment is None:
             return None
+        self.terms.require(assignment)
         if assignment.get("secure_aggregation") is not None:
-            return MaskedPart(part, assignment).take(rows, evaluation)
+            return MaskedPart(part, assignment, least=self.terms.least_devices).take(rows, evaluation)
         envelope, learned = part.learn(assignment, rows, evaluation)
         return part.submit(assignment, envelope, learned)
 
@@ -311,6 +320,9 @@ class Device:
         offers = self.rounds(wait)
         self._said = {said for said in self._said if said[0] in {offered["id"] for offered in offers}}
         for offered in (each for each in offers if each["id"] not in self._left):
+            if not self.terms.admit(offered):
+                self._say_once(offered, "is without secure aggregation, which this device's terms forbid")
+                continue
             self._say_once(offered, f"of campaign {offered['campaign_id']} is offered: this device joins it")
             part = self._part(offered["id"])
             try:
@@ -318,7 +330,7 @@ class Device:
                 if told["assignment"] is not None:
                     self._say_once(offered, "trains: this device learns")
                     return self.take_part(offered["id"], rows, evaluation=evaluation)
-            except SecureAggregationRefused as refusal:  # its secrets are gone: it cannot begin again
+            except (SecureAggregationRefused, TermsNotMet) as refusal:  # its secrets are gone; or it may not
                 log.warning("left round %s: %s", offered["id"], refusal)
                 self._left.add(offered["id"])
             except (RoundNotOpen, DeviceUnfit, PrivacyRefused) as refusal:

@@ -24,6 +24,7 @@ from tg_workbench.errors import (
     SecureAggregationRefused,
 )
 from tg_workbench.federation.updates.secure_aggregation import (
+    LEAST_DEVICES,
     Advertisement,
     Agreement,
     Encoding,
@@ -44,8 +45,13 @@ Answer = TypeVar("Answer")
 class MaskedPart:
     """One device in one round. `take` does all of it."""
 
-    def __init__(self, part: TakingPart, assignment: Mapping[str, Any]) -> None:
-        """Raises AssignmentInvalid when the assignment does not say how to mask, or for whom."""
+    def __init__(
+        self, part: TakingPart, assignment: Mapping[str, Any], *, least: int = LEAST_DEVICES
+    ) -> None:
+        """Raises AssignmentInvalid when the assignment does not say how to mask, or for whom.
+
+        `least`: of how many devices this one insists on, should the workbench ask for fewer.
+        """
         self.part = part
         self.assignment = assignment
         identity, told = part.identity, assignment["secure_aggregation"]
@@ -54,7 +60,7 @@ class MaskedPart:
                 name: VerifyingKey.from_bytes(base64.b64decode(key)) for name, key in told["keys"].items()
             }
             self.encoding = Encoding.from_json(told["encoding"])
-            least = int(told["least"])
+            least = max(least, int(told["least"]))
             self.look_seconds = min(MOST_LOOK_SECONDS, max(FIRST_LOOK_SECONDS, float(told["look_seconds"])))
         except (KeyError, TypeError, ValueError, AttributeError, QuantumKeyInvalid, InvalidField):
             raise AssignmentInvalid("it does not say how to mask an update") from None

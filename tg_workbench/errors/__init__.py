@@ -38,6 +38,7 @@ WorkbenchError
 ├── QueueFull, StorageFull, DatabaseUnavailable, DatabaseTooNew
 ├── DeadlineExceeded           UploadTooSlow, ValidationUnfinished
 ├── AssignmentInvalid, DeviceFolderUnusable   (device) it was not told by its workbench; it has no home
+├── TermsNotMet                (device) what its workbench asks is against its own terms
 ├── JobFailed                  (SDK) a training job that was waited for came to no model
 ├── CampaignFailed             (SDK) a campaign of devices that was waited for came to no model
 └── CallFailed                 (SDK) the workbench could not be reached, or answered with an error
@@ -113,6 +114,7 @@ from tg_workbench.errors.devices import (
     DeviceRevoked,
     EnrollmentTokenExpired,
     EnrollmentTokenNotFound,
+    TermsNotMet,
 )
 from tg_workbench.errors.families import (
     AlreadyExists,
@@ -289,6 +291,7 @@ __all__ = [
     "SignaturesUnavailable",
     "SigningKeyUnreadable",
     "StorageFull",
+    "TermsNotMet",
     "TokenExpired",
     "TooFewSurvivors",
     "TooFewUpdates",

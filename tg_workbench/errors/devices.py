@@ -80,6 +80,14 @@ class AssignmentInvalid(WorkbenchError):
         self.reason = reason
 
 
+class TermsNotMet(WorkbenchError):
+    """(Device) What its workbench asks of it is against its own terms. `reason` says what."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this device takes no part: {reason}")
+        self.reason = reason
+
+
 class DeviceFolderUnusable(WorkbenchError):
     """(Device) A folder that a device cannot live in. `reason` says why."""
 

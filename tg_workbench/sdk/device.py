@@ -3,6 +3,6 @@
 It trains, so it brings torch; the rest of the SDK does not.
 """
 
-from tg_workbench.device import Device, Rows, Simulated, SimulatedRound, Simulation, TookPart, simulate
+from tg_workbench.device import Device, Rows, Simulated, SimulatedRound, Simulation, Terms, TookPart, simulate
 
-__all__ = ["Device", "Rows", "Simulated", "SimulatedRound", "Simulation", "TookPart", "simulate"]
+__all__ = ["Device", "Rows", "Simulated", "SimulatedRound", "Simulation", "Terms", "TookPart", "simulate"]

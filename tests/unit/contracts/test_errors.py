@@ -44,6 +44,7 @@ MISTAKES_OF_OURS = {
     errors.CallFailed,
     errors.AssignmentInvalid,
     errors.DeviceFolderUnusable,
+    errors.TermsNotMet,
     errors.JobFailed,
     errors.CampaignFailed,
     OperationFailed,

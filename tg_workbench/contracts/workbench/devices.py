@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tg_workbench.contracts import device_forms as forms
 from tg_workbench.contracts.accounts import utc
-from tg_workbench.contracts.joining import TheJoinDesk
+from tg_workbench.contracts.joining import Offer, TheJoinDesk
 from tg_workbench.contracts.providers import (
     DeviceId,
     DeviceSignInRoom,
@@ -33,7 +33,6 @@ from tg_workbench.federation.devices import (
     device_status_of,
     is_due,
 )
-from tg_workbench.federation.rounds import Round
 from tg_workbench.identity import DEVICE
 from tg_workbench.storage.database import now
 
@@ -84,11 +83,14 @@ class RoundOffered(View):
     phase: str
     campaign_id: str
     number: int
+    secure_aggregation: bool
+    """Whether updates leave devices under masks only; what counts is the signed assignment."""
 
     @classmethod
-    def of(cls, round_: Round) -> RoundOffered:
+    def of(cls, offer: Offer) -> RoundOffered:
         """A row, as it is shown."""
-        return cls(id=round_.id, phase=round_.phase, campaign_id=round_.campaign_id, number=round_.number)
+        told = {name: getattr(offer.round_, name) for name in ("id", "phase", "campaign_id", "number")}
+        return cls(**told, secure_aggregation=offer.secure_aggregation)
 
 
 class HeartbeatView(View):
@@ -152,7 +154,7 @@ async def beat(
 
 
 def _heartbeat(
-    signed_in: SignedDevice, endpoint: str, offered: list[Round], over: dict[str, Any] | None
+    signed_in: SignedDevice, endpoint: str, offered: list[Offer], over: dict[str, Any] | None
 ) -> HeartbeatView:
     device, key = signed_in.device, signed_in.key
     ends = (key.expires_at, key.certificate_expires_at, key.retires_at)
