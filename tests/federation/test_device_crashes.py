@@ -12,6 +12,7 @@ from tests.federation.attacking import Attacker, asked, blobs, left
 from tests.federation.conftest import Fleet, rows_of, until
 from tests.federation.test_round_crashes import nothing_is_left
 from tests.federation.test_rounds import both
+from tg_workbench.device.memories import of_round
 from tg_workbench.sdk.device import Device
 
 
@@ -91,7 +92,8 @@ def test_what_a_device_leaves_out_is_remembered_once_its_update_has_arrived(
     campaign, size = started["campaign_id"], Attacker(fleet, pair[0], started["id"]).layout.size
 
     def left_out() -> float:
-        return float(np.abs(part.folder.remembered("residual", campaign, size)).sum())
+        left = of_round(campaign, started["id"])
+        return float(np.abs(part.folder.remembered("residual", left, size)).sum())
 
     part.learn(assignment, rows_of(0))  # and dies
     assert left_out() == 0

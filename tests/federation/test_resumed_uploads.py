@@ -25,6 +25,7 @@ from tests.federation.conftest import CLASSES, SIDE, Fleet, fleet_apart, rows_of
 from tests.federation.test_attacks import spoiled
 from tests.federation.test_secure_rounds import begun as begun_masked
 from tg_workbench.crypto.signatures import SigningKey
+from tg_workbench.device.memories import of_round
 from tg_workbench.device.sealed_updates import SealedUpdate
 from tg_workbench.errors import AssignmentInvalid, RoundNotOpen
 from tg_workbench.sdk.device import Device, TookPart
@@ -497,8 +498,10 @@ def test_an_answer_that_was_lost_is_given_again_after_the_round(
     (took,) = back.learn({}, rounds=1, idle=0)
     assert (took.round_id, took.status) == (sender.round_id, "accepted")
     assert took.receipt["envelope_sha256"] == update.sha256
-    residual = back._folder.path / f"residual-{update.campaign_id}.safetensors"
-    assert residual.exists()  # what was left out is remembered as if nothing had happened
+    left = of_round(update.campaign_id, sender.round_id)
+    assert (
+        back._folder.path / f"residual-{left}.safetensors"
+    ).exists()  # what was left out is remembered as if nothing had happened
     assert list(back._folder.path.glob("*update-*")) == []
     assert list(back._folder.path.glob("pending-*")) == []
     assert back.take_part(sender.round_id, rows_of(0)) is None

@@ -32,10 +32,10 @@ class InProcess:
         for n, device in enumerate(who):
             change = None if flown.control_deltas is None else flown.control_deltas[n]
             aggregation.add(Update(flown.deltas[n], float(self._flock.samples[device]), control=change))
-            if self._own is not None and change is not None:
-                self._own[device] += change
         outcome = aggregation.finish()
         self._state = outcome.state
+        if self._own is not None and flown.control_deltas is not None:
+            self._own[list(who)] += flown.control_deltas  # they count once they are in the model
         return outcome.parameters, outcome.figures
 
     def close(self) -> None:

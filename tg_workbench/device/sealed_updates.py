@@ -1,7 +1,7 @@
 """Sealed updates whose receipt has not come yet: they lie in the device's folder, so that none is lost.
 
 A device that dies and comes back sends the same bytes, from where it stopped. Beside each lies what the
-device is to remember of it: that counts once the update has arrived, or it would count twice.
+device is to remember of it once the update has arrived; whether it counts is said later, see `Memories`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tg_workbench.device.folder import DeviceFolder, file_name
+from tg_workbench.device.memories import of_round
 from tg_workbench.errors import DeviceFolderUnusable
 from tg_workbench.federation.strategies import Vector
 
@@ -81,7 +82,8 @@ class SealedUpdates:
         for kind in update.kinds:
             pending = self.folder.path / self._pending(kind, update.round_id)
             try:
-                pending.replace(self.folder.path / file_name(kind, update.campaign_id))
+                left = of_round(update.campaign_id, update.round_id)
+                pending.replace(self.folder.path / file_name(kind, left))
             except FileNotFoundError:  # it was done before the device died
                 continue
             except OSError as failure:

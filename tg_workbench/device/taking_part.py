@@ -23,7 +23,7 @@ from tg_workbench.crypto.manifests import Claim
 from tg_workbench.crypto.sealing import open_pieces
 from tg_workbench.device.delivery import NEVER, Delivery
 from tg_workbench.device.folder import DeviceFolder, Identity
-from tg_workbench.device.memories import CONTROL_KIND, RESIDUAL_KIND
+from tg_workbench.device.memories import CONTROL_KIND, RESIDUAL_KIND, Memories
 from tg_workbench.device.rows import Rows
 from tg_workbench.device.sealed_updates import SealedUpdate, SealedUpdates
 from tg_workbench.device.trust import Trust
@@ -81,7 +81,7 @@ class TakingPart:
         self.round_id = round_id
         self.updates = SealedUpdates(folder)
         self._to_remember: dict[str, Vector] = {}
-        """For the campaign's next round, once the update has arrived."""
+        """For a later round of the campaign, once the update is in a model."""
 
     @property
     def identity(self) -> Identity:
@@ -149,6 +149,7 @@ class TakingPart:
             seed=int.from_bytes(hashlib.sha256(self.round_id.encode()).digest()[:6], "big"),
         )
         campaign = assignment["campaign_id"]
+        self._settle(assignment)
         own = self.folder.remembered(CONTROL_KIND, campaign, layout.size) if task.control else None
         learned = LocalTrainer(task).learn(rows, start, server_control, own, evaluation=evaluation)
         if own is not None and learned.control_delta is not None:
@@ -224,6 +225,17 @@ class TakingPart:
         if not assignment["training"]["control"]:
             return start, None
         return start, layout.vector(controls) if controls else np.zeros(layout.size, np.float32)
+
+    def _settle(self, assignment: Told) -> None:
+        """Begin with what this device's last round left that is in a model, by what the workbench says."""
+        memories, campaign = Memories(self.folder), assignment["campaign_id"]
+        if "last_counted_round" not in assignment:  # it is older than that word
+            memories.settle_by_receipts(campaign)
+            return
+        counted = assignment["last_counted_round"]
+        if counted is not None and (update := self.updates.get(counted)) is not None:
+            self.updates.arrived(update)  # its receipt has not come, but this says more
+        memories.settle(campaign, counted)
 
     def _encoded(self, assignment: Told, layout: Layout, learned: Learned) -> bytes:
         """The update as bytes, made smaller as the round asks; what is left out waits for the next one."""

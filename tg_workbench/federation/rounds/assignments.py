@@ -23,6 +23,7 @@ from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.keys import RoundKeys
 from tg_workbench.federation.rounds.lateness import is_served
 from tg_workbench.federation.rounds.masking import encoding_of, look_seconds
+from tg_workbench.federation.rounds.parts import last_counted
 from tg_workbench.federation.rounds.phases import Part
 from tg_workbench.federation.rounds.specs import CampaignSpec
 from tg_workbench.federation.rounds.tables import Participation, Round
@@ -73,6 +74,7 @@ class Assignments:
             "round_id": round_.id,
             "campaign_id": round_.campaign_id,
             "round_number": round_.number,
+            "last_counted_round": last_counted(self.session, round_.campaign_id, device.id),
             "ends_at": round_.due_at,
             "model": {
                 "version": round_.base_version,

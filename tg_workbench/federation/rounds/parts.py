@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from tg_workbench.federation.rounds.phases import Counts, Part
+from tg_workbench.federation.rounds.phases import Counts, Part, Phase
 from tg_workbench.federation.rounds.tables import Participation, Round
 
 
@@ -50,6 +50,18 @@ def accepted_in(session: Session, round_: Round) -> list[Participation]:
         Participation.counted_in == round_.id, Participation.status == Part.ACCEPTED
     )
     return list(session.exec(query.order_by(Participation.device_id)))
+
+
+def last_counted(session: Session, campaign_id: str, device_id: str) -> str | None:
+    """The round that a device's update was for that went last into a model of a campaign; None: none did."""
+    query = (
+        select(Participation.round_id)
+        .join(Round, col(Round.id) == col(Participation.counted_in))
+        .where(Round.campaign_id == campaign_id, Round.phase == Phase.COMPLETED)
+        .where(Participation.device_id == device_id, Participation.status == Part.ACCEPTED)
+        .order_by(col(Round.number).desc())
+    )
+    return session.exec(query.limit(1)).first()
 
 
 def waiting_in(session: Session, campaign_id: str) -> Participation | None:
