@@ -141,6 +141,23 @@ def test_without_a_quorum_a_round_fails(fleet: Fleet, pair: tuple[Device, Device
     assert ended["reason"] == "1 updates were accepted, and 2 are needed: 0 were rejected, 1 never came"
 
 
+def test_a_round_whose_strategy_leaves_all_updates_out_fails_and_its_campaign_goes_on(
+    fleet: Fleet, pair: tuple[Device, Device]
+) -> None:
+    started = fleet.start(
+        rounds=2, strategy="norm-bound", strategy_options={"bound": 1e-6, "refuse": True}, name="nothing fits"
+    )
+    fleet.recruiting(started["id"])
+    both(pair, started["id"])
+    ended = fleet.over(started["id"])
+    told = "there are 0 updates, and the strategy takes 1 or more: 2 were longer than the bound of 1e-06"
+    assert (ended["status"], ended["reason"]) == ("failed", told)
+    campaign = fleet.campaign(started["campaign_id"])
+    assert (campaign["status"], campaign["rounds_done"]) == ("active", 0)
+    assert [each["status"] for each in campaign["history"]][:1] == ["failed"]
+    fleet.http.delete(f"/workbench/v1/federation/campaigns/{started['campaign_id']}")
+
+
 def test_devices_that_are_not_fit_are_not_taken(fleet: Fleet) -> None:
     criteria = {"min_participants": 1, "device_capabilities": {"min_memory_gb": 10, "min_cpu_cores": 4}}
     started = fleet.start(participant_criteria=criteria)

@@ -76,8 +76,9 @@ class UpdateRejected(Refused):
 class TooFewUpdates(Refused):
     """Fewer updates than the strategy of a round can make a model of."""
 
-    def __init__(self, have: int, need: int) -> None:
-        super().__init__(f"there are {have} updates, and the strategy takes {need} or more")
+    def __init__(self, have: int, need: int, because: str | None = None) -> None:
+        why = f": {because}" if because else ""
+        super().__init__(f"there are {have} updates, and the strategy takes {need} or more{why}")
         self.have, self.need = have, need
 
 

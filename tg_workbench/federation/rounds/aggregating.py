@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session
 
-from tg_workbench.errors import SecureAggregationRefused, SharesUnfit
+from tg_workbench.errors import SecureAggregationRefused, SharesUnfit, TooFewUpdates
 from tg_workbench.execution import Fence
 from tg_workbench.federation.rounds.exchange import Exchange
 from tg_workbench.federation.rounds.global_models import GlobalModel, GlobalModels, KeptModel
@@ -68,6 +68,9 @@ class Aggregating:
             return
         except SecureAggregationRefused as refused:  # nothing has come of it: another round may
             self._fail(round_, str(refused), refused.device_id if isinstance(refused, SharesUnfit) else None)
+            return
+        except TooFewUpdates as few:  # the strategy has left too many out: other updates may come
+            self._fail(round_, str(few))
             return
         made = base.followed_by(summed.outcome)
         tells = summed.release is None and not spec.secure_aggregation

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from tg_workbench.errors import TooFewUpdates
 from tg_workbench.federation.strategies.mean import Mean, check, length, moved, require_single
 from tg_workbench.federation.strategies.registry import strategy
 from tg_workbench.federation.strategies.strategy import (
@@ -73,7 +74,9 @@ class Bounded:
         self._mean.add(update.delta, update.weight, factor=1.0 / max(1.0, excess))
 
     def finish(self) -> Outcome:
-        """The parameters moved by the mean."""
+        """The parameters moved by the mean. Raises TooFewUpdates where all were left out."""
+        if self._refused and not self._mean.devices:
+            raise TooFewUpdates(0, 1, f"{self._refused} were longer than the bound of {self._rule.bound:g}")
         figures = {
             "devices": self._mean.devices,
             "samples": self._mean.weight,
