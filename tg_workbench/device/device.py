@@ -277,15 +277,11 @@ class Device:
 
     def _certified(self, keys: NextKeys) -> dict[str, Any]:
         """What the workbench says to new keys, also to those that it has certified before."""
-        path, offered = (
-            f"/workbench/v1/devices/{self.id}/keys",
-            Body.of_json(_offer(keys.opening, keys.signing)),
-        )
+        path = f"/workbench/v1/devices/{self.id}/keys"
+        offered = Body.of_json(_offer(keys.opening, keys.signing))
         try:
             return self._connection.post(path, offered)
-        except (
-            Unauthenticated
-        ):  # the last keys are too old by now: then these are the newest, if any are good
+        except Unauthenticated:  # the last keys are too old by now: then these are good, if any are
             last = self._connection.credential
             as_next = replace(self._identity, signing_key=keys.signing)
             self._connection.credential = DeviceCredential(self._connection, as_next)

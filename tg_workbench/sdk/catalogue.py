@@ -93,6 +93,10 @@ class Datasets:
         Raises DatasetInvalid, InvalidBatch, InvalidRequest, PrivacyRefused, DatasetNotFound, StorageFull,
         FileNotFoundError.
         """
+        if name is not None and not isinstance(name, str):
+            raise InvalidRequest(
+                "the rows come first, and what they are called second: upload(frame, 'ward')"
+            )
         tensors = _given(
             features=features,
             targets=targets,

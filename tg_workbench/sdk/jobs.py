@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from tg_workbench.errors import DeadlineExceeded, JobFailed, JobNotFound
+from tg_workbench.errors import DeadlineExceeded, InvalidRequest, JobFailed, JobNotFound
 from tg_workbench.sdk.connection import Body, Connection
 from tg_workbench.sdk.dataset_names import dataset_id_of
 from tg_workbench.sdk.datasets import Dataset
@@ -220,6 +220,8 @@ class Jobs:
         Raises InvalidRequest, UnknownModel, DatasetNotFound, TooManyJobs, and PrivacyRefused for what a
         protected dataset does not allow.
         """
+        if dataset is None:
+            raise InvalidRequest("a job learns from a dataset: give it, its id or its name")
         numbers = {
             "target_epsilon": target_epsilon,
             "delta": delta,

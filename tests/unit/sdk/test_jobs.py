@@ -81,6 +81,12 @@ def test_what_is_of_another_kind_is_refused_by_its_name(workbench: Workbench, wr
         workbench.jobs.submit("mlp", "ds-1", **wrong)
 
 
+def test_a_job_without_a_dataset_is_refused_in_words(workbench: Workbench) -> None:
+    nothing: Any = None
+    with pytest.raises(InvalidRequest, match="learns from a dataset"):
+        workbench.jobs.submit("mlp", nothing)
+
+
 def test_what_is_said_travels_in_the_words_of_the_workbench() -> None:
     plan = JobPlan(
         optimizer=Optimizer("sgd", learning_rate=0.1),

@@ -205,3 +205,10 @@ def test_an_upload_tells_how_far_it_is() -> None:
         "0.977 KiB",
         "3 GiB",
     ]
+
+
+def test_a_name_before_the_rows_is_told_of_the_order(server: ScriptedServer, workbench: Workbench) -> None:
+    rows: Any = [[1.0, 2.0]]
+    with pytest.raises(InvalidRequest, match="the rows come first"):
+        workbench.datasets.upload("ward", rows)
+    assert server.seen == []

@@ -17,6 +17,8 @@ from tg_workbench.datasets.raw_columns import is_missing
 
 WITH_COMMA = r"^\s*[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+)(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)?\s*$"
 _WITH_COMMA = re.compile(WITH_COMMA)
+CODE = r"^\s*0[0-9]+\s*$"
+"""A number with zeros before it, as postal codes and ids have them."""
 _GROUPED = re.compile(r"\s*[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+\s*")
 _BELOW_THOUSAND = re.compile(r"\s*[+-]?[0-9]{1,3}\s*")
 MOSTLY, ENOUGH = 0.9, 10

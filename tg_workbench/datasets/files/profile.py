@@ -18,7 +18,7 @@ from tg_workbench.datasets.files.cells import mapped, names_of, numbers_of, text
 from tg_workbench.datasets.files.cells_digest import CellsDigest
 from tg_workbench.datasets.files.frames import Table
 from tg_workbench.datasets.files.limits import Limits
-from tg_workbench.datasets.files.notation import ENOUGH, MOSTLY, WRITTEN_OTHERWISE
+from tg_workbench.datasets.files.notation import CODE, ENOUGH, MOSTLY, WRITTEN_OTHERWISE
 from tg_workbench.datasets.files.values import Column, FileRequest
 from tg_workbench.datasets.raw_columns import LARGEST, MISSING_WORDS, days_of, is_missing, switch_of, text_of
 from tg_workbench.errors import DatasetInvalid, InvalidField, InvalidRequest
@@ -52,6 +52,8 @@ class Found:
     may_be_date: bool = True
     may_be_otherwise: bool = True
     """Whether all its words look like numbers or dates of another notation."""
+    may_be_code: bool = False
+    """Whether one of its first numbers has zeros before it."""
     characters: int = 0
     values: dict[str, int] | None = field(default_factory=dict)
     """How often each value is there; None: too many."""
@@ -204,6 +206,8 @@ class Profile:
             if counts[place]:
                 _merge(found, int(counts[place]), *(float(part[place]) for part in moments))
             found.count += int(counts[place] + words[place])
+            if not self.rows and column.dtype == pl.String:
+                found.may_be_code = bool(column.str.contains(CODE).any())
             if len(found.gaps) < DatasetInvalid.MOST and counts[place] + words[place] < frame.height:
                 _note(found.gaps, texts_of(column).is_null().to_numpy(), first)
             if odd[place]:

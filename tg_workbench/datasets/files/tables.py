@@ -113,6 +113,12 @@ def _plan(table: Table, request: FileRequest, limits: Limits) -> Plan:
             f"column(s) {few(mixed)} hold numbers and words, so all of it is read as words, 7 no nearer to 8 "
             "than to 800: leave the cell empty where there is no number"
         )
+    numbers = [column for column in names if profile.columns[column].type == "number"]
+    if codes := [column for column in numbers if profile.columns[column].may_be_code]:
+        warnings.append(
+            f"column(s) {few(codes)} hold numbers with zeros before them, as codes and ids have, and are "
+            "read as numbers, 01067 next to 1068: declare their values in categories, or leave them out"
+        )
     return Plan(table, profile, encoding, target, request.unit_column, (*table.warnings, *warnings))
 
 

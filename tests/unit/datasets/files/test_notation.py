@@ -145,3 +145,14 @@ def test_numbers_that_are_read_as_words_for_some_words_are_warned_of(
     declared = {"crp": (*map(str, range(15)), *{word for word in words if word not in ("", "NA")})}
     told = desk.take("t.csv", text, categories=declared).prepared.inspection.warnings
     assert not any("numbers and words" in line for line in told)
+
+
+@pytest.mark.parametrize(("first", "warned"), [("01067", True), ("0", False), ("0.5", False), ("10", False)])
+def test_numbers_with_zeros_before_them_are_warned_of(desk: Desk, first: str, *, warned: bool) -> None:
+    text = f"plz,y\n{first},0\n" + "".join(f"{80331 + n},{n % 2}\n" for n in range(20))
+    told = desk.take("t.csv", text).prepared.inspection.warnings
+    assert any("column(s) plz hold numbers with zeros before them" in line for line in told) is warned
+    names = (first, *(str(80331 + n) for n in range(20)))
+    taken = desk.take("t.csv", text, categories={"plz": names}).prepared
+    assert taken.inspection.columns[0].type == "category"
+    assert not any("zeros" in line for line in taken.inspection.warnings)
