@@ -120,9 +120,9 @@ MUTATIONS = {
         "tests/claims/test_crashes.py",
     ),
     "a job's rate is over those that are held out too": Mutation(
-        "tg_workbench.training.worker",
-        "spec, members = replace(spec, max_steps=course.total_steps), len(course.learned)",
-        "spec = replace(spec, max_steps=course.total_steps)",
+        "tg_workbench.training.outfits",
+        "members = len(course.learned)",
+        "members = dataset.members",
         "tests/claims/test_jobs.py::"
         "test_every_step_is_charged_once_and_at_the_rate_over_those_it_learns_from",
     ),
