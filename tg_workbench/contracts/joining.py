@@ -18,8 +18,8 @@ from tg_workbench.federation.devices import DeviceChange, Devices, DeviceSignIn,
 from tg_workbench.federation.rounds import (
     Assignments,
     Campaign,
-    CampaignSpec,
     Counts,
+    Offer,
     Part,
     Participation,
     Phase,
@@ -33,15 +33,6 @@ from tg_workbench.identity import Principal
 
 LOOK_SECONDS = 2.0
 """How long a lost bell can keep a device waiting."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A round that a device may join or serve."""
-
-    round_: Round
-    secure_aggregation: bool
-    """Whether updates leave devices under masks only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +90,8 @@ class JoinDesk:
         """The rounds that the device may join or serve, once there are some, or none after `wait` seconds."""
 
         def look(session: Session) -> list[Offer]:
-            rounds = Rounds(session, self.premises.folder, self.premises.blobs)
-            found = rounds.open_to(self._device(session).device)
-            specs = {id_: CampaignSpec.from_json(each.spec) for id_, each in rounds.campaigns(found).items()}
-            return [Offer(each, specs[each.campaign_id].secure_aggregation) for each in found]
+            device = self._device(session).device
+            return Rounds(session, self.premises.folder, self.premises.blobs).open_to(device)
 
         with self.premises.database.read() as session:
             found = look(session)

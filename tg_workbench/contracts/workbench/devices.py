@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tg_workbench.contracts import device_forms as forms
 from tg_workbench.contracts.accounts import utc
-from tg_workbench.contracts.joining import Offer, TheJoinDesk
+from tg_workbench.contracts.joining import TheJoinDesk
 from tg_workbench.contracts.providers import (
     DeviceId,
     DeviceSignInRoom,
@@ -33,6 +33,7 @@ from tg_workbench.federation.devices import (
     device_status_of,
     is_due,
 )
+from tg_workbench.federation.rounds import Offer
 from tg_workbench.identity import DEVICE
 from tg_workbench.storage.database import now
 
@@ -89,8 +90,14 @@ class RoundOffered(View):
     @classmethod
     def of(cls, offer: Offer) -> RoundOffered:
         """A row, as it is shown."""
-        told = {name: getattr(offer.round_, name) for name in ("id", "phase", "campaign_id", "number")}
-        return cls(**told, secure_aggregation=offer.secure_aggregation)
+        round_ = offer.round_
+        return cls(
+            id=round_.id,
+            phase=round_.phase,
+            campaign_id=round_.campaign_id,
+            number=round_.number,
+            secure_aggregation=offer.spec.secure_aggregation,
+        )
 
 
 class HeartbeatView(View):

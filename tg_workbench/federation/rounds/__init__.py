@@ -12,7 +12,7 @@ from tg_workbench.federation.rounds.assignments import Assignments, Signer
 from tg_workbench.federation.rounds.campaigns import Campaigns
 from tg_workbench.federation.rounds.letterbox import Letterbox
 from tg_workbench.federation.rounds.phases import Counts, Part, Phase
-from tg_workbench.federation.rounds.rounds import Rounds, count_active
+from tg_workbench.federation.rounds.rounds import Offer, Rounds, count_active
 from tg_workbench.federation.rounds.specs import CampaignSpec, Criteria, LocalTraining, work_kinds
 from tg_workbench.federation.rounds.submissions import Arrived, Submissions
 from tg_workbench.federation.rounds.tables import Campaign, Participation, Round, UpdateUpload
@@ -28,6 +28,7 @@ __all__ = [
     "Criteria",
     "Letterbox",
     "LocalTraining",
+    "Offer",
     "Part",
     "Participation",
     "Phase",

@@ -66,11 +66,8 @@ class Aggregating:
         except _Spoiled as spoiled:
             self._leave_out(spoiled.part, round_, spoiled.reason)
             return
-        except SecureAggregationRefused as refused:  # nothing has come of it: another round may
+        except (SecureAggregationRefused, TooFewUpdates) as refused:  # nothing came of it: another round may
             self._fail(round_, str(refused), refused.device_id if isinstance(refused, SharesUnfit) else None)
-            return
-        except TooFewUpdates as few:  # the strategy has left too many out: other updates may come
-            self._fail(round_, str(few))
             return
         made = base.followed_by(summed.outcome)
         tells = summed.release is None and not spec.secure_aggregation

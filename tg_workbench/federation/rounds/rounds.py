@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -34,6 +35,14 @@ _DUE = Statement(
     )
     .limit(sa.literal_column("100"))
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A round that a device may join or serve, and what its campaign was asked to be."""
+
+    round_: Round
+    spec: CampaignSpec
 
 
 class Rounds:
@@ -75,7 +84,7 @@ class Rounds:
         return parts_in(self.session, round_)
 
     # ------------------------------------------------------------------------- devices
-    def open_to(self, device: Device) -> list[Round]:
+    def open_to(self, device: Device) -> list[Offer]:
         """The rounds that a device has joined and can still serve, and those it may join now, by age."""
         joined = select(Participation.round_id).where(
             Participation.device_id == device.id, Participation.status == Part.JOINED
@@ -91,7 +100,7 @@ class Rounds:
             .limit(MOST_LOOKED_AT)
         )
         return [
-            round_
+            Offer(round_, spec)
             for round_, told, is_mine in self.session.exec(query)
             if (spec := CampaignSpec.from_json(told)).criteria.admits(device.capabilities) is None
             and (_may_be_served(round_, spec) if is_mine else self._may_join(device, round_, spec))

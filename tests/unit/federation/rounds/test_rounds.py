@@ -49,7 +49,7 @@ def test_a_device_is_offered_the_rounds_it_is_fit_for_in_one_query(session: Sess
     session.expire_all()
     sa.event.listen(session.get_bind(), "before_cursor_execute", lambda *told: asked.append(told[2]))
     offered = Rounds(session, tmp_path, Blobs(tmp_path / "blobs")).open_to(device)
-    assert [round_.campaign_id for round_ in offered] == ["camp_0", "camp_1", "camp_2", "camp_4"]
+    assert [offer.round_.campaign_id for offer in offered] == ["camp_0", "camp_1", "camp_2", "camp_4"]
     assert len(asked) == 1
 
 
@@ -92,4 +92,4 @@ def test_a_round_is_not_offered_to_who_has_joined_it_and_can_do_nothing_for_it(
     for phase, is_offered in (("recruiting", True), ("training", True), ("aggregating", False)):
         round_.phase = phase
         session.flush()
-        assert (round_ in rounds.open_to(device)) == is_offered
+        assert (round_ in [offer.round_ for offer in rounds.open_to(device)]) == is_offered
