@@ -28,7 +28,6 @@ from tg_workbench.device.taking_part import TakingPart, TookPart
 from tg_workbench.device.terms import Terms
 from tg_workbench.device.trust import Trust
 from tg_workbench.errors import (
-    AssignmentInvalid,
     DeviceFolderUnusable,
     DeviceUnfit,
     InvalidRequest,
@@ -298,10 +297,9 @@ class Device:
 
     def _over(self, farewell: Mapping[str, Any]) -> set[str]:
         """The campaigns that the workbench says are over, to this device. Raises AssignmentInvalid."""
-        self._trust.require_signed(farewell, FAREWELL_CONTEXT)
         expected = {"v": 1, "organization_id": self.organization_id, "device_id": self.id}
-        if any(farewell.get(name) != value for name, value in expected.items()):
-            raise AssignmentInvalid("it tells another device which campaigns are over")
+        otherwise = "it tells another device which campaigns are over"
+        self._trust.require_signed(farewell, FAREWELL_CONTEXT, expected, otherwise)
         return set(farewell["campaigns"])
 
     def _take_one(self, rows: Rows, evaluation: Rows | None, wait: float) -> TookPart | None:

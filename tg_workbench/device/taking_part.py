@@ -28,7 +28,7 @@ from tg_workbench.device.rows import Rows
 from tg_workbench.device.sealed_updates import SealedUpdate, SealedUpdates
 from tg_workbench.device.trust import Trust
 from tg_workbench.engine.specs import Architecture
-from tg_workbench.errors import AssignmentInvalid, CallFailed, RoundNotOpen
+from tg_workbench.errors import CallFailed, RoundNotOpen
 from tg_workbench.federation.strategies import Vector
 from tg_workbench.federation.updates import Layout
 from tg_workbench.federation.updates.bindings import (
@@ -116,15 +116,14 @@ class TakingPart:
 
     def checked(self, assignment: Told) -> Told:
         """An assignment that the server has signed, for this device and round. Raises AssignmentInvalid."""
-        self.trust.require_signed(assignment, ASSIGNMENT_CONTEXT)
         expected = {
             "v": 1,
             "organization_id": self.identity.organization_id,
             "device_id": self.identity.device_id,
             "round_id": self.round_id,
         }
-        if any(assignment.get(name) != value for name, value in expected.items()):
-            raise AssignmentInvalid("it is for another device or another round")
+        otherwise = "it is for another device or another round"
+        self.trust.require_signed(assignment, ASSIGNMENT_CONTEXT, expected, otherwise)
         return assignment
 
     def learn(self, assignment: Told, rows: Rows, evaluation: Rows | None = None) -> tuple[bytes, Learned]:
@@ -189,14 +188,12 @@ class TakingPart:
             self.updates.forget(self.round_id)
             raise
         receipt = told["receipt"]
-        self.trust.require_signed(receipt, RECEIPT_CONTEXT)
         expected = {
             "round_id": self.round_id,
             "device_id": self.identity.device_id,
             "envelope_sha256": update.sha256,
         }
-        if any(receipt.get(name) != value for name, value in expected.items()):
-            raise AssignmentInvalid("its receipt is for another update")
+        self.trust.require_signed(receipt, RECEIPT_CONTEXT, expected, "its receipt is for another update")
         self.updates.arrived(update)
         return TookPart(
             round_id=self.round_id,

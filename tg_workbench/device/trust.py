@@ -29,18 +29,24 @@ class Trust:
         self._folder = folder
         self.identity = identity
 
-    def require_signed(self, told: Told, context: bytes) -> None:
+    def require_signed(self, told: Told, context: bytes, expected: Told, otherwise: str) -> None:
         """Raises AssignmentInvalid for what the workbench that the device was enrolled with has not signed.
 
-        Signed by a key that is not known here, the workbench is asked for what leads to it.
+        And, with the words `otherwise`, for what it has signed of something else than `expected`. Signed by a
+        key that is not known here, the workbench is asked for what leads to it.
         """
+        if not self._is_signed(told, context):
+            raise AssignmentInvalid("the workbench that this device was enrolled with has not signed it")
+        if any(told.get(name) != value for name, value in expected.items()):
+            raise AssignmentInvalid(otherwise)
+
+    def _is_signed(self, told: Told, context: bytes) -> bool:
         if self._holds(told, context):
-            return
-        if told.get("key_version") != self.identity.server_key_version:
-            self._follow()
-            if self._holds(told, context):
-                return
-        raise AssignmentInvalid("the workbench that this device was enrolled with has not signed it")
+            return True
+        if told.get("key_version") == self.identity.server_key_version:
+            return False
+        self._follow()
+        return self._holds(told, context)
 
     def _holds(self, told: Told, context: bytes) -> bool:
         rest = {name: value for name, value in told.items() if name != "signature"}
