@@ -26,7 +26,7 @@ FLOORS = [
     {"crypto", "privacy"},
     {"settings"},
     {"home"},
-    {"errors"},
+    {"errors", "pictures"},
 ]
 FRONT_DOOR = "tg_workbench"  # the names that `tg_workbench/__init__.py` exports
 STRATEGIES = "federation.strategies"
@@ -40,7 +40,7 @@ MAY_IMPORT["contracts"] |= {STRATEGIES, UPDATES, FLOWER}
 MAY_IMPORT["__main__"].add(DEVICE)
 MAY_IMPORT |= {  # those that stand beside the building
     FRONT_DOOR: {"sdk", "errors"},
-    "sdk": {"errors", DEVICE},
+    "sdk": {"errors", "pictures", DEVICE},
     STRATEGIES: {"privacy", "crypto", "errors"},
     UPDATES: {STRATEGIES, "privacy", "crypto", "errors"},
     FLOWER: {"settings", "errors", STRATEGIES},

@@ -128,14 +128,12 @@ def _is_picture(row: Any) -> bool:
 def _of_picture(picture: Any, reading: Reading) -> Any:
     """Its bytes, channels first, in as many channels as the model sees; upright and on white, as learned."""
     import numpy as np
-    from PIL import Image, ImageOps
+
+    from tg_workbench.pictures import as_seen
 
     is_grey = reading.shape[:1] == (1,)
-    picture = ImageOps.exif_transpose(picture)
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    pixels = np.asarray(picture.convert("L" if is_grey else "RGB"))
+    seen, _ = as_seen(picture)
+    pixels = np.asarray(seen.convert("L" if is_grey else "RGB"))
     return _numbers(pixels[None] if is_grey else pixels.transpose(2, 0, 1), reading).tolist()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tg_workbench.datasets.encoding import Encoding
 from tg_workbench.datasets.files.archives import Archive, Entry
@@ -22,14 +22,15 @@ from tg_workbench.datasets.files.targets import check_public_names, task_of
 from tg_workbench.datasets.files.tensors import Shapes, TensorFile, digests_of
 from tg_workbench.datasets.files.values import FileRequest, Inspection, Prepared
 from tg_workbench.errors import DatasetInvalid, InvalidRequest
+from tg_workbench.pictures import as_seen, orientation_of
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 GREY = {"1", "L"}
 COLOUR = {"RGB", "RGBA", "P", "LA", "PA", "CMYK", "YCbCr", "RGBX"}
 AT_ONCE = 64
-ORIENTATION, UPRIGHT, ON_ITS_SIDE = 0x0112, 1, {5, 6, 7, 8}
-"""What a camera says of how it was held (EXIF)."""
+ON_ITS_SIDE = {5, 6, 7, 8}
+"""What a camera says that was held so (EXIF)."""
 BROKEN = (
     OSError,
     ValueError,
@@ -213,30 +214,17 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """As the file's head says it. Some PNG say it after their pixels: those stay as they lie."""
-    if image.format == "PNG" and "exif" not in image.info:
-        return UPRIGHT
     try:
-        return int(image.getexif().get(ORIENTATION, UPRIGHT))
+        return orientation_of(image)
     except BROKEN as failure:
         raise _Refusal("says in no way that can be read how it is to be turned") from failure
 
 
 def _decoded(image: Image.Image, mode: str) -> tuple[npt.NDArray[np.uint8], bool]:
-    """The pixels as people see them, upright and on white, and whether the white is seen.
-
-    What lies under see-through pixels is mostly black: a black drawing would be gone. `Model.predict` and
-    the PredictBox read a picture in the same way.
-    """
-    is_upright = _orientation(image) == UPRIGHT
+    """The pixels as people see them, and whether white is seen through them."""
     try:
-        upright = image if is_upright else ImageOps.exif_transpose(image)
-        if not upright.has_transparency_data:
-            return np.asarray(upright.convert(mode), dtype=np.uint8), False
-        layer = upright.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        is_see_through = np.asarray(layer.getchannel("A")).min() < 255
-        return np.asarray(Image.alpha_composite(paper, layer).convert(mode), np.uint8), bool(is_see_through)
+        seen, is_see_through = as_seen(image)
+        return np.asarray(seen.convert(mode), dtype=np.uint8), is_see_through
     except BROKEN as failure:
         raise _Refusal("is damaged or cut off") from failure
 
